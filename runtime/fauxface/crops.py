@@ -1,0 +1,104 @@
+"""The crop rule: from a face box to the square of pixels that the classifier sees."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+Box = tuple[float, float, float, float]
+"""A face box as x, y, width, height in pixels of the upright picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class Square:
+    """An axis-aligned square of whole pixels; it may reach beyond the picture.
+
+    Attributes:
+        x: Left edge in pixels, negative where the square starts left of the picture.
+        y: Top edge in pixels.
+        side: Side length in pixels, at least 1.
+    """
+
+    x: int
+    y: int
+    side: int
+
+
+def face_square(box: Box, margin: float) -> Square:
+    """Return the square crop around a face box.
+
+    The square shares the box's centre and is `margin` times the longer side of the box.
+
+    Args:
+        box: x, y, width, height in pixels.
+        margin: Side of the square over the longer side of the box, for example 1.2.
+    """
+    x, y, w, h = box
+    side = max(1, round(margin * max(w, h)))
+    return Square(round(x + w / 2 - side / 2), round(y + h / 2 - side / 2), side)
+
+
+def whole_square(width: int, height: int) -> Square:
+    """Return the largest centred square of a picture, for data sets of ready crops."""
+    side = min(width, height)
+    return Square((width - side) // 2, (height - side) // 2, side)
+
+
+def extract(image: np.ndarray, square: Square) -> np.ndarray:
+    """Cut a square out of a picture; pixels beyond its border are mirrored (reflect-101).
+
+    Args:
+        image: uint8 [H, W, C].
+        square: The square to cut; it must overlap the picture.
+
+    Returns:
+        uint8 [side, side, C]; a view of `image` where no padding is needed.
+
+    Raises:
+        ValueError: The square doesn't overlap the picture.
+    """
+    height, width = image.shape[:2]
+    x0, y0, x1, y1 = square.x, square.y, square.x + square.side, square.y + square.side
+    cx0, cy0, cx1, cy1 = max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)
+    if cx0 >= cx1 or cy0 >= cy1:
+        raise ValueError(f"{square} doesn't overlap a picture of {width}x{height}")
+    if (cx0, cy0, cx1, cy1) == (x0, y0, x1, y1):
+        return image[y0:y1, x0:x1]
+    # Mirrors the whole picture, not just the inner part, so that a face at a border keeps its true surroundings.
+    columns = _reflect(np.arange(x0, x1), width)
+    rows = _reflect(np.arange(y0, y1), height)
+    return image[rows[:, None], columns[None, :]]
+
+
+def _reflect(index: np.ndarray, length: int) -> np.ndarray:
+    """Map indices beyond [0, length) back into it by mirroring without repeating the edge (reflect-101)."""
+    if length == 1:
+        return np.zeros_like(index)
+    period = 2 * (length - 1)
+    index = np.abs(index) % period
+    return np.where(index >= length, period - index, index)
+
+
+INPUT_SIZE = 128
+
+
+def to_input(crop: np.ndarray) -> np.ndarray:
+    """Resize a square crop to the classifier's input: the one preprocessing of training, export and runtime.
+
+    The kernel is OpenCV's INTER_AREA: box filtering when shrinking, linear when enlarging. Normalisation is not
+    done here: it lies inside the exported graph.
+
+    Args:
+        crop: uint8 [S, S, 3], RGB.
+
+    Returns:
+        uint8 [128, 128, 3], RGB, contiguous.
+
+    Raises:
+        ValueError: The crop isn't uint8 [S, S, 3].
+    """
+    if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[2] != 3 or crop.shape[0] != crop.shape[1]:
+        raise ValueError(f"a crop must be uint8 [S, S, 3], not {crop.dtype} {list(crop.shape)}")
+    if crop.shape[0] == INPUT_SIZE:
+        return np.ascontiguousarray(crop)
+    return cv2.resize(crop, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_AREA)

@@ -1,0 +1,375 @@
+"""The manifest of a bundle: `bundle.json`, parsed and checked field by field (format: docs/bundle.md)."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any, NoReturn
+
+from fauxface.crops import INPUT_SIZE
+from fauxface.errors import BundleError
+from fauxface.verdicts import LABELS, Calibration, Thresholds
+
+FORMAT = "fauxface.bundle"
+VERSION = "1.0"
+MANIFEST_NAME = "bundle.json"
+
+MAX_MANIFEST_BYTES = 1 << 20
+MAX_FILE_BYTES = 1 << 29
+MAX_FILES = 64
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99})?")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SEMVER = re.compile(r"(\d{1,4})\.(\d{1,4})")
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """What the classifier takes: pictures of `size` x `size` pixels, uint8, NHWC, RGB."""
+
+    size: int
+    layout: str
+    dtype: str
+    color: str
+
+
+@dataclass(frozen=True, slots=True)
+class CropSpec:
+    """How a face becomes a picture for the classifier.
+
+    Attributes:
+        margin: Side of the square over the longer side of the face box.
+        padding: How pixels beyond the picture are filled; "reflect101".
+        resize: The kernel; "area".
+        min_face_px: Faces smaller than this many pixels are "unsure".
+    """
+
+    margin: float
+    padding: str
+    resize: str
+    min_face_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class LocatorSpec:
+    """The face locator's file and settings.
+
+    Attributes:
+        file: Name of the ONNX file in the bundle.
+        format: "yunet".
+        score_threshold: Faces below this score are dropped; in (0, 1).
+        nms_threshold: Overlap (IoU) from which the weaker of two faces is dropped; in (0, 1].
+        max_side: Longest side in pixels of the copy on which faces are located.
+    """
+
+    file: str
+    format: str
+    score_threshold: float
+    nms_threshold: float
+    max_side: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """SHA-256 (lower-case hexadecimal) and length of one file of a bundle."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A checked manifest.
+
+    Attributes:
+        version: Format version as "major.minor".
+        name: Name of the bundle.
+        created: When it was made, UTC, for example "2026-01-31T12:00:00Z".
+        labels: ("bona_fide", "generated").
+        input: The classifier's input.
+        crop: The crop rule.
+        locator: The face locator.
+        classifier: Precision ("fp32", ...) to name of the ONNX file.
+        calibration: From logits to probability.
+        thresholds: From probability to label.
+        golden: Name of the file of golden crops and logits.
+        card: Name of the model card, Markdown.
+        weights_license: Name of the weights' licence, or None.
+        files: Name to size and digest of every file but bundle.json.
+        parity: What export measured; free-form.
+        metrics: What evaluation measured; free-form.
+        provenance: Where the weights come from; free-form.
+    """
+
+    version: str
+    name: str
+    created: str
+    labels: tuple[str, ...]
+    input: InputSpec
+    crop: CropSpec
+    locator: LocatorSpec
+    classifier: Mapping[str, str]
+    calibration: Calibration
+    thresholds: Thresholds
+    golden: str
+    card: str
+    weights_license: str | None
+    files: Mapping[str, FileEntry]
+    parity: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, data: bytes) -> "Manifest":
+        """Parse and check the bytes of a bundle.json.
+
+        Raises:
+            BundleError: They aren't a manifest that this release reads; the message names the field.
+        """
+        document = _document(data)
+        version = _version(document)
+        top = _Fields(document, "")
+        if top.strings("labels") != LABELS:
+            raise top.wrong("labels", f"{list(LABELS)}")
+        contract = top.object("input")
+        crop = top.object("crop")
+        locator = top.object("locator")
+        calibration = top.object("calibration")
+        thresholds = top.object("thresholds")
+        lower = thresholds.number("bona_fide_below", 0, 1)
+        manifest = cls(
+            version=version,
+            name=top.text("name", 100),
+            created=_created(top),
+            labels=LABELS,
+            input=InputSpec(
+                size=contract.integer("size", INPUT_SIZE, INPUT_SIZE),
+                layout=contract.one_of("layout", "NHWC"),
+                dtype=contract.one_of("dtype", "uint8"),
+                color=contract.one_of("color", "RGB"),
+            ),
+            crop=CropSpec(
+                margin=crop.number("margin", 0.5, 4),
+                padding=crop.one_of("padding", "reflect101"),
+                resize=crop.one_of("resize", "area"),
+                min_face_px=crop.integer("min_face_px", 1, 4096),
+            ),
+            locator=LocatorSpec(
+                file=locator.text("file"),
+                format=locator.one_of("format", "yunet"),
+                score_threshold=locator.number("score_threshold", 0.01, 0.99),
+                nms_threshold=locator.number("nms_threshold", 0.01, 1),
+                max_side=locator.integer("max_side", 32, 8192),
+            ),
+            classifier=_classifier(top.object("classifier")),
+            calibration=Calibration(
+                temperature=calibration.number("temperature", 0.001, 1000),
+                bias=calibration.number("bias", -1000, 1000),
+                fitted_on=calibration.optional_text("fitted_on", 1000) or "",
+            ),
+            thresholds=Thresholds(
+                bona_fide_below=lower,
+                generated_from=thresholds.number("generated_from", lower, 1),
+                rule=thresholds.optional_text("rule", 1000) or "",
+            ),
+            golden=top.text("golden"),
+            card=top.text("card"),
+            weights_license=top.optional_text("weights_license"),
+            files=_files(top.object("files")),
+            parity=top.free_form("parity"),
+            metrics=top.free_form("metrics"),
+            provenance=top.free_form("provenance"),
+        )
+        manifest._check_references()
+        return manifest
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the manifest as JSON values, without the fields that this release doesn't know."""
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain = {
+            key: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+            for key, value in plain.items()
+        }
+        plain |= {key: dict(value) for key, value in plain.items() if isinstance(value, Mapping)}
+        plain["labels"] = list(self.labels)
+        plain["files"] = {name: asdict(entry) for name, entry in self.files.items()}
+        return {"format": FORMAT, **plain}
+
+    def _check_references(self) -> None:
+        references = {f"classifier.{key}": name for key, name in self.classifier.items()}
+        references |= {"locator.file": self.locator.file, "golden": self.golden, "card": self.card}
+        if self.weights_license is not None:
+            references["weights_license"] = self.weights_license
+        for field, name in references.items():
+            if name not in self.files:
+                raise BundleError(f"{MANIFEST_NAME}: {field} names {_show(name)}, which files doesn't list")
+
+
+def _document(data: bytes) -> dict[str, Any]:
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise BundleError(f"{MANIFEST_NAME} is longer than {MAX_MANIFEST_BYTES} bytes; this isn't a manifest")
+    try:
+        document = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
+        _check_values(document, "")
+    except (ValueError, RecursionError) as error:
+        raise BundleError(
+            f"{MANIFEST_NAME} isn't valid JSON in UTF-8: {error}; get the bundle again"
+        ) from None
+    if not isinstance(document, dict):
+        raise BundleError(f"{MANIFEST_NAME} must hold one JSON object; get the bundle again")
+    return document
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            raise BundleError(f"{MANIFEST_NAME}: key {_show(key)} occurs twice; write it once")
+        result[key] = value
+    return result
+
+
+def _check_values(value: object, path: str) -> None:
+    """Refuse numbers that JSON doesn't have and text that can't be encoded, wherever they are."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise BundleError(f"{MANIFEST_NAME}: {path or 'the document'} is {value}, not a finite number")
+    if isinstance(value, str):
+        value.encode("utf-8")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            key.encode("utf-8")
+            _check_values(item, _step(path, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _check_values(item, f"{path}[{index}]")
+
+
+def _version(document: dict[str, Any]) -> str:
+    if document.get("format") != FORMAT:
+        raise BundleError(f'{MANIFEST_NAME}: format must be "{FORMAT}", not {_show(document.get("format"))}')
+    version = document.get("version")
+    match = _SEMVER.fullmatch(version) if isinstance(version, str) else None
+    if match is None:
+        raise BundleError(f'{MANIFEST_NAME}: version must be "major.minor", not {_show(version)}')
+    if int(match[1]) != int(VERSION.partition(".")[0]):
+        raise BundleError(
+            f"{MANIFEST_NAME}: version is {match[0]}, this release reads 1.x; "
+            "install the fauxface that wrote it"
+        )
+    return match[0]
+
+
+def _created(top: "_Fields") -> str:
+    created = top.text("created")
+    try:
+        datetime.strptime(created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        raise top.wrong("created", 'a UTC time such as "2026-01-31T12:00:00Z"') from None
+    return created
+
+
+def _classifier(listed: "_Fields") -> Mapping[str, str]:
+    listed.text("fp32")
+    return MappingProxyType({key: listed.text(key) for key in listed.values})
+
+
+def _files(listed: "_Fields") -> Mapping[str, FileEntry]:
+    if not 0 < len(listed.values) <= MAX_FILES:
+        raise BundleError(f"{MANIFEST_NAME}: files must list 1 to {MAX_FILES} files")
+    result: dict[str, FileEntry] = {}
+    for name in listed.values:
+        if not is_safe_name(name):
+            raise BundleError(
+                f"{MANIFEST_NAME}: files names {_show(name)}; use plain names, or one folder and a plain name"
+            )
+        entry = listed.object(name)
+        result[name] = FileEntry(
+            sha256=entry.matching("sha256", _SHA256, "64 lower-case hexadecimal digits"),
+            bytes=entry.integer("bytes", 0, MAX_FILE_BYTES),
+        )
+    if len({name.casefold() for name in result}) < len(result):
+        raise BundleError(f"{MANIFEST_NAME}: files lists two names that differ only in case; rename one")
+    return MappingProxyType(result)
+
+
+def is_safe_name(name: str) -> bool:
+    """Return whether a file of a bundle may have this name: at most one folder deep, not bundle.json."""
+    return _NAME.fullmatch(name) is not None and name.casefold() != MANIFEST_NAME
+
+
+def _show(value: object) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _step(path: str, key: str) -> str:
+    """Return the path of a field for a message; keys with control characters are escaped."""
+    shown = key if key.isprintable() and len(key) <= 80 else _show(key)
+    return f"{path}.{shown}" if path else shown
+
+
+class _Fields:
+    """One JSON object, whose fields are taken out with a check each."""
+
+    def __init__(self, values: dict[str, Any], path: str) -> None:
+        self.values, self._path = values, path
+
+    def wrong(self, key: str, expected: str) -> BundleError:
+        path = _step(self._path, key)
+        if key not in self.values:
+            return BundleError(f"{MANIFEST_NAME}: {path} is missing; it must be {expected}")
+        return BundleError(f"{MANIFEST_NAME}: {path} must be {expected}, not {_show(self.values[key])}")
+
+    def _fail(self, key: str, expected: str) -> NoReturn:
+        raise self.wrong(key, expected)
+
+    def object(self, key: str) -> "_Fields":
+        value = self.values.get(key)
+        if not isinstance(value, dict):
+            self._fail(key, "an object")
+        return _Fields(value, _step(self._path, key))
+
+    def free_form(self, key: str) -> Mapping[str, Any]:
+        return MappingProxyType(self.object(key).values if key in self.values else {})
+
+    def text(self, key: str, limit: int = 201) -> str:
+        value = self.values.get(key)
+        if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= limit:
+            self._fail(key, f"1 to {limit} printable characters")
+        return value
+
+    def optional_text(self, key: str, limit: int = 201) -> str | None:
+        return None if self.values.get(key) in (None, "") else self.text(key, limit)
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        value = self.values.get(key)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            self._fail(key, "a list of text")
+        return tuple(value)
+
+    def one_of(self, key: str, *choices: str) -> str:
+        value = self.values.get(key)
+        if not isinstance(value, str) or value not in choices:
+            self._fail(key, " or ".join(f'"{choice}"' for choice in choices))
+        return value
+
+    def matching(self, key: str, pattern: re.Pattern[str], expected: str) -> str:
+        value = self.values.get(key)
+        if not isinstance(value, str) or pattern.fullmatch(value) is None:
+            self._fail(key, expected)
+        return value
+
+    def number(self, key: str, low: float, high: float) -> float:
+        value = self.values.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            self._fail(key, f"a number from {low:g} to {high:g}")
+        return float(value)
+
+    def integer(self, key: str, low: int, high: int) -> int:
+        value = self.values.get(key)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            self._fail(key, f"a whole number from {low} to {high}" if low < high else f"{low}")
+        return value

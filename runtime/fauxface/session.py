@@ -1,0 +1,291 @@
+"""The classifier's ONNX Runtime session: the execution provider asked for, or an error that says why not."""
+
+import contextlib
+import ctypes
+import importlib.metadata
+import io
+import sys
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from fauxface.crops import INPUT_SIZE
+from fauxface.errors import BundleError, ProviderError
+from fauxface.onnx_wire import check_self_contained
+from fauxface.threads import available_cores
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
+}
+"""Short name to ONNX Runtime's name."""
+
+PROVIDER_CHOICES = ("auto", *PROVIDERS)
+
+# TensorRT isn't among them: it may build its engine for minutes, which only someone who asked for it accepts.
+_AUTO_ORDER = ("cuda", "openvino", "cpu")
+
+_EXTRA = {"cpu": "cpu", "cuda": "gpu", "tensorrt": "gpu", "openvino": "openvino"}
+
+# All of these install the same import package, `onnxruntime`.
+_DISTRIBUTIONS = (
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxruntime-openvino",
+    "onnxruntime-directml",
+    "onnxruntime-qnn",
+    "onnxruntime-rocm",
+    "onnxruntime-migraphx",
+    "onnxruntime-training",
+    "onnxruntime-webgpu",
+    "ort-nightly",
+    "ort-nightly-gpu",
+)
+
+_MAX_THREADS = 1024
+_CHUNK = 64
+_LOG_WARNING, _LOG_ERROR, _LOG_FATAL = 2, 3, 4
+
+
+def installed_distributions() -> dict[str, str]:
+    """Return name and version of every installed distribution that provides the `onnxruntime` package."""
+    found: dict[str, str] = {}
+    for name in _DISTRIBUTIONS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def import_onnxruntime() -> ModuleType:
+    """Import ONNX Runtime.
+
+    Returns:
+        The `onnxruntime` package.
+
+    Raises:
+        ProviderError: It isn't installed, it can't be loaded, or several distributions of it are installed:
+            they overwrite each other's files, and which provider is left is a matter of chance.
+    """
+    found = installed_distributions()
+    if len(found) > 1:
+        raise ProviderError(
+            f"{' and '.join(found)} are installed at once and overwrite each other; run: "
+            f"pip uninstall -y {' '.join(found)}, then: {_pip_line(None)}"
+        )
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        if error.name != "onnxruntime":
+            raise ProviderError(f"ONNX Runtime can't be loaded: {error}; run: {_pip_line('cpu')}") from None
+        raise ProviderError(f"ONNX Runtime isn't installed; run: {_pip_line(None)}") from None
+    except ImportError as error:
+        raise ProviderError(f"ONNX Runtime can't be loaded: {error}; install it again") from None
+    if not hasattr(onnxruntime, "InferenceSession"):
+        raise ProviderError(f"ONNX Runtime's installation is damaged; uninstall it, then: {_pip_line(None)}")
+    return onnxruntime
+
+
+class Classifier:
+    """A classifier that is ready to run.
+
+    Args:
+        model_bytes: One self-contained ONNX file: a single input uint8 [N, 128, 128, 3] RGB, a single output
+            float32 [N, 2] in the order of `LABELS`.
+        provider: "cpu", "cuda", "tensorrt", "openvino", or "auto" for the first of CUDA, OpenVINO and CPU
+            that works.
+        threads: Threads on the CPU; the cores that are available to this process when None.
+
+    Attributes:
+        provider: Short name of the provider that runs the model.
+        threads: Threads on the CPU.
+
+    Raises:
+        BundleError: The bytes aren't a model of this contract, or keep data outside the file.
+        ProviderError: The provider is unknown, or isn't really in use; or `threads` is below 1.
+    """
+
+    def __init__(self, model_bytes: bytes, *, provider: str = "auto", threads: int | None = None) -> None:
+        if provider not in PROVIDER_CHOICES:
+            raise ProviderError(f"unknown provider {provider!r}; choose one of {', '.join(PROVIDER_CHOICES)}")
+        if threads is not None and not (type(threads) is int and 1 <= threads <= _MAX_THREADS):
+            raise ProviderError(
+                f"threads must be 1 to {_MAX_THREADS}, not {threads!r}; leave it out for all cores"
+            )
+        check_self_contained(model_bytes, "the classifier")
+        self.threads = threads or available_cores()
+        ort = import_onnxruntime()
+        self.provider, self._session = _open(ort, model_bytes, provider, self.threads)
+        self._input = _check_contract(self._session)
+
+    def logits(self, crops: np.ndarray) -> np.ndarray:
+        """Run the classifier; large batches are run in parts.
+
+        Args:
+            crops: uint8 [N, 128, 128, 3], RGB; N may be 0.
+
+        Returns:
+            float32 [N, 2] in the order of `LABELS`; finite.
+
+        Raises:
+            ValueError: The crops aren't uint8 [N, 128, 128, 3].
+            BundleError: The model fails, or gives something else than finite float32 [N, 2].
+        """
+        crops = np.asarray(crops)
+        if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (INPUT_SIZE, INPUT_SIZE, 3):
+            raise ValueError(f"crops must be uint8 [N, 128, 128, 3], not {crops.dtype} {list(crops.shape)}")
+        result = np.empty((len(crops), 2), np.float32)
+        for start in range(0, len(crops), _CHUNK):
+            part = np.ascontiguousarray(crops[start : start + _CHUNK])
+            try:
+                output: Any = self._session.run(None, {self._input: part})[0]
+            except Exception as error:  # ONNX Runtime's errors share no base class
+                raise BundleError(f"the classifier failed: {_first_line(error)}; export it again") from None
+            if output.dtype != np.float32 or output.shape != (len(part), 2):
+                raise BundleError(
+                    f"the classifier gave {output.dtype} {list(output.shape)}, not float32 [{len(part)}, 2]; "
+                    "export it again"
+                )
+            if not np.isfinite(output).all():
+                raise BundleError("the classifier gave logits that aren't finite; export it again")
+            result[start : start + len(part)] = output
+        return result
+
+
+def _open(ort: ModuleType, model: bytes, provider: str, threads: int) -> tuple[str, Any]:
+    """Return the short name of the provider in use and the session."""
+    if provider != "auto":
+        session, problem = _try_provider(ort, model, provider, threads)
+        if problem is not None:
+            raise ProviderError(f"the provider {provider} can't be used: {problem}")
+        return provider, session
+    for candidate in _AUTO_ORDER[:-1]:
+        session, problem = _try_provider(ort, model, candidate, threads)
+        if problem is None:
+            return candidate, session
+    return _AUTO_ORDER[-1], _create(ort, model, _AUTO_ORDER[-1], threads)
+
+
+def _try_provider(ort: ModuleType, model: bytes, provider: str, threads: int) -> tuple[Any, str | None]:
+    """Return a session, and why the provider doesn't run it, or None where it does."""
+    name = PROVIDERS[provider]
+    if name not in ort.get_available_providers():
+        found = ", ".join(installed_distributions()) or "this onnxruntime"
+        return None, (
+            f"{found} doesn't have it; run: pip uninstall -y {found}, then: {_pip_line(_EXTRA[provider])}"
+        )
+    if provider == "cpu":
+        return _create(ort, model, provider, threads), None
+    if provider in {"cuda", "tensorrt"} and (problem := _missing_nvidia_libraries(ort, provider)):
+        return None, problem
+    # While a provider is tried, its complaints would reach the terminal beside our own message.
+    ort.set_default_logger_severity(_LOG_FATAL)
+    try:
+        session = _create(ort, model, provider, threads)
+    except BundleError as error:
+        return None, f"{_first_line(error)}; check its driver and libraries, or use --provider cpu"
+    finally:
+        ort.set_default_logger_severity(_LOG_WARNING)
+    return session, _why_idle(session, name)
+
+
+def _why_idle(session: Any, name: str) -> str | None:
+    """Return why a provider (ONNX Runtime's name) doesn't run the session's model, or None where it does."""
+    if name not in session.get_providers():
+        return "its libraries or its device weren't found; check its driver, or use --provider cpu"
+    # Being registered isn't enough: OpenVINO, for one, may leave every node of a model to the CPU provider.
+    parts = session.get_provider_graph_assignment_info()
+    if not any(part.ep_name == name and part.get_nodes() for part in parts):
+        return "it takes no part of this model, which would run on the CPU; use --provider cpu"
+    return None
+
+
+def _missing_nvidia_libraries(ort: ModuleType, provider: str) -> str | None:
+    """Load the NVIDIA driver and the CUDA libraries that pip installed; return what is missing."""
+    driver = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        ctypes.CDLL(driver)
+    except OSError:
+        return f"there is no NVIDIA driver ({driver}) on this machine; install it, or use --provider cpu"
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        ort.preload_dlls(directory="")
+    lines = said.getvalue().splitlines()
+    if lines and provider == "cuda":
+        return f"{_first_line(lines[0])}; run: {_pip_line('gpu')}"
+    return None
+
+
+def _create(ort: ModuleType, model: bytes, provider: str, threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = _LOG_ERROR if provider == "cpu" else _LOG_FATAL
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    # Threads spin within a run, which is faster, but not between two frames, which would keep the cores busy.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    chosen: list[tuple[str, dict[str, str]]] = [(PROVIDERS[provider], _provider_options(provider, threads))]
+    if provider == "tensorrt":
+        chosen.append((PROVIDERS["cuda"], _provider_options("cuda", threads)))
+    if provider != "cpu":
+        chosen.append((PROVIDERS["cpu"], {}))
+    try:
+        session = ort.InferenceSession(model, options, providers=chosen, enable_fallback=0)
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise BundleError(
+            f"ONNX Runtime can't load the classifier: {_first_line(error)}; export it again"
+        ) from None
+    session.disable_fallback()
+    return session
+
+
+def _provider_options(provider: str, threads: int) -> dict[str, str]:
+    match provider:
+        case "cuda":
+            # TF32 keeps 10 bits of mantissa: it would move the logits further than the parity gate allows.
+            return {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
+        case "openvino":
+            return {"device_type": "CPU", "precision": "FP32", "num_of_threads": str(threads)}
+        case _:
+            return {}
+
+
+def _check_contract(session: Any) -> str:
+    """Return the input's name; raise unless inputs and outputs are what this release supports."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise BundleError(
+            f"the classifier has {len(inputs)} inputs and {len(outputs)} outputs, not 1 and 1; export again"
+        )
+    wanted_input, wanted_output = [INPUT_SIZE, INPUT_SIZE, 3], [2]
+    for what, value, dtype, wanted in [
+        ("input", inputs[0], "tensor(uint8)", wanted_input),
+        ("output", outputs[0], "tensor(float)", wanted_output),
+    ]:
+        shape = list(value.shape)
+        if value.type != dtype or len(shape) != len(wanted) + 1 or shape[1:] != wanted:
+            raise BundleError(
+                f"the classifier's {what} is {value.type} {shape}, not {dtype} {['N', *wanted]}; "
+                "export it again"
+            )
+        if isinstance(shape[0], int):
+            raise BundleError(
+                f"the classifier's {what} has a fixed batch of {shape[0]}; export it with a dynamic batch"
+            )
+    return inputs[0].name
+
+
+def _pip_line(extra: str | None) -> str:
+    if extra is not None:
+        return f"pip install 'fauxface[{extra}]'"
+    return "pip install 'fauxface[cpu]' (or [gpu], [openvino])"
+
+
+def _first_line(error: object) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0][:200] if lines else type(error).__name__

@@ -1,0 +1,246 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fauxface.errors import BundleError
+from fauxface.manifest import Manifest
+
+TINY = Path(__file__).parents[1] / "data" / "tiny_bundle" / "bundle.json"
+
+
+def complaint_about(action, *arguments):
+    """Return the message with which the action refused its arguments, or None where it accepted them."""
+    try:
+        action(*arguments)
+    except BundleError as error:
+        return str(error)
+    return None
+
+
+def refused(data, *parts):
+    complaint = complaint_about(Manifest.parse, data)
+    assert complaint is not None
+    assert "\n" not in complaint
+    for part in parts:
+        assert part in complaint
+
+
+def test_manifest_survives_a_round_trip():
+    manifest = Manifest.parse(TINY.read_bytes())
+    assert Manifest.parse(json.dumps(manifest.to_dict()).encode()) == manifest
+
+
+MISSING = object()
+
+FIELD_CASES = [
+    ("format", [MISSING, "fauxface", 1, None]),
+    ("version", [MISSING, "1", "2.0", "0.9", "10.0", "1.x", "1.0.0", 1.0, None, "1.0\n"]),
+    ("name", [MISSING, "", "x" * 101, 3, "two\nlines", "\u001b[31mred"]),
+    ("created", [MISSING, "yesterday", "2026-02-30T00:00:00Z", "2026-01-31T12:00:00+01:00", 0]),
+    (
+        "labels",
+        [MISSING, "generated", [], ["generated", "bona_fide"], ["bona_fide", "generated", "x"], [0, 1]],
+    ),
+    ("input", [MISSING, [], "uint8"]),
+    ("input.size", [MISSING, 224, 128.0, "128", True]),
+    ("input.layout", [MISSING, "NCHW", None]),
+    ("input.dtype", [MISSING, "float32", ["uint8"]]),
+    ("input.color", [MISSING, "BGR", {}]),
+    ("crop", [MISSING, None]),
+    ("crop.margin", [MISSING, "1.2", 0, 0.49, 4.01, -1, float("nan"), float("inf"), True, [1.2]]),
+    ("crop.padding", [MISSING, "zero"]),
+    ("crop.resize", [MISSING, "linear"]),
+    ("crop.min_face_px", [MISSING, 0, -1, 40.0, "40", False, 4097]),
+    ("locator", [MISSING, "locator.onnx"]),
+    ("locator.file", [MISSING, "nowhere.onnx", 1, "bundle.json", "/etc/passwd", "../x"]),
+    ("locator.format", [MISSING, "haar"]),
+    ("locator.score_threshold", [MISSING, 0, 1, float("nan"), "0.6"]),
+    ("locator.nms_threshold", [MISSING, 0, 1.01, float("-inf"), None]),
+    ("locator.max_side", [MISSING, 31, 8193, 640.5]),
+    ("classifier", [MISSING, "classifier.onnx"]),
+    ("classifier.fp32", [MISSING, "nowhere.onnx", 5, ""]),
+    ("classifier.int8", ["nowhere.onnx", 5]),
+    ("calibration", [MISSING, 1.0]),
+    ("calibration.temperature", [MISSING, 0, -1, float("nan"), float("inf"), "1"]),
+    ("calibration.bias", [MISSING, float("nan"), 1001, None]),
+    ("calibration.fitted_on", [1, "x" * 1001, "a\tb"]),
+    ("thresholds", [MISSING, [0.5, 0.5]]),
+    ("thresholds.bona_fide_below", [MISSING, -0.01, 1.01, float("nan"), "0.5"]),
+    ("thresholds.generated_from", [MISSING, 0.29, 1.01, float("nan"), None]),
+    ("golden", [MISSING, "nowhere.npz", 1]),
+    ("card", [MISSING, "nowhere.md", None]),
+    ("weights_license", ["nowhere.md", 1]),
+    ("files", [MISSING, [], {}, {f"f{index}": {} for index in range(65)}]),
+    ("parity", ["good", None]),
+    ("metrics", [[], 0.99]),
+    ("metrics.auroc", [float("nan"), float("inf")]),
+    ("provenance", [1]),
+]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [(field, value) for field, values in FIELD_CASES for value in values],
+    ids=lambda value: "missing" if value is MISSING else str(value)[:20].encode("unicode_escape").decode(),
+)
+def test_a_wrong_field_is_named(field, value):
+    document = json.loads(TINY.read_bytes())
+    *parents, last = field.split(".")
+    target = document
+    for key in parents:
+        target = target[key]
+    if value is MISSING:
+        del target[last]
+    else:
+        target[last] = value
+    refused(json.dumps(document).encode(), "bundle.json", field)
+
+
+@pytest.mark.parametrize(
+    ("entry", "field"),
+    [
+        (5, "files.golden.npz"),
+        ({"bytes": 1}, "files.golden.npz.sha256"),
+        ({"sha256": "0" * 63, "bytes": 1}, "files.golden.npz.sha256"),
+        ({"sha256": "A" * 64, "bytes": 1}, "files.golden.npz.sha256"),
+        ({"sha256": 0, "bytes": 1}, "files.golden.npz.sha256"),
+        ({"sha256": "0" * 64}, "files.golden.npz.bytes"),
+        ({"sha256": "0" * 64, "bytes": -1}, "files.golden.npz.bytes"),
+        ({"sha256": "0" * 64, "bytes": 1.0}, "files.golden.npz.bytes"),
+        ({"sha256": "0" * 64, "bytes": 1 << 40}, "files.golden.npz.bytes"),
+    ],
+)
+def test_a_wrong_file_entry_is_named(entry, field):
+    document = json.loads(TINY.read_bytes())
+    document["files"]["golden.npz"] = entry
+    refused(json.dumps(document).encode(), field)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../classifier.onnx",
+        "..",
+        ".",
+        "",
+        "/etc/passwd",
+        "C:\\model.onnx",
+        "C:model.onnx",
+        "a\\b",
+        "a/../b",
+        "a//b",
+        "a/",
+        "a/b/c",
+        ".hidden",
+        "a/.hidden",
+        "~/x",
+        "a b",
+        "a\nb",
+        "a\0b",
+        "é",
+        "x" * 101,
+        "bundle.json",
+        "Bundle.JSON",
+    ],
+)
+def test_unsafe_names(name):
+    document = json.loads(TINY.read_bytes())
+    document["files"][name] = document["files"]["golden.npz"]
+    refused(json.dumps(document).encode(), "bundle.json: files names")
+
+
+def test_names_that_differ_in_case():
+    document = json.loads(TINY.read_bytes())
+    document["files"]["GOLDEN.npz"] = document["files"]["golden.npz"]
+    refused(json.dumps(document).encode(), "differ only in case")
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.42"])
+def test_a_later_minor_version_with_unknown_fields_is_accepted(version):
+    document = json.loads(TINY.read_bytes())
+    document |= {"version": version, "novelty": {"x": 1}}
+    document["crop"]["novelty"] = "y"
+    assert Manifest.parse(json.dumps(document).encode()).version == version
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"name": "tiny"', '"name": "tiny", "name": "other"'),
+        ('"margin": 1.2', '"margin": 1.2, "margin": 2'),
+        ('"bytes"', '"bytes": 1, "bytes"'),
+        ('"made_by"', '"x": {"y": 1, "y": 2}, "made_by"'),
+    ],
+)
+def test_duplicate_keys(old, new):
+    text = TINY.read_text()
+    assert old in text
+    refused(text.replace(old, new, 1).encode(), "bundle.json", "occurs twice")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b'"text"',
+        b"{",
+        b'{"format": "fauxface.bundle",}',
+        b"\xff\xfe{\0}\0",
+        b"\xef\xbb\xbf{}",
+        b'{"format": "\\ud800"}',
+        b'{"\\udfff": 1}',
+        b'{"format": ' + b"9" * 5000 + b"}",
+        b"[" * 100_000,
+        b'{"a":' * 20_000 + b"1" + b"}" * 20_000,
+        b" " * (1 << 20) + b"{}",
+    ],
+    ids=lambda data: repr(data[:12]),
+)
+def test_malformed_manifests(data):
+    refused(data, "bundle.json")
+
+
+def test_a_number_that_overflows_is_named():
+    text = TINY.read_text().replace('"temperature": 1.0', '"temperature": 1e999')
+    refused(text.encode(), "calibration.temperature is inf")
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_manifest_or_refused(data):
+    with pytest.raises(BundleError):
+        Manifest.parse(data)
+
+
+TINY_DOCUMENT = json.loads(TINY.read_bytes())
+PATHS = [(key,) for key in TINY_DOCUMENT] + [
+    (key, inner) for key, value in TINY_DOCUMENT.items() if isinstance(value, dict) for inner in value
+]
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(derandomize=True, deadline=None)
+@given(st.sampled_from(PATHS), JSON_VALUES)
+def test_any_value_in_any_field_is_accepted_or_refused(path, value):
+    document = json.loads(json.dumps(TINY_DOCUMENT))
+    target = document
+    for key in path[:-1]:
+        target = target[key]
+    target[path[-1]] = value
+    data = json.dumps(document).encode()
+    complaint = complaint_about(Manifest.parse, data)
+    if complaint is None:
+        manifest = Manifest.parse(data)
+        assert manifest.calibration.temperature > 0
+        assert manifest.thresholds.bona_fide_below <= manifest.thresholds.generated_from
+    else:
+        assert "\n" not in complaint

@@ -1,0 +1,231 @@
+import importlib.metadata
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fauxface import session
+from fauxface.errors import BundleError, ProviderError
+from fauxface.session import PROVIDERS, Classifier, import_onnxruntime, installed_distributions
+from fauxface.threads import available_cores
+
+DATA = Path(__file__).parents[1] / "data"
+MODEL = (DATA / "tiny_bundle" / "classifier.onnx").read_bytes()
+BUILT_WITH = import_onnxruntime().get_available_providers()
+
+
+def crops_of(*colours):
+    return np.stack([np.full((128, 128, 3), colour, np.uint8) for colour in colours])
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return Classifier(MODEL, provider="cpu")
+
+
+def test_logits(classifier):
+    logits = classifier.logits(crops_of((0, 0, 0), (255, 0, 0), (0, 255, 0), (153, 128, 128)))
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, [[1, -1], [-9, 9], [6, -6], [0.0196078, -0.0196078]], atol=1e-5)
+
+
+def test_no_crops(classifier):
+    assert classifier.logits(np.empty((0, 128, 128, 3), np.uint8)).shape == (0, 2)
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 65, 150])
+def test_large_batches_equal_single_crops(classifier, count):
+    random = np.random.default_rng(count)
+    crops = random.integers(0, 256, (count, 128, 128, 3), dtype=np.uint8)
+    singly = np.concatenate([classifier.logits(crop[None]) for crop in crops])
+    np.testing.assert_allclose(classifier.logits(crops), singly, atol=1e-5)
+
+
+def test_views_that_are_not_contiguous(classifier):
+    crops = crops_of((10, 20, 200), (200, 20, 10))
+    np.testing.assert_array_equal(
+        classifier.logits(crops[::-1, ::-1, :, ::-1]), classifier.logits(crops[::-1, :, :, ::-1].copy())
+    )
+
+
+@pytest.mark.parametrize(
+    "crops",
+    [
+        np.zeros((1, 128, 128, 3), np.float32),
+        np.zeros((128, 128, 3), np.uint8),
+        np.zeros((1, 3, 128, 128), np.uint8),
+        np.zeros((1, 96, 96, 3), np.uint8),
+        np.zeros((1, 128, 128, 4), np.uint8),
+        np.zeros((0,), np.uint8),
+    ],
+)
+def test_other_crops_are_refused(classifier, crops):
+    with pytest.raises(ValueError, match=r"uint8 \[N, 128, 128, 3\]"):
+        classifier.logits(crops)
+
+
+def test_auto_gives_a_provider_that_works(capfd):
+    classifier = Classifier(MODEL)
+    assert classifier.provider in PROVIDERS
+    assert classifier.logits(crops_of((0, 0, 0))).shape == (1, 2)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("provider", ["", "CUDA", "gpu", "CPUExecutionProvider", "auto "])
+def test_unknown_providers(provider):
+    with pytest.raises(ProviderError, match="choose one of auto, cpu, cuda, tensorrt, openvino") as caught:
+        Classifier(MODEL, provider=provider)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("provider", "extra"), [("cuda", "gpu"), ("tensorrt", "gpu"), ("openvino", "openvino")]
+)
+def test_a_provider_that_this_build_lacks(provider, extra, capfd):
+    if PROVIDERS[provider] in BUILT_WITH:
+        pytest.skip(f"this ONNX Runtime has {provider}")
+    with pytest.raises(ProviderError, match=rf"{provider} can't be used.*pip install 'fauxface\[{extra}\]'"):
+        Classifier(MODEL, provider=provider)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt", "openvino"])
+def test_what_is_asked_for_is_used_or_refused(provider, capfd):
+    complaint = ""
+    try:
+        assert Classifier(MODEL, provider=provider).provider == provider
+    except ProviderError as error:
+        complaint = str(error)
+    assert "\n" not in complaint
+    assert not complaint or complaint.startswith(f"the provider {provider} can't be used: ")
+    assert capfd.readouterr() == ("", "")
+
+
+class FakeSession:
+    def __init__(self, providers, assigned):
+        self.get_providers = lambda: providers
+        self.get_provider_graph_assignment_info = lambda: assigned
+
+
+class FakePart:
+    def __init__(self, ep_name, nodes):
+        self.ep_name = ep_name
+        self.get_nodes = lambda: nodes
+
+
+@pytest.mark.parametrize(
+    ("providers", "assigned", "problem"),
+    [
+        (["CPUExecutionProvider"], [FakePart("CPUExecutionProvider", ["n"])], "weren't found"),
+        (
+            ["CUDAExecutionProvider", "CPUExecutionProvider"],
+            [FakePart("CPUExecutionProvider", ["n"]), FakePart("CUDAExecutionProvider", [])],
+            "takes no part",
+        ),
+        (
+            ["CUDAExecutionProvider", "CPUExecutionProvider"],
+            [FakePart("CPUExecutionProvider", ["n"]), FakePart("CUDAExecutionProvider", ["n"])],
+            None,
+        ),
+    ],
+    ids=["fell back", "idle", "in use"],
+)
+def test_a_silent_fallback_is_found(monkeypatch, providers, assigned, problem):
+    ort = import_onnxruntime()
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(session, "_missing_nvidia_libraries", lambda *_: None)
+    created = FakeSession(providers, assigned)
+    monkeypatch.setattr(session, "_create", lambda *_: created)
+    if problem is None:
+        assert session._open(ort, MODEL, "cuda", 1) == ("cuda", created)
+        assert session._open(ort, MODEL, "auto", 1) == ("cuda", created)
+    else:
+        with pytest.raises(ProviderError, match=problem):
+            session._open(ort, MODEL, "cuda", 1)
+        assert session._open(ort, MODEL, "auto", 1)[0] == "cpu"
+
+
+def test_threads_default_to_the_available_cores(classifier):
+    assert classifier.threads == available_cores()
+    assert classifier._session.get_session_options().intra_op_num_threads == available_cores()
+    assert (
+        Classifier(MODEL, provider="cpu", threads=1)._session.get_session_options().intra_op_num_threads == 1
+    )
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1025, 1.0, True, "2"])
+def test_threads_out_of_range(threads):
+    with pytest.raises(ProviderError, match="threads must be 1 to 1024"):
+        Classifier(MODEL, threads=threads)
+
+
+@pytest.mark.parametrize(
+    ("attack", "part"),
+    [
+        ("external_data", "external data"),
+        ("memory_address", "external data"),
+        ("nested_external_data", "external data"),
+        ("ep_context", "EPContext"),
+        ("float_input", r"input is tensor\(float\)"),
+        ("other_size", "96, 96"),
+        ("three_labels", "output is"),
+        ("fixed_batch", "fixed batch of 1"),
+        ("two_outputs", "1 inputs and 2 outputs"),
+        ("unknown_operator", "can't load the classifier"),
+    ],
+)
+def test_models_that_are_refused(attack, part, capfd):
+    with pytest.raises(BundleError, match=part) as caught:
+        Classifier((DATA / "attacks" / f"{attack}.onnx").read_bytes(), provider="cpu")
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_external_data_is_refused_where_it_could_be_read(monkeypatch):
+    monkeypatch.chdir(DATA / "attacks")
+    assert Path("weights.bin").is_file()
+    with pytest.raises(BundleError, match="external data"):
+        Classifier(Path("external_data.onnx").read_bytes(), provider="cpu")
+
+
+@pytest.mark.parametrize("data", [b"", b"text", MODEL[:-40], MODEL[40:]])
+def test_bytes_that_are_not_a_model(data):
+    with pytest.raises(BundleError):
+        Classifier(data, provider="cpu")
+
+
+def test_logits_that_are_not_finite():
+    classifier = Classifier((DATA / "attacks" / "not_a_number.onnx").read_bytes(), provider="cpu")
+    with pytest.raises(BundleError, match="aren't finite"):
+        classifier.logits(crops_of((1, 2, 3)))
+
+
+def test_onnxruntime_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setattr(session, "installed_distributions", dict)
+    with pytest.raises(ProviderError, match=r"isn't installed; run: pip install 'fauxface\[cpu\]'"):
+        import_onnxruntime()
+
+
+def test_two_distributions_at_once(monkeypatch):
+    versions = {"onnxruntime": "1.32.0", "onnxruntime-gpu": "1.31.1"}
+
+    def version(name):
+        if name not in versions:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return versions[name]
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert installed_distributions() == versions
+    with pytest.raises(
+        ProviderError, match="onnxruntime and onnxruntime-gpu are installed at once"
+    ) as caught:
+        import_onnxruntime()
+    assert "pip uninstall -y onnxruntime onnxruntime-gpu" in str(caught.value)
+
+
+def test_a_damaged_installation(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", type(sys)("onnxruntime"))
+    with pytest.raises(ProviderError, match="damaged"):
+        import_onnxruntime()
