@@ -64,14 +64,14 @@ def extract(image: np.ndarray, square: Square) -> np.ndarray:
         raise ValueError(f"{square} doesn't overlap a picture of {width}x{height}")
     if (cx0, cy0, cx1, cy1) == (x0, y0, x1, y1):
         return image[y0:y1, x0:x1]
-    # Mirrors the whole picture, not just the inner part, so that a face at a border keeps its true surroundings.
+    # The whole picture is mirrored, so that a face at a border keeps its true surroundings.
     columns = _reflect(np.arange(x0, x1), width)
     rows = _reflect(np.arange(y0, y1), height)
     return image[rows[:, None], columns[None, :]]
 
 
 def _reflect(index: np.ndarray, length: int) -> np.ndarray:
-    """Map indices beyond [0, length) back into it by mirroring without repeating the edge (reflect-101)."""
+    """Map indices beyond [0, length) back into it by mirroring without repeating the edge."""
     if length == 1:
         return np.zeros_like(index)
     period = 2 * (length - 1)
@@ -85,8 +85,8 @@ INPUT_SIZE = 128
 def to_input(crop: np.ndarray) -> np.ndarray:
     """Resize a square crop to the classifier's input: the one preprocessing of training, export and runtime.
 
-    The kernel is OpenCV's INTER_AREA: box filtering when shrinking, linear when enlarging. Normalisation is not
-    done here: it lies inside the exported graph.
+    The kernel is OpenCV's INTER_AREA: box filtering when shrinking, linear when enlarging. Normalisation
+    isn't done here: it lies inside the exported graph.
 
     Args:
         crop: uint8 [S, S, 3], RGB.

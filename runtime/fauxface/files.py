@@ -15,6 +15,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     The temporary name keeps the suffix, since writers of pictures and videos choose their format by it.
 
+    A symbolic link stays: the file that it points to is replaced.
+
     Args:
         path: The file to write; its folder is made when it doesn't exist.
 
@@ -22,11 +24,14 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         The temporary path. The body must create a file there.
 
     Raises:
-        OutputError: The folder or the file can't be written.
+        OutputError: The folder or the file can't be written, or `path` is a folder or a device. An
+            OSError of the body about another file passes as it is.
     """
-    target = Path(path)
-    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}{target.suffix}")
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f".{secrets.token_hex(6)}{target.suffix[-16:]}")
     try:
+        if target.exists() and not target.is_file():
+            raise OutputError(f"can't write {path}: it is a folder or a device; choose a file")
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
@@ -34,5 +39,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
+        named = None if error.filename is None else Path(os.fsdecode(error.filename))
+        if named not in (None, temporary, target, *target.parents):
+            raise
         reason = error.strerror or str(error)
-        raise OutputError(f"can't write {target}: {reason}; choose a writable path") from error
+        raise OutputError(f"can't write {path}: {reason}; choose a writable path") from error

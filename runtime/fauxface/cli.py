@@ -1,0 +1,52 @@
+"""The `fauxface` command: builds the Typer app and turns typed errors into one line and an exit code."""
+
+import importlib.metadata
+import importlib.util
+import sys
+
+import typer
+
+from fauxface import cli_bundle, cli_demo, cli_scan
+from fauxface.errors import FauxfaceError, MissingExtraError
+
+
+def require_extra(extra: str, *modules: str) -> None:
+    """Raise a MissingExtraError that names the pip line unless every module can be imported.
+
+    Args:
+        extra: The extra of this distribution that brings the modules.
+        *modules: Top-level module names; they are looked up, not imported.
+
+    Raises:
+        MissingExtraError: At least one module isn't installed.
+    """
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(
+            f"this command needs {', '.join(missing)}; run: pip install 'fauxface[{extra}]'"
+        )
+
+
+def build_app() -> typer.Typer:
+    """Return the app with the runtime's commands and those that the train and export stages register."""
+    app = typer.Typer(
+        name="fauxface",
+        help="Tell AI-generated faces from camera faces.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        add_completion=False,
+    )
+    for commands in (cli_scan, cli_demo, cli_bundle):
+        commands.register(app)
+    for entry in sorted(importlib.metadata.entry_points(group="fauxface.commands"), key=lambda e: e.name):
+        entry.load()(app)
+    return app
+
+
+def main() -> None:
+    """Run the command line; a typed error becomes one line on standard error and exit code 1."""
+    try:
+        build_app()()
+    except FauxfaceError as error:
+        sys.stderr.write(f"error: {type(error).__name__}: {' '.join(str(error).split())}\n")
+        raise SystemExit(1) from None

@@ -1,0 +1,135 @@
+"""The commands `fauxface info` and `fauxface doctor`."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add `info` and `doctor` to the app."""
+    app.command()(info)
+    app.command()(doctor)
+
+
+def info(
+    bundle: Annotated[
+        Path | None, typer.Argument(metavar="[BUNDLE]", help="A bundle's folder; the shipped one by default.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the manifest as JSON, without the card.")
+    ] = False,
+) -> None:
+    """Verify a bundle and show its key figures and its model card."""
+    from fauxface.bundle import Bundle
+
+    loaded = Bundle.load(bundle)
+    if as_json:
+        typer.echo(json.dumps({"model": loaded.sha256, **loaded.manifest.to_dict()}, indent=2))
+        return
+    manifest = loaded.manifest
+    crop, locator, points = manifest.crop, manifest.locator, manifest.thresholds
+    size = sum(entry.bytes for entry in manifest.files.values())
+    rows = [
+        ("bundle", f"{manifest.name}, format {manifest.version}, made {manifest.created}"),
+        ("folder", str(loaded.path)),
+        ("model", loaded.sha256),
+        ("files", f"{len(manifest.files)}, all verified, {size / 1e6:.1f} MB"),
+        ("classifier", f"{', '.join(manifest.classifier)}; {manifest.input.size} px {manifest.input.color}"),
+        ("crop", f"margin {crop.margin:g}, {crop.padding}, {crop.resize}; faces from {crop.min_face_px} px"),
+        (
+            "locator",
+            f"{locator.format}, score from {locator.score_threshold:g}, at most {locator.max_side} px",
+        ),
+        (
+            "calibration",
+            f"temperature {manifest.calibration.temperature:.4g}, bias {manifest.calibration.bias:.4g}",
+        ),
+        (
+            "operating point",
+            f"bona fide below {points.bona_fide_below:.4g}, generated from {points.generated_from:.4g}",
+        ),
+    ]
+    if points.rule:
+        rows.append(("", points.rule))
+    _print_rows(rows)
+    typer.echo()
+    typer.echo(printable(loaded.card()).strip())
+
+
+def doctor(
+    bundle: Annotated[
+        Path | None, typer.Option(help="A bundle's folder; the shipped one by default.")
+    ] = None,
+    provider: Annotated[str, typer.Option(help="auto, cpu, cuda, tensorrt or openvino.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(help="Threads on the CPU; all available cores by default.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Check versions, provider, the bundle's digests and its golden crops, and time one inference."""
+    from fauxface.doctor import examine
+
+    report = examine(bundle, provider, threads)
+    if as_json:
+        typer.echo(json.dumps(report.to_dict(), indent=2))
+    else:
+        environment = report.environment
+        build = [
+            f"{name} {'yes' if has else 'no'}"
+            for name, has in [
+                ("FFmpeg", environment.opencv_ffmpeg),
+                ("GStreamer", environment.opencv_gstreamer),
+            ]
+        ]
+        runtimes = ", ".join(f"{name} {version}" for name, version in environment.distributions.items())
+        rows = [
+            ("fauxface", environment.fauxface),
+            ("python", f"{environment.python} on {environment.platform}, {environment.cores} cores"),
+            ("numpy", environment.numpy),
+            ("opencv", f"{environment.opencv} ({', '.join(build)})"),
+            ("onnx runtime", runtimes or environment.onnxruntime or "not installed"),
+            ("providers", ", ".join(environment.providers) or "none"),
+        ]
+        if report.bundle is not None:
+            checked = report.bundle
+            rows += [
+                ("bundle", f"{checked.name}, {checked.files} files verified, {checked.path}"),
+                ("model", checked.sha256),
+                ("locator", "runs" if report.locator_runs else "FAILED"),
+            ]
+        if report.golden is not None:
+            golden = report.golden
+            rows.append(
+                (
+                    "golden crops",
+                    f"{'ok' if golden.passed else 'FAILED'}: {golden.crops} crops, logits within "
+                    f"{golden.max_difference:.1e} (allowed {golden.tolerance:g}), "
+                    f"{golden.changed_labels} labels changed",
+                )
+            )
+        if report.timing is not None:
+            timing = report.timing
+            rows += [
+                ("provider in use", f"{timing.provider}, {timing.threads} threads"),
+                (
+                    "one inference",
+                    f"{timing.median_ms:.1f} ms (batch 1, median of {timing.runs} after warm-up)",
+                ),
+            ]
+        rows.append(("result", "all is well" if report.failure is None else "FAILED"))
+        _print_rows(rows)
+    if report.failure is not None:
+        raise report.failure
+
+
+def printable(text: str) -> str:
+    """Return the text without the control characters by which a file could steer a terminal."""
+    return "".join(character for character in text if character.isprintable() or character in "\n\t")
+
+
+def _print_rows(rows: list[tuple[str, str]]) -> None:
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        typer.echo(f"{name:<{width}}  {printable(value)}".rstrip())

@@ -1,0 +1,101 @@
+"""The command `fauxface scan`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+_RESULT_SUFFIXES = {".jsonl", ".ndjson", ".json"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add `scan` to the app."""
+    app.command()(scan)
+
+
+def scan(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A picture, a folder, a glob in quotes, a video, camera:0, an RTSP or HTTP URL, a GStreamer "
+            "pipeline, or - for a picture on standard input."
+        ),
+    ],
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="A folder for results.jsonl and annotated/, or a .jsonl file."),
+    ] = None,
+    jsonl: Annotated[Path | None, typer.Option(help="Write JSON Lines here; - for standard output.")] = None,
+    annotate: Annotated[
+        Path | None, typer.Option(help="Write annotated pictures and videos into this folder.")
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="A bundle's folder; the shipped one by default.")
+    ] = None,
+    locator: Annotated[
+        Path | None, typer.Option(help="A YuNet-format .onnx file in place of the bundle's locator.")
+    ] = None,
+    provider: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, tensorrt or openvino; strict unless auto.")
+    ] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of one inference; by default all available cores.")
+    ] = None,
+    faces: Annotated[
+        Literal["locate", "whole"],
+        typer.Option(help="Locate faces, or judge the central square of ready crops."),
+    ] = "locate",
+    every: Annotated[int, typer.Option(min=1, help="Judge every N-th frame of a video.")] = 1,
+    max_frames: Annotated[
+        int | None, typer.Option(min=1, help="Stop a camera or stream after N judged frames.")
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Start anew instead of continuing an earlier scan.")
+    ] = False,
+) -> None:
+    """Judge the faces of pictures, videos, cameras and streams.
+
+    Exit codes: 0 all scanned; 1 error, or a single picture without a face; 2 wrong usage; 3 finished, but
+    some items couldn't be read; 130 interrupted.
+    """
+    import cv2
+
+    from fauxface.output import ResultLog, Table
+    from fauxface.scan_run import ScanRun, list_items
+    from fauxface.scanner import Scanner
+    from fauxface.sources import Kind, parse
+    from fauxface.threads import available_cores
+
+    place = parse(source)
+    if max_frames is not None and (place.is_files or place.kind is Kind.STDIN):
+        raise typer.BadParameter("it is for cameras and streams", param_hint="--max-frames")
+    jsonl, annotate = _outputs(out, jsonl, annotate)
+    cv2.setNumThreads(threads or available_cores())
+    items = list_items(place, annotate)
+    scanner = Scanner(bundle, provider=provider, threads=threads, locator=locator, faces=faces)
+    to_stdout = jsonl is not None and str(jsonl) == "-"
+    run = ScanRun(
+        scanner,
+        place,
+        items,
+        Table(sys.stderr if to_stdout else sys.stdout, rows=not to_stdout),
+        log=None if jsonl is None or to_stdout else ResultLog(jsonl, scanner.model, overwrite=overwrite),
+        to_stdout=to_stdout,
+        annotate=annotate,
+        every=every,
+        max_frames=max_frames,
+    )
+    raise typer.Exit(run.run())
+
+
+def _outputs(out: Path | None, jsonl: Path | None, annotate: Path | None) -> tuple[Path | None, Path | None]:
+    """Return where results and annotated files go, after --out was taken apart."""
+    if out is None:
+        return jsonl, annotate
+    if out.suffix.lower() in _RESULT_SUFFIXES or str(out) == "-":
+        if jsonl is not None:
+            raise typer.BadParameter("both name a file; give one of them", param_hint="--out, --jsonl")
+        return out, annotate
+    return jsonl or out / "results.jsonl", annotate or out / "annotated"

@@ -1,0 +1,321 @@
+"""Where a scan's results go: a JSON Lines file that can be continued, a table, a tree of annotated files."""
+
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+import typer
+
+from fauxface.annotate import WORDS, percent
+from fauxface.errors import OutputError
+from fauxface.files import atomic_write
+from fauxface.results import ItemError, Result
+from fauxface.verdicts import BONA_FIDE, GENERATED, UNSURE
+
+_TERMINAL_COLORS = {BONA_FIDE: "green", GENERATED: "red", UNSURE: "yellow"}
+_WRITABLE_PICTURES = {".jpg", ".jpeg", ".png"}
+
+
+@dataclass(slots=True)
+class Recorded:
+    """What a JSON Lines file already holds of one source.
+
+    Attributes:
+        frames: Number of frames; 0 for a picture.
+        every: Step between the first two frames, None where there are fewer.
+        error: The picture's or the whole video's error.
+        whole: Whether it was scanned in whole-picture mode, None where there is no face to tell.
+    """
+
+    frames: int = 0
+    every: int | None = None
+    error: ItemError | None = None
+    whole: bool | None = None
+    _first: int = 0
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether the picture or video couldn't be read, or not to its end."""
+        return self.error is not None and self.error.type != "NoFaceError"
+
+    def add(self, result: Result) -> None:
+        """Count one more record of the source."""
+        if result.frame is None:
+            self.error = result.error
+        elif self.frames == 0:
+            self._first = result.frame
+        elif self.frames == 1:
+            self.every = result.frame - self._first
+        self.frames += result.frame is not None
+        if result.faces:
+            self.whole = result.faces[0].locator_score is None
+
+
+class ResultLog:
+    """A JSON Lines file of results.
+
+    While a scan runs, its lines go to FILE.part, each flushed, so that an interrupted scan leaves whole
+    lines; a finished scan renames it to FILE. What an earlier scan recorded is kept and need not be scanned
+    again: every picture, and every video but one that was interrupted (the last one of FILE.part).
+
+    Args:
+        path: The file.
+        model: sha256 that its records must have.
+        overwrite: Forget what an earlier scan recorded.
+
+    Attributes:
+        recorded: What an earlier scan recorded, by source.
+
+    Raises:
+        OutputError: The file can't be read, isn't one of ours, or has results of another model.
+    """
+
+    def __init__(self, path: Path, model: str, *, overwrite: bool = False) -> None:
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder; give a file, or use --out for a folder")
+        self.path, self.part = path, path.with_name(path.name + ".part")
+        self.recorded: dict[str, Recorded] = {}
+        self._earlier: Path | None = None
+        if not overwrite:
+            self._earlier = next((p for p in (self.part, path) if p.exists()), None)
+        if self._earlier is not None:
+            self._load(self._earlier, model)
+
+    @contextmanager
+    def writing(self, keep: Container[str]) -> Iterator[Callable[[Result], None]]:
+        """Write records behind those that are kept.
+
+        Args:
+            keep: Sources whose earlier records stay in the file.
+
+        Yields:
+            A function that writes one result. When the body ends well, the file gets its name; when it
+            raises, FILE.part stays if it holds anything that FILE doesn't.
+
+        Raises:
+            OutputError: The file can't be written.
+        """
+        with atomic_write(self.part) as temporary, temporary.open("wb") as file:
+            if self._earlier is not None:
+                for line, result in _records(self._earlier, partial=self._earlier == self.part):
+                    if result.source in keep:
+                        file.write(line)
+        written = 0
+
+        def write(result: Result) -> None:
+            nonlocal written
+            try:
+                out.write(result.to_json_line() + "\n")
+                out.flush()
+            except OSError as error:
+                raise OutputError(
+                    f"can't write {self.part}: {error.strerror}; make room, then run the same command again"
+                ) from error
+            written += 1
+
+        with self.part.open("a", encoding="ascii") as out:
+            try:
+                yield write
+            except BaseException:
+                if not written and (self._earlier != self.part or self.part.stat().st_size == 0):
+                    self.part.unlink()
+                raise
+        try:
+            self.part.replace(self.path)
+        except OSError as error:
+            raise OutputError(f"can't rename {self.part} to {self.path}: {error.strerror}") from error
+
+    def finish(self) -> None:
+        """Give FILE.part its name where an interrupted scan had nothing left to do."""
+        if self._earlier == self.part:
+            with self.writing(self.recorded):
+                pass
+
+    def _load(self, path: Path, model: str) -> None:
+        last: Result | None = None
+        for _, last in _records(path, partial=path == self.part):
+            if last.model != model:
+                raise OutputError(
+                    f"{path} holds results of another model or locator; choose another file or --overwrite"
+                )
+            self.recorded.setdefault(last.source, Recorded()).add(last)
+        if path == self.part and last is not None and last.frame is not None:
+            del self.recorded[last.source]
+
+
+def _records(path: Path, *, partial: bool) -> Iterator[tuple[bytes, Result]]:
+    """Yield each line and its result; a last line without its line break is dropped where `partial`."""
+    try:
+        with path.open("rb") as file:
+            yield from _parsed(file, path, partial)
+    except OSError as error:
+        raise OutputError(f"can't read {path}: {error.strerror}; choose another file") from error
+
+
+def _parsed(file: BinaryIO, path: Path, partial: bool) -> Iterator[tuple[bytes, Result]]:
+    for number, line in enumerate(file, 1):
+        if partial and not line.endswith(b"\n"):
+            return
+        try:
+            yield line.rstrip(b"\r\n") + b"\n", Result.from_dict(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            raise OutputError(
+                f"{path} isn't a file of scan results (line {number}); choose another file or --overwrite"
+            ) from error
+
+
+def annotated_paths(sources: Iterable[tuple[str, bool]], root: Path, folder: Path) -> dict[str, Path]:
+    """Plan a file for each annotated picture and video that keeps the tree below `root`.
+
+    JPEG, PNG and MP4 keep their names; other pictures get ".png" and other videos ".mp4" behind theirs. A
+    name that is taken gets a number, so that no two sources share a file.
+
+    Args:
+        sources: Path and whether it's a video, for each source.
+        root: The folder below which the tree is kept.
+        folder: Where the annotated files go.
+
+    Raises:
+        OutputError: A planned file is one of the sources.
+    """
+    sources = list(sources)
+    inputs = {os.path.realpath(source) for source, _ in sources}
+    taken: set[str] = set()
+    planned: dict[str, Path] = {}
+    for source, video in sources:
+        path = Path(source)
+        inside = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
+        inside = Path(*(part for part in inside.parts if part != ".."))
+        suffix = inside.suffix.lower()
+        keeps = suffix == ".mp4" if video else suffix in _WRITABLE_PICTURES
+        ending = inside.suffix if keeps else ".mp4" if video else ".png"
+        stem = inside.stem if keeps else inside.name
+        target, number = folder / inside.with_name(stem + ending), 1
+        while str(target).casefold() in taken:
+            number += 1
+            target = folder / inside.with_name(f"{stem}-{number}{ending}")
+        if os.path.realpath(target) in inputs:
+            raise OutputError(f"annotating would overwrite {target}; give --annotate another folder")
+        taken.add(str(target).casefold())
+        planned[source] = target
+    return planned
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one scan."""
+
+    pictures: int = 0
+    videos: int = 0
+    frames: int = 0
+    no_face: int = 0
+    unreadable: int = 0
+    labels: Counter[str] = field(default_factory=Counter)
+
+    def add(self, result: Result) -> None:
+        """Count a result; whole videos are counted by the caller."""
+        self.labels.update(face.label for face in result.faces)
+        if result.frame is not None:
+            self.frames += 1
+        elif not result.readable:
+            self.unreadable += 1
+        else:
+            self.pictures += 1
+            self.no_face += result.error is not None
+
+    def verdicts(self) -> str:
+        """Return the verdicts in words, for example "2 faces: 1 bona fide, 1 generated"."""
+        faces = self.labels.total()
+        parts = [f"{self.labels[label]} {WORDS[label]}" for label in WORDS if self.labels[label]]
+        return f"{_count(faces, 'face')}{': ' if parts else ''}{', '.join(parts)}"
+
+    def summary(self) -> str:
+        """Return everything that was counted, in one line."""
+        parts = [_count(self.pictures, "picture")] if self.pictures else []
+        if self.videos or self.frames:
+            parts.append(f"{_count(self.videos, 'video')} ({_count(self.frames, 'frame')})")
+        if self.no_face:
+            parts.append(f"{self.no_face} without a face")
+        if self.unreadable:
+            parts.append(f"{self.unreadable} that couldn't be read")
+        return f"{', '.join(parts) or 'nothing scanned'}; {self.verdicts()}"
+
+
+class Table:
+    """Prints a row per face as results come in, and a row per video.
+
+    Args:
+        stream: Where to print; colours are used where it is a terminal and NO_COLOR isn't set.
+        rows: Whether to print the rows; other lines are printed in any case.
+    """
+
+    _COLUMNS = "{:<11} {:>9} {:>7}  {}"
+
+    def __init__(self, stream: TextIO, *, rows: bool = True) -> None:
+        self._stream, self._rows, self._started = stream, rows, False
+        self._colors = stream.isatty() and not os.environ.get("NO_COLOR")
+
+    def result(self, result: Result) -> None:
+        """Print the rows of a picture or of one frame."""
+        where = result.source if result.frame is None else f"{result.source} frame {result.frame}"
+        if result.error is not None:
+            if result.readable:
+                self._row("no face", "", "", where, None)
+            else:
+                self._row("unreadable", "", "", result.error.message, None)
+        for number, face in enumerate(result.faces, 1):
+            place = f"{where} [{number}/{len(result.faces)}]" if len(result.faces) > 1 else where
+            if face.reason:
+                place += f"  ({face.reason})"
+            size = f"{face.face_px} px"
+            self._row(WORDS[face.label], percent(face.p_generated), size, place, face.label)
+
+    def video(self, source: str, tally: Tally, error: ItemError | None) -> None:
+        """Print the row of a video."""
+        text = f"{source}: {_count(tally.frames, 'frame')}, {tally.verdicts()}"
+        self._row("video", "", "", text, None)
+        if error is not None:
+            self._row("unreadable", "", "", error.message, None)
+
+    def line(self, text: str) -> None:
+        """Print a line below the table."""
+        self._print(text)
+
+    def _row(self, verdict: str, p: str, size: str, where: str, label: str | None) -> None:
+        if not self._rows:
+            return
+        if not self._started:
+            self._started = True
+            self._print(self._COLUMNS.format("verdict", "generated", "face", "where"))
+        row = self._COLUMNS.format(verdict, p, size, printable(where)).rstrip()
+        if self._colors and label is not None:
+            row = typer.style(row[:11], fg=_TERMINAL_COLORS[label], bold=True) + row[11:]
+        self._print(row)
+
+    def _print(self, text: str) -> None:
+        if self._stream.isatty() and sys.stderr.isatty():
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+        encoding = self._stream.encoding or "utf-8"
+        self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+        self._stream.flush()
+
+
+def printable(text: str) -> str:
+    """Escape control characters and undecodable bytes, so that no file name drives the terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def common_folder(paths: Sequence[str]) -> Path:
+    """Return the deepest folder that holds all the files."""
+    return Path(os.path.commonpath([Path(path).parent for path in paths]))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,290 @@
+"""One run of `fauxface scan`: goes through the items, writes results and annotated files, counts."""
+
+import itertools
+import os
+import re
+import sys
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fauxface import images
+from fauxface.annotate import draw
+from fauxface.errors import FauxfaceError, NoFaceError, OutputError, SourceError, VideoError
+from fauxface.output import ResultLog, Table, Tally, annotated_paths, common_folder
+from fauxface.progress import Progress
+from fauxface.results import ItemError, Result
+from fauxface.scanner import Scanner
+from fauxface.sources import Kind, PictureSource, Source
+from fauxface.video import FrameReader, FrameWriter
+
+EXIT_FAILED, EXIT_SOME_UNREADABLE, EXIT_INTERRUPTED = 1, 3, 130
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """Something that is scanned as a whole.
+
+    Attributes:
+        source: What its results name as their source.
+        kind: "picture", "video", or "folder" for one that can't be listed.
+    """
+
+    source: str
+    kind: str
+
+
+def list_items(place: Source, annotate: Path | None) -> list[Item]:
+    """List what a scan goes through, in order.
+
+    Args:
+        place: What to scan.
+        annotate: Where annotated files go; what lies in it isn't scanned.
+
+    Raises:
+        SourceError: There is nothing to scan.
+    """
+    if not place.is_files:
+        return [Item(place.shown, "picture" if place.kind is Kind.STDIN else "video")]
+    files = PictureSource(place)
+    items = [Item(str(path), "video" if files.is_video(path) else "picture") for path in files]
+    if annotate is not None and place.kind in (Kind.FOLDER, Kind.GLOB):
+        inside = Path(os.path.realpath(annotate))
+        items = [item for item in items if not Path(os.path.realpath(item.source)).is_relative_to(inside)]
+        if not items:
+            raise SourceError(f"{place.text}: all its files lie in {annotate}; annotate into another folder")
+    return items + [Item(str(path), "folder") for path in files.unreadable]
+
+
+class ScanRun:
+    """Scans items and writes what is found.
+
+    Args:
+        scanner: Judges the faces.
+        place: What is scanned.
+        items: What `list_items` found in it.
+        table: Where rows and the summary go.
+        log: The JSON Lines file, or None.
+        to_stdout: Write JSON Lines to standard output instead.
+        annotate: Folder of the annotated files, or None.
+        every: Judge every N-th frame.
+        max_frames: Stop a camera or stream after so many judged frames.
+
+    Raises:
+        OutputError: An output can't be written or would overwrite a source.
+    """
+
+    def __init__(
+        self,
+        scanner: Scanner,
+        place: Source,
+        items: list[Item],
+        table: Table,
+        *,
+        log: ResultLog | None = None,
+        to_stdout: bool = False,
+        annotate: Path | None = None,
+        every: int = 1,
+        max_frames: int | None = None,
+    ) -> None:
+        self._scanner, self._place, self._items, self._table = scanner, place, items, table
+        self._log, self._to_stdout, self._every, self._max_frames = log, to_stdout, every, max_frames
+        self._batch = place.kind in (Kind.FOLDER, Kind.GLOB)
+        self._tally = Tally()
+        self._stopped = False
+        self._write: Callable[[Result], None] = self._write_stdout
+        sources = {os.path.realpath(item.source) for item in items} if place.is_files else set()
+        if log is not None and not sources.isdisjoint(map(os.path.realpath, (log.path, log.part))):
+            raise OutputError(f"{log.path} is a source of this scan; choose another file")
+        self._targets = self._plan(annotate) if annotate is not None else {}
+
+    def run(self) -> int:
+        """Scan what isn't recorded yet.
+
+        Returns:
+            The exit code: 0 all scanned; 3 some of a batch couldn't be read; 130 interrupted; 1 where a
+            single source's recorded result is an error.
+
+        Raises:
+            FauxfaceError: A single source can't be scanned; a batch records that and goes on.
+        """
+        todo = [item for item in self._items if not self._is_done(item)]
+        done = {item.source for item in self._items} - {item.source for item in todo}
+        if self._log is not None and not todo:
+            self._log.finish()
+            self._table.line(f"nothing to do: {self._log.path} has all results; --overwrite scans again")
+            return self._code(done)
+        start = time.monotonic()
+        failure: FauxfaceError | None = None
+        try:
+            with self._sink({item.source for item in todo}) as self._write:
+                if self._batch:
+                    self._run_batch(todo, len(done))
+                else:
+                    failure = self._run_single(todo[0])
+        except KeyboardInterrupt:
+            sys.stderr.write(f"\n{self._how_to_resume()}\n")
+            return EXIT_INTERRUPTED
+        if done:
+            self._table.line(f"{len(done)} of {len(self._items)} files were recorded by an earlier scan")
+        seconds = time.monotonic() - start
+        self._table.line(f"{self._tally.summary()}; {seconds:.1f} s on {self._scanner.provider}")
+        if self._stopped:
+            sys.stderr.write("interrupted; what was scanned until then is complete\n")
+            return EXIT_INTERRUPTED
+        if failure is not None:
+            raise failure
+        return self._code(done)
+
+    def _plan(self, annotate: Path) -> dict[str, Path]:
+        try:
+            annotate.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(
+                f"can't make the folder {annotate}: {error.strerror}; choose another"
+            ) from error
+        if self._place.kind is Kind.STDIN:
+            return {self._items[0].source: annotate / "stdin.png"}
+        if not self._place.is_files:
+            name = re.sub(r"[^A-Za-z0-9._]+", "-", self._items[0].source).strip("-.")[:80]
+            return {self._items[0].source: annotate / f"{name or 'stream'}.mp4"}
+        files = [item for item in self._items if item.kind != "folder"]
+        is_folder = self._place.kind is Kind.FOLDER
+        root = Path(self._place.text) if is_folder else common_folder([item.source for item in files])
+        return annotated_paths([(item.source, item.kind == "video") for item in files], root, annotate)
+
+    def _is_done(self, item: Item) -> bool:
+        """Tell whether an earlier scan recorded the item; raise if it did so in another way."""
+        record = self._log.recorded.get(item.source) if self._log is not None else None
+        if self._log is None or record is None:
+            return False
+        if not self._place.is_files:
+            problem = ""
+        elif (record.every not in (None, self._every)) or (
+            record.whole not in (None, self._scanner.faces == "whole")
+        ):
+            problem = " with other --faces or --every"
+        else:
+            target = self._targets.get(item.source)
+            drawn = target is None or target.exists()
+            return drawn or (record.unreadable and not record.frames)
+        raise OutputError(
+            f"{self._log.path} already holds results of {item.source}{problem}; "
+            "choose another file or --overwrite"
+        )
+
+    def _sink(self, todo: set[str]) -> AbstractContextManager[Callable[[Result], None]]:
+        if self._log is None:
+            return nullcontext(self._write_stdout)
+        return self._log.writing(set(self._log.recorded) - todo)
+
+    def _write_stdout(self, result: Result) -> None:
+        if self._to_stdout:
+            sys.stdout.write(result.to_json_line() + "\n")
+            sys.stdout.flush()
+
+    def _code(self, done: set[str]) -> int:
+        recorded = self._log.recorded if self._log is not None else {}
+        if not self._batch:
+            return EXIT_FAILED if any(recorded[source].error for source in done) else 0
+        unreadable = self._tally.unreadable + sum(recorded[source].unreadable for source in done)
+        return EXIT_SOME_UNREADABLE if unreadable else 0
+
+    def _how_to_resume(self) -> str:
+        if self._log is None:
+            return "interrupted; a scan with --jsonl FILE can be resumed"
+        if not self._log.part.exists():
+            return "interrupted before the first result; run the same command again"
+        return f"interrupted; results so far are in {self._log.part}; run the same command again to resume"
+
+    def _run_batch(self, todo: list[Item], done: int) -> None:
+        with Progress(len(self._items), "scan", "files") as progress:
+            progress.advance(done)
+            for kind, group in itertools.groupby(todo, key=lambda item: item.kind):
+                if kind == "picture":
+                    for result, image in self._scanner.scan_pictures(item.source for item in group):
+                        self._picture(result, image)
+                        progress.advance()
+                    continue
+                for item in group:
+                    try:
+                        if kind == "folder":
+                            raise SourceError(f"{item.source}: the folder can't be listed; check its rights")
+                        self._video(item, progress)
+                    except (VideoError, SourceError) as error:
+                        self._picture(self._error(item, error), None)
+                    progress.advance()
+
+    def _run_single(self, item: Item) -> FauxfaceError | None:
+        """Scan a single source; return the error that its results record."""
+        if item.kind == "video":
+            error = self._video(item, None)
+            return None if error is None else VideoError(error.message)
+        stdin = self._place.kind is Kind.STDIN
+        image = images.read_stdin() if stdin else images.read(item.source)
+        result = self._scanner.image(image, item.source)
+        self._picture(result, image)
+        return None if result.error is None else NoFaceError(f"{item.source}: {result.error.message}")
+
+    def _picture(self, result: Result, image: np.ndarray | None) -> None:
+        target = self._targets.get(result.source)
+        if target is not None and image is not None:
+            images.write(target, draw(image, result))
+        self._write(result)
+        self._tally.add(result)
+        self._table.result(result)
+
+    def _video(self, item: Item, progress: Progress | None) -> ItemError | None:
+        """Scan a video, camera or stream; return the error that ended it early."""
+        live = not self._place.is_files
+        tally = Tally()
+        error: ItemError | None = None
+        writer: FrameWriter | None = None
+        target = self._targets.get(item.source)
+        with ExitStack() as stack:
+            place = self._place if not self._batch else Source(Kind.VIDEO, item.source)
+            reader = stack.enter_context(FrameReader(place, every=self._every))
+            if progress is None and not live:
+                count = None if reader.frame_count is None else -(-reader.frame_count // self._every)
+                progress = stack.enter_context(Progress(count, "scan", "frames"))
+            frames = itertools.islice(reader, self._max_frames)
+            try:
+                for result, image in self._scanner.scan_frames(frames, item.source, live=live):
+                    if target is not None and image is not None:
+                        if writer is None:
+                            fps = None if reader.fps is None else reader.fps / self._every
+                            size = (image.shape[1], image.shape[0])
+                            writer = stack.enter_context(FrameWriter(target, fps, size))
+                        writer.write(_of_size(draw(image, result), writer.size))
+                    self._write(result)
+                    tally.add(result)
+                    self._tally.add(result)
+                    if result.frame is None:
+                        error = result.error
+                    elif live:
+                        self._table.result(result)
+                    if progress is not None:
+                        if self._batch:
+                            progress.advance(0, f"{tally.frames} frames of {Path(item.source).name}")
+                        else:
+                            progress.advance()
+            except KeyboardInterrupt:
+                if not live or not tally.frames:
+                    raise
+                self._stopped = True
+        self._tally.videos += 1
+        self._table.video(item.source, tally, error)
+        return error
+
+    def _error(self, item: Item, error: FauxfaceError) -> Result:
+        return Result(item.source, None, None, ItemError.of(error), (), self._scanner.model)
+
+
+def _of_size(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Scale a frame to the size of the video's first one; streams may change theirs."""
+    return image if image.shape[1::-1] == size else cv2.resize(image, size, interpolation=cv2.INTER_AREA)

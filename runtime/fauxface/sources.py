@@ -1,0 +1,242 @@
+"""What a scan reads: from the text a user gives to files, a camera, a stream or standard input."""
+
+import glob
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from fauxface.errors import SourceError
+from fauxface.images import sniff
+
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"}
+)
+"""Suffixes, in lower case, of the files that a folder or a glob yields as pictures."""
+
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".m2ts"}
+    | {".3gp", ".mjpg", ".mjpeg", ".ogv"}
+)
+"""Suffixes, in lower case, of the files that a folder or a glob yields as videos."""
+
+_SCHEMES = ("rtsp", "rtsps", "rtmp", "srt", "udp", "http", "https")
+_VIDEO_MAGIC = (
+    (4, b"ftyp"),
+    (8, b"AVI "),
+    (0, b"\x1a\x45\xdf\xa3"),
+    (0, b"FLV\x01"),
+    (0, b"\x00\x00\x01\xba"),
+    (0, b"OggS"),
+)
+
+
+class Kind(StrEnum):
+    """What a source is."""
+
+    IMAGE = "image"
+    FOLDER = "folder"
+    GLOB = "glob"
+    VIDEO = "video"
+    CAMERA = "camera"
+    URL = "url"
+    GSTREAMER = "gstreamer"
+    STDIN = "stdin"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Something to scan.
+
+    Attributes:
+        kind: What it is.
+        text: The text as given.
+    """
+
+    kind: Kind
+    text: str
+
+    @property
+    def is_files(self) -> bool:
+        """Whether `PictureSource` can list it: an image, a video, a folder or a glob."""
+        return self.kind in (Kind.IMAGE, Kind.VIDEO, Kind.FOLDER, Kind.GLOB)
+
+    @property
+    def is_frames(self) -> bool:
+        """Whether `fauxface.video.FrameReader` reads it: a video, a camera, a URL or a pipeline."""
+        return self.kind in (Kind.VIDEO, Kind.CAMERA, Kind.URL, Kind.GSTREAMER)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether its end is a failure: a camera, or a URL that isn't HTTP."""
+        return self.kind is Kind.CAMERA or (
+            self.kind is Kind.URL and not self.text.lower().startswith(("http://", "https://"))
+        )
+
+    @property
+    def shown(self) -> str:
+        """The text for messages and logs: a password in a URL or pipeline is replaced by ***."""
+        return re.sub(r"(://[^/\s:@]*):[^/\s@]*@", r"\1:***@", self.text)
+
+
+def parse(text: str) -> Source:
+    """Tell what the text of a source names.
+
+    An existing path is taken as such, even if it reads like something else. Only existence is checked:
+    nothing is opened but a file whose suffix says nothing.
+
+    Args:
+        text: An image, a folder, a glob, a video file, `camera:0` or `/dev/video0`, an RTSP or HTTP URL (also
+            RTMP, SRT, UDP), a GStreamer pipeline (elements joined by " ! "), or `-` for an image on standard
+            input.
+
+    Raises:
+        SourceError: The text names nothing that can be scanned.
+    """
+    if not text.strip():
+        raise SourceError("the source is empty; give a file, folder, glob, camera:0, URL or -")
+    if text == "-":
+        return Source(Kind.STDIN, text)
+    if "\0" in text:
+        raise SourceError(f"{text!r}: a path can't hold a zero byte; check the source")
+    if re.fullmatch(r"/dev/video\d+", text):
+        if not Path(text).exists():
+            raise SourceError(
+                f"{text}: there is no such camera; see /dev/video* for those that are connected"
+            )
+        return Source(Kind.CAMERA, text)
+    if _exists(text):
+        return Source(_kind_of_path(text), text)
+    return Source(_kind_of_text(text), text)
+
+
+def camera_index(source: Source) -> int:
+    """Return the number of a camera source: 0 for `camera:0` and `/dev/video0`."""
+    return int(re.sub(r"\D", "", source.text))
+
+
+class PictureSource:
+    """The pictures and videos of a source, listed once, in a fixed order.
+
+    Folders are read recursively and sorted by path; symbolic links are followed, but no folder is read twice.
+    Hidden files and folders are left out. Iterating yields `Path` objects; `str` of one is what results call
+    the source. Tell pictures from videos by `is_video`.
+
+    Attributes:
+        paths: The files to scan.
+        skipped: How many files were left out since their suffix is of neither a picture nor a video.
+        unreadable: Folders that couldn't be listed.
+
+    Args:
+        source: A source of kind image, video, folder or glob.
+
+    Raises:
+        SourceError: There is no picture or video, or the source is of another kind.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.skipped = 0
+        self.unreadable: list[Path] = []
+        if source.kind in (Kind.IMAGE, Kind.VIDEO):
+            self.paths = [Path(source.text)]
+        elif source.kind is Kind.FOLDER:
+            self.paths = self._chosen(self._walk(Path(source.text)))
+            if not self.paths:
+                problem = f" ({len(self.unreadable)} folders unreadable)" if self.unreadable else ""
+                raise SourceError(
+                    f"{source.text}: the folder holds no picture or video{problem}; check the path"
+                )
+        elif source.kind is Kind.GLOB:
+            matches = glob.iglob(source.text, recursive=True)  # noqa: PTH207  (Path.glob finds hidden files)
+            self.paths = self._chosen(path for path in map(Path, matches) if not path.is_dir())
+            if not self.paths:
+                raise SourceError(
+                    f"{source.text}: no picture or video matches; check the pattern and quote it"
+                )
+        else:
+            raise SourceError(f"{source.shown}: a {source.kind} has no files; read its frames instead")
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self.paths)
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def is_video(self, path: Path) -> bool:
+        """Tell whether a listed path is read as a video."""
+        if self.source.kind in (Kind.IMAGE, Kind.VIDEO):
+            return self.source.kind is Kind.VIDEO
+        return path.suffix.lower() in VIDEO_SUFFIXES
+
+    def _chosen(self, found: Iterator[Path]) -> list[Path]:
+        chosen = []
+        for path in found:
+            if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+                chosen.append(path)
+            else:
+                self.skipped += 1
+        return sorted(set(chosen), key=lambda path: path.parts)
+
+    def _walk(self, root: Path) -> Iterator[Path]:
+        seen: set[str] = set()
+
+        def failed(error: OSError) -> None:
+            self.unreadable.append(Path(error.filename))
+
+        for folder, folders, files in os.walk(root, onerror=failed, followlinks=True):
+            real = os.path.realpath(folder)
+            if real in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            yield from (Path(folder, name) for name in files if not name.startswith("."))
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except OSError:  # a name too long for the file system, or a folder that may not be entered
+        return False
+
+
+def _kind_of_path(text: str) -> Kind:
+    path = Path(text)
+    if path.is_dir():
+        return Kind.FOLDER
+    suffix = path.suffix.lower()
+    if suffix in VIDEO_SUFFIXES:
+        return Kind.VIDEO
+    if suffix in IMAGE_SUFFIXES or not path.is_file():
+        return Kind.IMAGE
+    try:
+        with path.open("rb") as file:
+            prefix = file.read(16)
+    except OSError:
+        return Kind.IMAGE  # whose reader says what is wrong
+    is_video = any(prefix[offset:].startswith(magic) for offset, magic in _VIDEO_MAGIC)
+    return Kind.VIDEO if is_video and sniff(prefix) is None else Kind.IMAGE
+
+
+def _kind_of_text(text: str) -> Kind:
+    if text.lower().startswith("camera:"):
+        if not re.fullmatch(r"camera:\d{1,4}", text, re.IGNORECASE | re.ASCII):
+            raise SourceError(f"{text}: a camera is given by its number; write camera:0")
+        return Kind.CAMERA
+    if " ! " in text:
+        return Kind.GSTREAMER
+    scheme, separator, rest = text.partition("://")
+    if separator and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
+        if scheme.lower() == "file":
+            raise SourceError(f"{text}: give the plain path instead of a file URL")
+        if scheme.lower() not in _SCHEMES:
+            raise SourceError(f"{text}: {scheme} URLs can't be read; give one of {', '.join(_SCHEMES)}")
+        if not rest.strip("/"):
+            raise SourceError(f"{text}: the URL names no host; write for example {scheme}://host/stream")
+        return Kind.URL
+    if glob.has_magic(text):
+        return Kind.GLOB
+    raise SourceError(f"{text}: there is no such file or folder; check the path")

@@ -1,0 +1,291 @@
+"""Video in and out: frames of a file, camera, stream or pipeline as RGB, and mp4 files written atomically."""
+
+import math
+import os
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import cv2
+import numpy as np
+
+from fauxface.containers import Layout, inspect
+from fauxface.errors import OutputError, VideoError
+from fauxface.files import atomic_write
+from fauxface.sources import Kind, Source, camera_index
+
+STREAM_TIMEOUT_MS = 10_000
+"""How long opening a URL, and waiting for its next frame, may take."""
+
+FALLBACK_FPS = 25.0
+"""The frame rate that is written when the source's is unknown or absurd."""
+
+_SHORTFALL = 0.8
+_FFMPEG_LOG = "OPENCV_FFMPEG_LOGLEVEL"
+_NO_FRAME = "no frame could be decoded"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame of a video.
+
+    Attributes:
+        index: Number of the frame in the video, from 0; frames skipped by `every` are counted.
+        time_s: Position in the video in seconds; of a camera, the seconds since its first frame.
+        image: uint8 [H, W, 3], RGB, upright.
+    """
+
+    index: int
+    time_s: float
+    image: np.ndarray
+
+
+class FrameReader:
+    """Reads the frames of a video once, in order; use it as a context manager and iterate over it.
+
+    A file that ends early yields the frames it has, then iteration raises VideoError. Early means: the
+    container (MP4/MOV, AVI, Matroska/WebM) announces more bytes than the file has, or, for other containers,
+    less than 80 % of the announced frames came. FFmpeg's frame count alone isn't trusted further, since
+    trimmed and variable-rate videos announce more frames than they show. A camera or a live stream that stops
+    delivering raises VideoError too.
+
+    Attributes:
+        width: Width of the frames in pixels, upright.
+        height: Height of the frames in pixels, upright.
+        fps: Frames per second, or None where the source doesn't say.
+        frame_count: Estimated number of frames of the whole video, or None where there is no such number.
+
+    Args:
+        source: A path, or a source of kind video, camera, url or gstreamer.
+        every: Yield frames 0, every, 2 * every, ...; the others are neither converted nor copied.
+
+    Raises:
+        VideoError: The source is missing, empty, no video, or can't be opened.
+        ValueError: `every` is less than 1.
+    """
+
+    def __init__(self, source: Source | str | os.PathLike[str], *, every: int = 1) -> None:
+        if every < 1:
+            raise ValueError(f"every must be at least 1, not {every}")
+        self.source = source if isinstance(source, Source) else Source(Kind.VIDEO, os.fspath(source))
+        self._every = every
+        is_file = self.source.kind is Kind.VIDEO
+        self._layout = _check_file(self.source.text) if is_file else Layout(None, True)
+        with _quiet():
+            self._capture = _open(self.source)
+        if not self._capture.isOpened():
+            raise VideoError(_why_closed(self.source, self._layout))
+        self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+        self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        self.fps = fps if math.isfinite(fps) and fps > 0 else None
+        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.frame_count = int(count) if 0 < count < 1e9 and not self.source.is_live else None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the file or device; iterating afterwards yields nothing."""
+        self._capture.release()
+
+    def __iter__(self) -> Iterator[Frame]:
+        index, last_s, start = 0, 0.0, None
+        while self._capture.isOpened() and self._capture.grab():
+            start = time.monotonic() if start is None else start
+            if index % self._every == 0:
+                good, bgr = self._capture.retrieve()
+                if good and bgr is not None and bgr.size:
+                    last_s = max(last_s, self._position_s(index, start))
+                    yield Frame(index, last_s, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+            index += 1
+        if self._capture.isOpened():
+            self._check_end(index)
+
+    def _position_s(self, index: int, start: float) -> float:
+        if self.source.is_live or self.source.kind is Kind.GSTREAMER:
+            return time.monotonic() - start
+        position = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if math.isfinite(position) and (position > 0 or index == 0):
+            return max(position, 0.0)
+        return index / (self.fps or FALLBACK_FPS)
+
+    def _check_end(self, frames: int) -> None:
+        name = self.source.shown
+        if frames == 0:
+            raise VideoError(f"{name}: {_NO_FRAME}; check that it is a complete video or a working stream")
+        if self.source.is_live:
+            raise VideoError(
+                f"{name}: stopped delivering after {frames} frames; check the camera or the network"
+            )
+        expected = f" of about {self.frame_count}" if self.frame_count else ""
+        counted = self._layout.container is None and self.frame_count
+        if not self._layout.complete or (counted and frames < _SHORTFALL * counted):
+            raise VideoError(f"{name}: the video ends early, after {frames} frames{expected}; copy it again")
+
+
+class FrameWriter:
+    """Writes frames to an mp4 file (MPEG-4 part 2); use it as a context manager.
+
+    The file appears under its name only when the block ends well; on any error nothing is left. Frames of odd
+    width or height are padded by one repeated column or row, since the codec wants even sizes.
+
+    Args:
+        path: The file, with the suffix .mp4.
+        fps: Frames per second; `FALLBACK_FPS` where it is None, not finite, not positive or above 240.
+        size: Width and height of the frames in pixels.
+
+    Raises:
+        OutputError: The file can't be written, has another suffix, or no frame was written to it.
+        ValueError: The size isn't positive.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], fps: float | None, size: tuple[int, int]) -> None:
+        if min(size) < 1:
+            raise ValueError(f"the size of a video must be positive, not {size}")
+        self.path, self.size = Path(path), size
+        self.fps = float(fps) if fps is not None and math.isfinite(fps) and 0 < fps <= 240 else FALLBACK_FPS
+        self.frames = 0
+        self._stack = ExitStack()
+        self._writer: cv2.VideoWriter | None = None
+
+    def __enter__(self) -> Self:
+        if self.path.suffix.lower() != ".mp4":
+            raise OutputError(f"can't write {self.path}: videos are written as mp4; use the suffix .mp4")
+        self._temporary = self._stack.enter_context(atomic_write(self.path))
+        width, height = (side + side % 2 for side in self.size)
+        with _quiet():
+            codec = cv2.VideoWriter.fourcc(*"mp4v")
+            writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, codec, self.fps, (width, height))
+        if writer.isOpened():
+            self._writer = writer
+        else:
+            error = OutputError(
+                f"can't write {self.path}: OpenCV opened no mp4 writer of {width}x{height};"
+                " check the folder and the size"
+            )
+            self._leave(error)
+            raise error
+        return self
+
+    def write(self, image: np.ndarray) -> None:
+        """Append a frame.
+
+        Args:
+            image: uint8 [height, width, 3], RGB, of the size given to the constructor.
+
+        Raises:
+            ValueError: The frame has another size or type, or the writer isn't open.
+        """
+        width, height = self.size
+        if image.dtype != np.uint8 or image.shape != (height, width, 3):
+            wanted = [height, width, 3]
+            raise ValueError(f"a frame must be uint8 {wanted}, not {image.dtype} {list(image.shape)}")
+        if self._writer is None:
+            raise ValueError("the writer isn't open; use it in a with statement")
+        bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        if width % 2 or height % 2:
+            bgr = cv2.copyMakeBorder(bgr, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        self._writer.write(bgr)
+        self.frames += 1
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if self._writer is not None:
+            with _quiet():
+                self._writer.release()
+            self._writer = None
+        if error is not None:
+            self._leave(error)
+            return
+        if self.frames == 0:
+            problem = OutputError(f"can't write {self.path}: no frame was given to it; check the source")
+        elif not self._temporary.exists() or inspect(self._temporary) != Layout("mp4", True):
+            problem = OutputError(
+                f"can't write {self.path}: the file came out incomplete; free some disk space"
+            )
+        else:
+            problem = None
+        self._leave(problem)
+        if problem is not None:
+            raise problem
+
+    def _leave(self, error: BaseException | None) -> None:
+        """Rename the temporary file, or remove it where there is an error."""
+        self._stack.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep OpenCV's and FFmpeg's own messages off standard error; a level set by the user stays in force.
+
+    FFmpeg's level is read from the environment once in a process, when OpenCV first uses it.
+    """
+    level = cv2.utils.logging.getLogLevel()
+    given = os.environ.get(_FFMPEG_LOG)
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    os.environ[_FFMPEG_LOG] = "-8" if given is None else given
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+        if given is None:
+            os.environ.pop(_FFMPEG_LOG, None)
+
+
+def _open(source: Source) -> cv2.VideoCapture:
+    if source.kind is Kind.VIDEO:
+        return cv2.VideoCapture(source.text, cv2.CAP_FFMPEG)
+    if source.kind is Kind.CAMERA:
+        api = cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY
+        return cv2.VideoCapture(camera_index(source), api)
+    if source.kind is Kind.URL:
+        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, STREAM_TIMEOUT_MS]
+        timeouts += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, STREAM_TIMEOUT_MS]
+        return cv2.VideoCapture(source.text, cv2.CAP_FFMPEG, timeouts)
+    if source.kind is Kind.GSTREAMER:
+        if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+            raise VideoError(
+                "this OpenCV build has no GStreamer; install an OpenCV built with it, or give a file or URL"
+            )
+        return cv2.VideoCapture(source.text, cv2.CAP_GSTREAMER)
+    raise VideoError(f"{source.shown}: a source of kind {source.kind} has no frames; give a video")
+
+
+def _why_closed(source: Source, layout: Layout) -> str:
+    if source.kind is Kind.CAMERA:
+        return f"{source.text}: the camera can't be opened; check that it is connected, free and permitted"
+    if source.kind is Kind.URL:
+        return f"{source.shown}: the stream can't be opened; check the address, the network and the login"
+    if source.kind is Kind.GSTREAMER:
+        return f"{source.shown}: GStreamer can't start the pipeline; check it with gst-launch-1.0"
+    if not layout.complete:
+        return f"{source.text}: the video is cut off before its index, {_NO_FRAME}; copy it again"
+    return f"{source.text}: is not a readable video; check the file or convert it to mp4"
+
+
+def _check_file(text: str) -> Layout:
+    """Return what a video file says of itself; raise VideoError for a path that is no readable file."""
+    try:
+        status = Path(text).stat()
+        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+            return Layout(None, True)  # a pipe, whose bytes can be read once only
+        if status.st_size == 0:
+            raise VideoError(f"{text}: is empty; copy the file again")
+        return inspect(text)
+    except FileNotFoundError:
+        raise VideoError(f"{text}: there is no such file; check the path") from None
+    except IsADirectoryError:
+        raise VideoError(f"{text}: is a folder, not a video; give a video file") from None
+    except PermissionError:
+        raise VideoError(f"{text}: permission denied; make the file readable") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise VideoError(f"{text}: can't be read: {reason}; check the path and the disk") from error

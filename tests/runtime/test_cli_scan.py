@@ -1,0 +1,460 @@
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import cv2
+import jsonschema
+import numpy as np
+import pytest
+import typer
+
+from fauxface import cli, cli_scan, images, scan_run
+from fauxface.scanner import Scanner
+from fauxface.video import Frame, FrameReader, FrameWriter
+
+ROOT = Path(__file__).parents[2]
+TINY_BUNDLE = ROOT / "tests/data/tiny_bundle"
+VALIDATOR = jsonschema.Draft202012Validator(json.loads((ROOT / "docs/result.schema.json").read_text()))
+RED, GRAY = (255, 0, 0), (128, 128, 128)
+
+
+def build_app():
+    """The app with nothing but `scan`; an app of one command would take no command's name."""
+    app = typer.Typer(pretty_exceptions_enable=False)
+    cli_scan.register(app)
+    app.command("other")(lambda: None)
+    return app
+
+
+@pytest.fixture(autouse=True)
+def _place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "build_app", build_app)
+    threads = cv2.getNumThreads()
+    yield
+    cv2.setNumThreads(threads)
+
+
+@pytest.fixture
+def scan(monkeypatch, capsys):
+    """Run `fauxface scan` in this process; return exit code, standard output and standard error."""
+
+    def run(*arguments, bundle=TINY_BUNDLE):
+        options = ["--bundle", str(bundle), "--provider", "cpu", "--threads", "1"]
+        monkeypatch.setattr(sys, "argv", ["fauxface", "scan", *map(str, arguments), *options])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as leave:
+            code = leave.code or 0
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        return code, captured.out, captured.err
+
+    return run
+
+
+def scene(color=RED, side=96):
+    image = np.zeros((160, 200, 3), np.uint8)
+    image[30 : 30 + side, 50 : 50 + side] = color
+    return image
+
+
+EMPTY = np.zeros((160, 200, 3), np.uint8)
+
+
+def clip(path, count=6, fps=10, color=GRAY):
+    with FrameWriter(path, fps, (200, 160)) as writer:
+        for _ in range(count):
+            writer.write(scene(color))
+
+
+def archive(folder):
+    """Three good pictures in two folders, one without a face, one broken, and a video."""
+    images.write(folder / "a.png", scene())
+    images.write(folder / "sub/a.png", scene(GRAY))
+    images.write(folder / "sub/b.webp", scene())
+    images.write(folder / "empty.png", EMPTY)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 broken")
+    clip(folder / "sub/clip.mp4")
+
+
+def records(path):
+    found = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    for record in found:
+        VALIDATOR.validate(record)
+    return found
+
+
+def summary(found):
+    return [
+        (r["source"], r["frame"], (r["error"] or {}).get("type"), [f["label"] for f in r["faces"]])
+        for r in found
+    ]
+
+
+ARCHIVE = [
+    ("in/a.png", None, None, ["generated"]),
+    ("in/broken.jpg", None, "ImageError", []),
+    ("in/empty.png", None, "NoFaceError", []),
+    ("in/sub/a.png", None, None, ["bona_fide"]),
+    ("in/sub/b.webp", None, None, ["generated"]),
+    *[("in/sub/clip.mp4", i, None, ["bona_fide"]) for i in range(6)],
+]
+
+
+def tree(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in Path(folder).rglob("*") if p.is_file())
+
+
+def test_picture_prints_a_table(scan):
+    images.write("a.png", scene())
+    code, out, err = scan("a.png")
+    assert code == 0
+    header, row, last = out.splitlines()
+    assert header.split() == ["verdict", "generated", "face", "where"]
+    assert row.split()[0] == "generated"
+    assert row.endswith("a.png")
+    assert last.startswith("1 picture; 1 face: 1 generated; ")
+    assert err == ""
+    assert tree(".") == ["a.png"]
+
+
+@pytest.mark.parametrize("source", ["in", "in/**/*.*"])
+def test_folder_and_glob(scan, source):
+    archive(Path("in"))
+    code, out, _ = scan(source, "--out", "out")
+    assert code == 3
+    assert summary(records("out/results.jsonl")) == ARCHIVE
+    assert tree("out") == [
+        "annotated/a.png",
+        "annotated/empty.png",
+        "annotated/sub/a.png",
+        "annotated/sub/b.webp.png",
+        "annotated/sub/clip.mp4",
+        "results.jsonl",
+    ]
+    for name in ("a.png", "sub/b.webp.png"):
+        drawn = images.read(Path("out/annotated") / name)
+        assert drawn.shape == (160, 200, 3)
+        assert (drawn != scene()).any()
+    with FrameReader("out/annotated/sub/clip.mp4") as reader:
+        assert (reader.width, reader.height, round(reader.fps or 0), len(list(reader))) == (200, 160, 10, 6)
+    assert "4 pictures, 1 video (6 frames), 1 without a face, 1 that couldn't be read" in out
+
+
+def test_finished_scan_has_nothing_to_do(scan):
+    archive(Path("in"))
+    scan("in", "--out", "out")
+    before = {name: Path("out", name).stat().st_mtime_ns for name in tree("out")}
+    code, out, _ = scan("in", "--out", "out")
+    assert code == 3
+    assert out.startswith("nothing to do: out/results.jsonl")
+    assert {name: Path("out", name).stat().st_mtime_ns for name in tree("out")} == before
+
+
+def test_new_files_are_added(scan):
+    images.write("in/a.png", scene())
+    scan("in", "--jsonl", "r.jsonl")
+    images.write("in/b.png", scene(GRAY))
+    code, out, _ = scan("in", "--jsonl", "r.jsonl")
+    assert code == 0
+    assert [r["source"] for r in records("r.jsonl")] == ["in/a.png", "in/b.png"]
+    assert "1 of 2 files were recorded by an earlier scan" in out
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 3, 5, 6, 8, 10, 11])
+def test_interrupted_folder_is_resumed(scan, monkeypatch, stop_after):
+    archive(Path("in"))
+    judged = 0
+    verdicts = Scanner._verdicts
+
+    def interrupted(self, items, batch):
+        nonlocal judged
+        for scanned in verdicts(self, items, batch):
+            if judged == stop_after:
+                raise KeyboardInterrupt
+            judged += 1
+            yield scanned
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Scanner, "_verdicts", interrupted)
+        code, _, err = scan("in", "--out", "out")
+    if stop_after < len(ARCHIVE):
+        assert code == 130
+        assert err.strip().splitlines()[-1].startswith("interrupted")
+        assert "run the same command again" in err
+        assert not Path("out/results.jsonl").exists()
+        assert Path("out/results.jsonl.part").exists() == (stop_after > 0)
+    code, _, _ = scan("in", "--out", "out")
+    assert code == 3
+    assert summary(records("out/results.jsonl")) == ARCHIVE
+    assert len(tree("out")) == 6
+
+
+def test_missing_annotated_file_is_made(scan):
+    archive(Path("in"))
+    scan("in", "--jsonl", "r.jsonl")
+    first = records("r.jsonl")
+    code, _, _ = scan("in", "--jsonl", "r.jsonl", "--annotate", "seen")
+    assert code == 3
+    assert len(tree("seen")) == 5
+    assert sorted(map(json.dumps, records("r.jsonl"))) == sorted(map(json.dumps, first))
+
+
+def test_annotated_files_are_not_scanned(scan):
+    images.write("in/a.png", scene())
+    for _ in range(2):
+        code, _, _ = scan("in", "--jsonl", "r.jsonl", "--annotate", "in/seen")
+        assert code == 0
+    assert [r["source"] for r in records("r.jsonl")] == ["in/a.png"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (["v.mp4"], ["v.mp4", "--every", "2"], "--every"),
+        (["a.png"], ["a.png", "--faces", "whole"], "--faces"),
+    ],
+)
+def test_other_settings_are_refused(scan, first, second, message):
+    images.write("a.png", scene())
+    clip(Path("v.mp4"))
+    assert scan(*first, "--jsonl", "r.jsonl")[0] == 0
+    before = Path("r.jsonl").read_bytes()
+    code, _, err = scan(*second, "--jsonl", "r.jsonl")
+    assert code == 1
+    assert err.startswith("error: OutputError: ")
+    assert message in err
+    assert Path("r.jsonl").read_bytes() == before
+    assert scan(*second, "--jsonl", "r.jsonl", "--overwrite")[0] == 0
+    assert Path("r.jsonl").read_bytes() != before
+
+
+@pytest.mark.parametrize(("every", "frames"), [(1, [0, 1, 2, 3, 4, 5]), (4, [0, 4])])
+def test_video(scan, every, frames):
+    clip(Path("v.mp4"))
+    code, out, _ = scan("v.mp4", "--every", every, "--jsonl", "r.jsonl", "--annotate", "seen")
+    assert code == 0
+    found = records("r.jsonl")
+    assert [r["frame"] for r in found] == frames
+    assert [r["time_s"] for r in found] == [i / 10 for i in frames]
+    assert f"v.mp4: {len(frames)} frames, {len(frames)} faces" in out
+    with FrameReader("seen/v.mp4") as reader:
+        assert reader.fps == pytest.approx(10 / every)
+        assert len(list(reader)) == len(frames)
+
+
+def test_video_that_breaks_off_keeps_what_it_has(scan):
+    writer = cv2.VideoWriter("v.avi", cv2.VideoWriter.fourcc(*"MJPG"), 10, (200, 160))
+    for _ in range(40):
+        writer.write(scene()[..., ::-1])
+    writer.release()
+    data = Path("v.avi").read_bytes()
+    Path("v.avi").write_bytes(data[: len(data) // 2])
+    code, _, err = scan("v.avi", "--out", "out")
+    assert code == 1
+    assert "error: VideoError: " in err
+    found = records("out/results.jsonl")
+    assert 5 < len(found) < 40
+    assert [r["frame"] for r in found] == [*range(len(found) - 1), None]
+    assert found[-1]["error"]["type"] == "VideoError"
+    assert tree("out") == ["annotated/v.avi.mp4", "results.jsonl"]
+    Path("in").mkdir()
+    shutil.move("v.avi", "in/v.avi")
+    assert scan("in", "--jsonl", "r.jsonl")[0] == 3
+    assert scan("in", "--jsonl", "r.jsonl")[0] == 3
+
+
+@pytest.mark.parametrize("mode", ["locate", "whole"])
+def test_mode(scan, mode):
+    images.write("a.png", scene(side=128))
+    assert scan("a.png", "--faces", mode, "--jsonl", "r.jsonl")[0] == 0
+    ((face,),) = [r["faces"] for r in records("r.jsonl")]
+    assert (face["locator_score"] is None) == (mode == "whole")
+    assert (face["box"] == [20, 0, 160, 160]) == (mode == "whole")
+
+
+def test_picture_without_a_face(scan):
+    images.write("a.png", EMPTY)
+    code, out, err = scan("a.png", "--out", "out")
+    assert code == 1
+    assert "no face" in out
+    assert err.startswith("error: NoFaceError: a.png: ")
+    assert summary(records("out/results.jsonl")) == [("a.png", None, "NoFaceError", [])]
+    assert tree("out") == ["annotated/a.png", "results.jsonl"]
+    assert scan("a.png", "--out", "out")[0] == 1
+
+
+def test_pictures_without_a_face_do_not_fail_a_folder(scan):
+    images.write("in/a.png", EMPTY)
+    code, out, _ = scan("in")
+    assert code == 0
+    assert "1 without a face" in out
+
+
+def test_standard_output(scan):
+    archive(Path("in"))
+    code, out, err = scan("in", "--jsonl", "-")
+    assert code == 3
+    assert summary([json.loads(line) for line in out.splitlines()]) == ARCHIVE
+    assert "4 pictures" in err
+
+
+def test_standard_input(scan, monkeypatch):
+    images.write("a.png", scene())
+    data = io.TextIOWrapper(io.BytesIO(Path("a.png").read_bytes()))
+    monkeypatch.setattr(sys, "stdin", data)
+    code, _, _ = scan("-", "--out", "out")
+    assert code == 0
+    assert summary(records("out/results.jsonl")) == [("-", None, None, ["generated"])]
+    assert tree("out") == ["annotated/stdin.png", "results.jsonl"]
+
+
+class FakeCamera:
+    """Delivers frames without end, or Ctrl-C after some."""
+
+    fps, frame_count = 20.0, None
+    interrupt_after = 10**9
+
+    def __init__(self, source, every=1):
+        self.every = every
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def __iter__(self):
+        for i in range(0, 10**6, self.every):
+            if i >= self.interrupt_after:
+                raise KeyboardInterrupt
+            yield Frame(i, i / 20, scene())
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_camera_stops_after_max_frames(scan, monkeypatch, every):
+    monkeypatch.setattr(scan_run, "FrameReader", FakeCamera)
+    code, out, _ = scan("camera:0", "--max-frames", 4, "--every", every, "--out", "out")
+    assert code == 0
+    found = records("out/results.jsonl")
+    assert [(r["source"], r["frame"]) for r in found] == [("camera:0", i * every) for i in range(4)]
+    assert tree("out") == ["annotated/camera-0.mp4", "results.jsonl"]
+    assert "camera:0 frame" in out
+    code, _, err = scan("camera:0", "--max-frames", 4, "--every", every, "--out", "out")
+    assert code == 1
+    assert "already holds results of camera:0" in err
+
+
+def test_interrupting_a_camera_completes_its_files(scan, monkeypatch):
+    monkeypatch.setattr(scan_run, "FrameReader", FakeCamera)
+    monkeypatch.setattr(FakeCamera, "interrupt_after", 3)
+    code, _, err = scan("camera:0", "--out", "out")
+    assert code == 130
+    assert err.startswith("interrupted")
+    assert len(records("out/results.jsonl")) == 3
+    with FrameReader("out/annotated/camera-0.mp4") as reader:
+        assert len(list(reader)) == 3
+
+
+def test_password_is_written_nowhere(scan, monkeypatch):
+    monkeypatch.setattr(scan_run, "FrameReader", FakeCamera)
+    code, out, err = scan("rtsp://me:secret@host/live", "--max-frames", 2, "--out", "out")
+    assert code == 0
+    written = out + err + Path("out/results.jsonl").read_text() + " ".join(tree("out"))
+    assert "secret" not in written
+    assert "rtsp://me:***@host/live" in written
+
+
+def change(name):
+    shutil.copytree(TINY_BUNDLE, "bundle")
+    path = Path("bundle", name)
+    path.write_bytes(path.read_bytes() + b" ")
+
+
+@pytest.mark.parametrize(
+    ("prepare", "arguments", "error"),
+    [
+        (None, ["absent.jpg"], "SourceError"),
+        (lambda: Path("x.jpg").touch(), ["x.jpg"], "ImageError"),
+        (lambda: Path("x.jpg").write_text("text"), ["x.jpg"], "ImageError"),
+        (lambda: Path("x.mp4").write_text("text"), ["x.mp4"], "VideoError"),
+        (lambda: Path("x").mkdir(), ["x"], "SourceError"),
+        (None, ["x/*.jpg"], "SourceError"),
+        (None, ["a.png", "--bundle", "absent"], "BundleError"),
+        (lambda: change("classifier.onnx"), ["a.png", "--bundle", "bundle"], "BundleError"),
+        (None, ["a.png", "--locator", "a.png"], "BundleError"),
+        (None, ["a.png", "--provider", "gpu"], "ProviderError"),
+        (None, ["a.png", "--jsonl", "a.png"], "OutputError"),
+        (None, ["a.png", "--jsonl", "a.png", "--overwrite"], "OutputError"),
+        (None, ["a.png", "--jsonl", "a.png/r.jsonl"], "OutputError"),
+        (None, ["a.png", "--jsonl", "."], "OutputError"),
+        (None, ["a.png", "--annotate", "a.png"], "OutputError"),
+        (None, ["a.png", "--annotate", "."], "OutputError"),
+        (None, [".", "--annotate", "."], "SourceError"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(monkeypatch, capsys, prepare, arguments, error):
+    images.write("a.png", scene())
+    if prepare is not None:
+        prepare()
+    before = {name: Path(name).read_bytes() for name in tree(".")}
+    if "--bundle" not in arguments:
+        arguments = [*arguments, "--bundle", str(TINY_BUNDLE)]
+    if "--jsonl" not in arguments and "--annotate" not in arguments:
+        arguments = [*arguments, "--out", "out"]
+    monkeypatch.setattr(sys, "argv", ["fauxface", "scan", *arguments])
+    with pytest.raises(SystemExit) as leave:
+        cli.main()
+    captured = capsys.readouterr()
+    assert leave.value.code == 1
+    assert captured.err.startswith(f"error: {error}: ")
+    assert captured.err.count("\n") == 1
+    assert {name: Path(name).read_bytes() for name in tree(".")} == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["a.png", "--every", "0"],
+        ["a.png", "--faces", "all"],
+        ["a.png", "--max-frames", "3"],
+        ["a.png", "--out", "r.jsonl", "--jsonl", "s.jsonl"],
+        ["a.png", "--nonsense"],
+    ],
+)
+def test_wrong_usage(scan, arguments):
+    images.write("a.png", scene())
+    code, out, err = scan(*arguments)
+    assert code == 2
+    assert out == ""
+    assert err
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.ndjson", "R.JSON"])
+def test_out_may_name_a_file(scan, name):
+    images.write("a.png", scene())
+    assert scan("a.png", "--out", name)[0] == 0
+    assert tree(".") == sorted(["a.png", name])
+
+
+def test_folder_that_cannot_be_listed_is_recorded(scan, monkeypatch):
+    images.write("in/a.png", scene())
+    listed = scan_run.PictureSource
+
+    def partly(place):
+        files = listed(place)
+        files.unreadable.append(Path("in/locked"))
+        return files
+
+    monkeypatch.setattr(scan_run, "PictureSource", partly)
+    for _ in range(2):
+        assert scan("in", "--jsonl", "r.jsonl")[0] == 3
+        assert summary(records("r.jsonl")) == [
+            ("in/a.png", None, None, ["generated"]),
+            ("in/locked", None, "SourceError", []),
+        ]

@@ -1,0 +1,208 @@
+import dataclasses
+import hashlib
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from fauxface import cli_bundle, session
+from fauxface.bundle import Bundle
+from fauxface.doctor import GOLDEN_TOLERANCE, built_with, compare_golden, examine
+from fauxface.errors import BundleError, GateError, ProviderError
+
+TINY = Path(__file__).parents[1] / "data" / "tiny_bundle"
+
+
+@pytest.fixture
+def run():
+    app = typer.Typer(pretty_exceptions_enable=False)
+    cli_bundle.register(app)
+    return lambda *arguments: CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def with_file(folder, name, data):
+    """Copy the tiny bundle and replace one file, with a digest that fits."""
+    shutil.copytree(TINY, folder)
+    (folder / name).write_bytes(data)
+    document = json.loads((folder / "bundle.json").read_text())
+    document["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+    (folder / "bundle.json").write_text(json.dumps(document))
+    return folder
+
+
+def with_golden(folder, change):
+    """Copy the tiny bundle and change its golden logits."""
+    crops, logits = Bundle.load(TINY).golden()
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, crops=crops, logits=change(logits).astype(np.float32))
+    return with_file(folder, "golden.npz", buffer.getvalue())
+
+
+def test_all_is_well():
+    report = examine(TINY, "cpu")
+    assert report.failure is None
+    assert report.bundle.name == "tiny"
+    assert report.bundle.sha256 == Bundle.load(TINY).sha256
+    assert report.locator_runs
+    assert report.golden.passed
+    assert report.golden.crops == 8
+    assert report.golden.max_difference <= 1e-5
+    assert report.timing.provider == "cpu"
+    assert report.timing.median_ms > 0
+    assert report.environment.providers
+    assert len(report.environment.distributions) <= 1
+
+
+@pytest.mark.parametrize(
+    ("shift", "passed"),
+    [(0, True), (0.9 * GOLDEN_TOLERANCE, True), (1.1 * GOLDEN_TOLERANCE, False), (5, False)],
+)
+def test_golden_tolerance(shift, passed):
+    bundle = Bundle.load(TINY)
+    _, logits = bundle.golden()
+    check = compare_golden(logits, logits + np.float32([0, shift]), bundle.manifest)
+    assert check.passed == passed
+    assert check.max_difference == pytest.approx(shift, abs=1e-6)
+
+
+def test_golden_labels_must_be_equal_even_within_the_tolerance():
+    manifest = Bundle.load(TINY).manifest
+    z = float(np.log(0.7 / 0.3))
+    expected, actual = np.float32([[0, z + 1e-4]]), np.float32([[0, z - 1e-4]])
+    check = compare_golden(expected, actual, manifest)
+    assert check.max_difference < GOLDEN_TOLERANCE
+    assert (check.changed_labels, check.passed) == (1, False)
+
+
+def test_a_failed_replay_fails(tmp_path):
+    report = examine(with_golden(tmp_path / "b", lambda logits: -logits), "cpu")
+    assert isinstance(report.failure, GateError)
+    assert not report.golden.passed
+    assert report.timing is not None
+
+
+def test_a_tampered_bundle_is_reported(tmp_path):
+    shutil.copytree(TINY, tmp_path / "b")
+    (tmp_path / "b" / "classifier.onnx").write_bytes(b"")
+    report = examine(tmp_path / "b")
+    assert isinstance(report.failure, BundleError)
+    assert (report.bundle, report.golden, report.timing) == (None, None, None)
+
+
+def test_a_locator_that_opencv_can_not_run_is_reported(tmp_path):
+    report = examine(
+        with_file(tmp_path / "b", "locator.onnx", (TINY / "classifier.onnx").read_bytes()), "cpu"
+    )
+    assert isinstance(report.failure, BundleError)
+    assert report.bundle is not None
+    assert not report.locator_runs
+
+
+def test_a_missing_onnxruntime_is_reported(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    monkeypatch.setattr(session, "installed_distributions", dict)
+    report = examine(TINY)
+    assert isinstance(report.failure, ProviderError)
+    assert report.environment.onnxruntime is None
+    assert report.bundle is not None
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("    FFMPEG:                      YES\n", True),
+        ("    FFMPEG:                      YES (prebuilt)\n", True),
+        ("    FFMPEG:                      NO\n", False),
+        ("    FFMPEG_EXTRA:                YES\n", False),
+        ("", False),
+    ],
+)
+def test_built_with(line, expected):
+    assert built_with(f"  Video I/O:\n{line}    v4l:  YES\n", "FFMPEG") == expected
+
+
+def test_doctor_command(run):
+    result = run("doctor", "--bundle", TINY, "--provider", "cpu")
+    assert result.exit_code == 0
+    for part in (
+        "golden crops",
+        "ok: 8 crops",
+        "cpu,",
+        "one inference",
+        "all is well",
+        "FFmpeg",
+        "GStreamer",
+    ):
+        assert part in result.stdout
+
+
+def test_doctor_command_as_json(run):
+    result = run("doctor", "--bundle", TINY, "--provider", "cpu", "--json")
+    report = json.loads(result.stdout)
+    assert result.exit_code == 0
+    assert report["schema"] == "fauxface.doctor/1"
+    assert (report["ok"], report["error"]) == (True, None)
+    assert report["golden"]["passed"] is True
+    assert report["timing"]["provider"] == "cpu"
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_doctor_command_fails_after_its_report(run, tmp_path, options):
+    folder = with_golden(tmp_path / "b", lambda logits: logits + 1)
+    result = run("doctor", "--bundle", folder, "--provider", "cpu", *options)
+    assert isinstance(result.exception, GateError)
+    assert result.exit_code != 0
+    if options:
+        report = json.loads(result.stdout)
+        assert (report["ok"], report["error"]["type"]) == (False, "GateError")
+    else:
+        assert "FAILED: 8 crops" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--provider", "abacus"], ProviderError),
+        (["--threads", "0"], ProviderError),
+        (["--bundle", "nowhere"], BundleError),
+    ],
+)
+def test_doctor_command_with_bad_input(run, options, error):
+    arguments = options if "--bundle" in options else ["--bundle", TINY, *options]
+    result = run("doctor", *arguments)
+    assert isinstance(result.exception, error)
+    assert "FAILED" in result.stdout
+
+
+def test_info_command(run):
+    result = run("info", TINY)
+    assert result.exit_code == 0
+    for part in ("tiny, format 1.0", Bundle.load(TINY).sha256, "generated from 0.7", "# tiny"):
+        assert part in result.stdout
+
+
+def test_info_command_as_json(run):
+    document = json.loads(run("info", TINY, "--json").stdout)
+    assert document["model"] == Bundle.load(TINY).sha256
+    assert document["thresholds"]["generated_from"] == 0.7
+
+
+def test_info_of_nothing(run, tmp_path):
+    assert isinstance(run("info", tmp_path).exception, BundleError)
+
+
+def test_text_from_a_bundle_can_not_steer_the_terminal():
+    assert cli_bundle.printable("a\x1b[31mb\x07\tc\nd\u202e") == "a[31mb\tc\nd"
+
+
+def test_reports_are_plain_values():
+    report = examine(TINY, "cpu").to_dict()
+    assert json.loads(json.dumps(report)) == report
+    assert set(report["environment"]) == {
+        field.name for field in dataclasses.fields(type(examine(TINY, "cpu").environment))
+    }

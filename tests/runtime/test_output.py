@@ -1,0 +1,266 @@
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fauxface.errors import OutputError
+from fauxface.output import ResultLog, Table, Tally, annotated_paths, common_folder, printable
+from fauxface.results import Face, ItemError, Result
+
+MODEL, OTHER = "a" * 64, "b" * 64
+
+
+def face(label="generated", p=0.97, whole=False, reason=None):
+    points = () if whole else tuple((1.0, 1.0) for _ in range(5))
+    return Face((1, 2, 50, 60), points, None if whole else 0.9, p, label, reason, 60)
+
+
+def picture(source, *faces, error=None, model=MODEL):
+    return Result(source, None, None, error, faces, model)
+
+
+def frame(source, index, *faces, model=MODEL):
+    return Result(source, index, index / 25, None, faces, model)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def keys(path):
+    return [(line["source"], line["frame"]) for line in lines(path)]
+
+
+def write(path, *results, partial=b""):
+    path.write_bytes("".join(r.to_json_line() + "\n" for r in results).encode() + partial)
+
+
+def test_finished_scan_gets_its_name(tmp_path):
+    log = ResultLog(tmp_path / "new" / "r.jsonl", MODEL)
+    with log.writing(set()) as add:
+        add(picture("a.jpg", face()))
+        assert not log.path.exists()
+        assert keys(log.part) == [("a.jpg", None)]
+    assert keys(log.path) == [("a.jpg", None)]
+    assert [p.name for p in log.path.parent.iterdir()] == ["r.jsonl"]
+
+
+def test_interrupted_scan_is_continued(tmp_path):
+    path = tmp_path / "r.jsonl"
+
+    def interrupted():
+        with ResultLog(path, MODEL).writing(set()) as add:
+            add(picture("a.jpg"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert not path.exists()
+    log = ResultLog(path, MODEL)
+    assert set(log.recorded) == {"a.jpg"}
+    with log.writing(log.recorded) as add:
+        add(picture("b.jpg"))
+    assert keys(path) == [("a.jpg", None), ("b.jpg", None)]
+    assert not log.part.exists()
+
+
+@pytest.mark.parametrize(
+    ("results", "recorded"),
+    [
+        ([picture("a.jpg"), frame("v.mp4", 0), frame("v.mp4", 1)], {"a.jpg"}),
+        ([frame("v.mp4", 0), picture("w.jpg")], {"v.mp4", "w.jpg"}),
+        ([frame("v.mp4", 0), picture("v.mp4", error=ItemError("VideoError", "ends"))], {"v.mp4"}),
+        ([frame("v.mp4", 0), frame("w.mp4", 0)], {"v.mp4"}),
+    ],
+)
+def test_interrupted_video_is_scanned_again(tmp_path, results, recorded):
+    path = tmp_path / "r.jsonl"
+    write(path.with_name("r.jsonl.part"), *results, partial=b'{"schema": "fauxf')
+    log = ResultLog(path, MODEL)
+    assert set(log.recorded) == recorded
+    with log.writing(log.recorded):
+        pass
+    assert {source for source, _ in keys(path)} == recorded
+
+
+def test_last_video_of_a_finished_file_is_complete(tmp_path):
+    write(tmp_path / "r.jsonl", frame("v.mp4", 0), frame("v.mp4", 3))
+    (record,) = ResultLog(tmp_path / "r.jsonl", MODEL).recorded.values()
+    assert (record.frames, record.every, record.whole, record.error) == (2, 3, None, None)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_mode_is_known_by_a_face(tmp_path, whole):
+    write(tmp_path / "r.jsonl", picture("a.jpg", face(whole=whole)))
+    assert ResultLog(tmp_path / "r.jsonl", MODEL).recorded["a.jpg"].whole is whole
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(cut=st.integers(0, 2000))
+def test_cut_anywhere_continues_with_whole_lines(tmp_path, cut):
+    path = tmp_path / "r.jsonl"
+    part = tmp_path / "r.jsonl.part"
+    path.unlink(missing_ok=True)
+    results = [picture(f"{i}.jpg", face()) for i in range(5)]
+    write(part, *results)
+    part.write_bytes(part.read_bytes()[:cut])
+    log = ResultLog(path, MODEL)
+    with log.writing(log.recorded) as add:
+        for result in results[len(log.recorded) :]:
+            add(result)
+    assert keys(path) == [(f"{i}.jpg", None) for i in range(5)]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"not json\n", b"\xff\xfe\n", b'{"schema": "other"}\n', b"[1]\n", b"\n", b"[" * 5000 + b"\n", b"half"],
+)
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_other_files_are_refused_and_kept(tmp_path, content, overwrite):
+    path = tmp_path / "r.jsonl"
+    path.write_bytes(content)
+    if overwrite:
+        log = ResultLog(path, MODEL, overwrite=True)
+        with log.writing(set()) as add:
+            add(picture("a.jpg"))
+            assert path.read_bytes() == content
+        assert keys(path) == [("a.jpg", None)]
+        return
+    with pytest.raises(OutputError, match="--overwrite"):
+        ResultLog(path, MODEL)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("suffix", ["", ".part"])
+def test_results_of_another_model_are_refused(tmp_path, suffix):
+    write(tmp_path / f"r.jsonl{suffix}", picture("a.jpg", model=OTHER))
+    with pytest.raises(OutputError, match="another model"):
+        ResultLog(tmp_path / "r.jsonl", MODEL)
+
+
+def test_failure_before_the_first_result_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), ResultLog(tmp_path / "r.jsonl", MODEL).writing(set()):
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_failure_leaves_the_finished_file(tmp_path):
+    path = tmp_path / "r.jsonl"
+    write(path, picture("a.jpg"))
+    before = path.read_bytes()
+    log = ResultLog(path, MODEL)
+    with pytest.raises(ZeroDivisionError), log.writing(log.recorded):
+        raise ZeroDivisionError
+    assert [p.name for p in tmp_path.iterdir()] == ["r.jsonl"]
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("where", ["folder", "file/r.jsonl"])
+def test_unwritable_place(tmp_path, where):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError), ResultLog(tmp_path / where, MODEL).writing(set()):
+        pass
+
+
+def test_annotated_files_keep_the_tree_and_never_collide(tmp_path):
+    sources = ["in/a.jpg", "in/x/a.jpg", "in/x/a.webp", "in/x/a.webp.png", "in/v.mov", "in/V.MP4", "in/v.mp4"]
+    planned = annotated_paths([(s, not s[3:].startswith(("a", "x"))) for s in sources], Path("in"), tmp_path)
+    names = [planned[source].relative_to(tmp_path).as_posix() for source in sources]
+    assert names == [
+        "a.jpg",
+        "x/a.jpg",
+        "x/a.webp.png",
+        "x/a.webp-2.png",
+        "v.mov.mp4",
+        "V.MP4",
+        "v-2.mp4",
+    ]
+    assert len({name.casefold() for name in names}) == len(sources)
+
+
+@pytest.mark.parametrize(
+    ("sources", "root"),
+    [
+        (["a/b/1.jpg", "a/b/2.jpg"], "a/b"),
+        (["a/b/1.jpg", "a/c/1.jpg"], "a"),
+        (["1.jpg", "a/1.jpg"], "."),
+        (["../x/1.jpg"], "../x"),
+        (["/p/q/1.jpg", "/p/r/s/1.jpg"], "/p"),
+    ],
+)
+def test_common_folder(sources, root):
+    assert common_folder(sources) == Path(root)
+
+
+def test_path_that_leads_upwards_stays_inside(tmp_path):
+    (target,) = annotated_paths([("a/../../b.jpg", False)], Path("a"), tmp_path).values()
+    assert target == tmp_path / "b.jpg"
+
+
+def test_source_is_never_overwritten(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    with pytest.raises(OutputError, match="overwrite"):
+        annotated_paths([(str(tmp_path / "a.jpg"), False)], tmp_path, tmp_path)
+
+
+def test_table_rows():
+    stream = io.StringIO()
+    table = Table(stream)
+    table.result(picture("a.jpg", face(), face("unsure", 0.5, reason="face is 30 px")))
+    table.result(picture("b\x1b[31m.jpg", error=ItemError("NoFaceError", "no face")))
+    table.result(picture("c.jpg", error=ItemError("ImageError", "c.jpg: is empty")))
+    table.result(frame("camera:0", 4, face("bona_fide", 0.004)))
+    tally = Tally()
+    tally.add(frame("v.mp4", 0, face()))
+    table.video("v.mp4", tally, None)
+    assert stream.getvalue().splitlines() == [
+        "verdict     generated    face  where",
+        "generated         97%   60 px  a.jpg [1/2]",
+        "unsure            50%   60 px  a.jpg [2/2]  (face is 30 px)",
+        "no face                        b\\x1b[31m.jpg",
+        "unreadable                     c.jpg: is empty",
+        "bona fide         <1%   60 px  camera:0 frame 4",
+        "video                          v.mp4: 1 frame, 1 face: 1 generated",
+    ]
+
+
+def test_table_without_rows_still_prints_lines():
+    stream = io.StringIO()
+    table = Table(stream, rows=False)
+    table.result(picture("a.jpg", face()))
+    table.line("done")
+    assert stream.getvalue() == "done\n"
+
+
+def test_table_survives_a_narrow_encoding():
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+    Table(stream).result(picture("ä.jpg", face()))
+    assert b"\\xe4.jpg" in raw.getvalue()
+
+
+@given(st.text())
+def test_printable_is_one_safe_line(text):
+    assert printable(text).isprintable()
+
+
+def test_tally_counts_everything():
+    tally = Tally()
+    for result in [
+        picture("a.jpg", face(), face("bona_fide", 0.1)),
+        picture("b.jpg", error=ItemError("NoFaceError", "no face")),
+        picture("c.jpg", error=ItemError("ImageError", "empty")),
+        frame("v.mp4", 0, face("unsure", 0.5)),
+        frame("v.mp4", 1),
+    ]:
+        tally.add(result)
+    tally.videos += 1
+    assert tally.summary() == (
+        "2 pictures, 1 video (2 frames), 1 without a face, 1 that couldn't be read; "
+        "3 faces: 1 bona fide, 1 generated, 1 unsure"
+    )
+    assert Tally().summary() == "nothing scanned; 0 faces"

@@ -1,0 +1,282 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from fauxface import Bundle, Scanner, images
+from fauxface import scanner as scanner_module
+from fauxface.errors import BundleError, ImageError, SourceError, VideoError
+from fauxface.locator import Location
+from fauxface.video import Frame, FrameWriter
+
+TINY_BUNDLE = Path(__file__).parents[1] / "data/tiny_bundle"
+GRAY, PINK, RED = (128, 128, 128), (153, 128, 128), (255, 0, 0)
+LABELS = {GRAY: "bona_fide", PINK: "unsure", RED: "generated"}
+
+
+class Blobs:
+    """A locator whose faces are the connected areas that aren't black."""
+
+    def locate(self, image):
+        _, _, stats, _ = cv2.connectedComponentsWithStats((image.max(axis=2) > 40).astype(np.uint8))
+        found = []
+        for x, y, w, h, _ in stats[1:].tolist():
+            points = tuple((float(x), float(y)) for _ in range(5))
+            found.append(Location((float(x), float(y), float(w), float(h)), points, 0.9))
+        return sorted(found, key=lambda face: face.box[2] * face.box[3], reverse=True)
+
+
+class CountingClassifier:
+    def __init__(self, inner):
+        self.inner, self.batches = inner, []
+
+    def logits(self, crops):
+        self.batches.append(len(crops))
+        return self.inner.logits(crops)
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    return Bundle.load(TINY_BUNDLE)
+
+
+@pytest.fixture
+def scanner(bundle):
+    made = Scanner(bundle, provider="cpu", threads=1, locator=Blobs())
+    made._classifier = CountingClassifier(made._classifier)
+    return made
+
+
+def scene(*colors, side=64):
+    """A black picture with a square of each colour, from left to right."""
+    image = np.zeros((side + 40, max(1, len(colors)) * (side + 40), 3), np.uint8)
+    for i, color in enumerate(colors):
+        x = 20 + i * (side + 40)
+        image[20 : 20 + side, x : x + side] = color
+    return image
+
+
+def frames(count, color=GRAY, log=None):
+    for i in range(count):
+        if log is not None:
+            log.append(i)
+        yield Frame(i, i / 25, scene(color))
+
+
+def test_image_judges_each_face_on_full_resolution(scanner, bundle):
+    image = np.zeros((300, 600, 3), np.uint8)
+    image[20:120, 20:120] = RED
+    image[20:280, 300:560] = GRAY
+    result = scanner.image(image)
+    assert [(face.label, face.face_px) for face in result.faces] == [("bona_fide", 260), ("generated", 100)]
+    assert result.faces[1].box == (20, 20, 100, 100)
+    assert result.faces[1].locator_score == 0.9
+    assert len(result.faces[1].landmarks) == 5
+    assert (result.source, result.frame, result.time_s, result.error) == ("<array>", None, None, None)
+    assert result.model == bundle.sha256
+    assert scanner._classifier.batches == [2]
+
+
+def test_image_from_path(scanner, tmp_path):
+    images.write(tmp_path / "a.png", scene(RED))
+    result = scanner.image(tmp_path / "a.png")
+    assert result.source == str(tmp_path / "a.png")
+    assert [face.label for face in result.faces] == ["generated"]
+
+
+def test_small_face_is_unsure_with_its_reason(scanner):
+    (face,) = scanner.image(scene(RED, side=30)).faces
+    assert face.label == "unsure"
+    assert face.reason == "face is 30 px, smaller than 40 px"
+    assert face.p_generated > 0.5
+
+
+def test_face_at_the_border_is_judged(scanner):
+    image = np.zeros((200, 200, 3), np.uint8)
+    image[:100, :100] = RED
+    assert scanner.image(image).faces[0].p_generated > 0.9
+
+
+def test_no_face_is_recorded(scanner):
+    result = scanner.image(np.zeros((90, 90, 3), np.uint8))
+    assert result.faces == ()
+    assert result.error is not None
+    assert result.error.type == "NoFaceError"
+    assert scanner._classifier.batches == []
+
+
+@pytest.mark.parametrize("color", LABELS)
+def test_whole_judges_the_central_square(bundle, color):
+    scanner = Scanner(bundle, provider="cpu", threads=1, faces="whole")
+    image = np.zeros((100, 300, 3), np.uint8)
+    image[:, 100:200] = color
+    (face,) = scanner.image(image).faces
+    assert (face.box, face.landmarks, face.locator_score) == ((100, 0, 100, 100), (), None)
+    assert face.label == LABELS[color]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((50, 50), np.uint8),
+        np.zeros((50, 50, 4), np.uint8),
+        np.zeros((50, 50, 3), np.float32),
+        np.zeros((0, 50, 3), np.uint8),
+    ],
+)
+def test_other_arrays_are_refused(scanner, array):
+    with pytest.raises(ImageError, match="RGB uint8"):
+        scanner.image(array)
+
+
+def test_unreadable_picture_is_raised_by_image_and_recorded_by_images(scanner, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    with pytest.raises(ImageError):
+        scanner.image(tmp_path / "bad.jpg")
+    results = list(scanner.images([scene(RED), tmp_path / "bad.jpg", scene(), scene(GRAY)]))
+    assert [r.error.type if r.error else None for r in results] == [None, "ImageError", "NoFaceError", None]
+    assert [len(r.faces) for r in results] == [1, 0, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("faces_per_picture", "batch", "batches"),
+    [
+        ([1] * 7, 3, [3, 3, 1]),
+        ([2, 2, 2], 3, [3, 1, 2]),
+        ([5], 2, [2, 2, 1]),
+        ([0, 1, 0, 0, 1], 2, [1, 1]),
+        ([0, 0], 4, []),
+    ],
+)
+def test_faces_of_several_pictures_share_an_inference(scanner, faces_per_picture, batch, batches):
+    pictures = [scene(*[RED if i % 2 else GRAY] * n) for i, n in enumerate(faces_per_picture)]
+    results = list(scanner.images(pictures, batch=batch))
+    assert scanner._classifier.batches == batches
+    assert [len(r.faces) for r in results] == faces_per_picture
+    for i, result in enumerate(results):
+        assert all((face.p_generated > 0.5) == bool(i % 2) for face in result.faces)
+
+
+def test_batched_equals_single(scanner):
+    pictures = [scene(*colors) for colors in ([RED, GRAY], [PINK], [GRAY, PINK, RED])]
+    batched = list(scanner.images(pictures))
+    for picture, result in zip(pictures, batched, strict=True):
+        single = scanner.image(picture)
+        assert [f.p_generated for f in single.faces] == pytest.approx([f.p_generated for f in result.faces])
+
+
+def test_images_are_taken_lazily(scanner):
+    taken = []
+
+    def pictures():
+        for i in range(10):
+            taken.append(i)
+            yield scene(RED)
+
+    stream = scanner.images(pictures(), batch=2)
+    next(stream)
+    assert taken == [0, 1]
+
+
+def test_large_pictures_are_not_held_back(scanner, monkeypatch):
+    monkeypatch.setattr(scanner_module, "_HELD_PIXELS", 3 * scene(RED).shape[0] * scene(RED).shape[1])
+    assert len(list(scanner.images([scene(RED)] * 7))) == 7
+    assert scanner._classifier.batches == [3, 3, 1]
+
+
+@pytest.mark.parametrize("batch", [0, -1])
+def test_batch_below_one_is_refused(scanner, batch):
+    with pytest.raises(ValueError, match="batch"):
+        list(scanner.images([], batch=batch))
+
+
+def test_live_frames_come_out_at_once(scanner):
+    log = []
+    stream = scanner.scan_frames(frames(100, log=log), "camera:0", live=True)
+    for i in range(3):
+        result, image = next(stream)
+        assert result.frame == i
+        assert image is not None
+        assert log == list(range(i + 1))
+
+
+def test_frames_of_a_file_share_an_inference(scanner):
+    results = [result for result, _ in scanner.scan_frames(frames(5, RED), "clip.mp4", batch=4)]
+    assert scanner._classifier.batches == [4, 1]
+    assert [(r.frame, r.time_s, r.source) for r in results] == [(i, i / 25, "clip.mp4") for i in range(5)]
+
+
+def test_frame_without_a_face_has_no_error(scanner):
+    stream = scanner.scan_frames(iter([Frame(0, 0.0, np.zeros((90, 90, 3), np.uint8))]), "clip.mp4")
+    (result, _) = next(stream)
+    assert (result.faces, result.error) == ((), None)
+
+
+def test_video_that_breaks_off_ends_with_its_error(scanner):
+    def broken():
+        yield from frames(3)
+        raise VideoError("the video ends early")
+
+    results = [result for result, _ in scanner.scan_frames(broken(), "clip.mp4")]
+    assert [r.frame for r in results] == [0, 1, 2, None]
+    assert results[-1].error is not None
+    assert results[-1].error.type == "VideoError"
+
+
+def failing():
+    raise VideoError("no frame could be decoded")
+    yield
+
+
+@pytest.mark.parametrize("stream", [lambda: iter(()), failing])
+def test_video_without_frames_is_an_error(scanner, stream):
+    with pytest.raises(VideoError, match="no frame"):
+        list(scanner.scan_frames(stream(), "clip.mp4"))
+
+
+@pytest.mark.parametrize(("every", "expected"), [(1, list(range(6))), (2, [0, 2, 4]), (10, [0])])
+def test_video_file(scanner, tmp_path, every, expected):
+    path = tmp_path / "clip.mp4"
+    with FrameWriter(path, 10, (104, 104)) as writer:
+        for _ in range(6):
+            writer.write(scene(RED))
+    results = list(scanner.video(path, every=every))
+    assert [r.frame for r in results] == expected
+    assert [r.time_s for r in results] == pytest.approx([i / 10 for i in expected])
+    assert all(r.faces[0].p_generated > 0.5 for r in results)
+
+
+@pytest.mark.parametrize(
+    ("source", "error"), [("absent.mp4", SourceError), ("", SourceError), ("empty.mp4", VideoError)]
+)
+def test_video_that_cannot_be_opened(scanner, tmp_path, monkeypatch, source, error):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.mp4").touch()
+    with pytest.raises(error):
+        list(scanner.video(source))
+
+
+@pytest.mark.parametrize(
+    "locator", ["absent.onnx", "folder", TINY_BUNDLE / "classifier.onnx", TINY_BUNDLE / "MODEL_CARD.md"]
+)
+def test_locator_file_that_is_none(bundle, tmp_path, monkeypatch, locator):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(BundleError, match="locator"):
+        Scanner(bundle, locator=locator)
+
+
+def test_other_locator_file_changes_the_model(bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(scanner_module, "Locator", lambda *args: Blobs())
+    (tmp_path / "same.onnx").write_bytes(bundle.locator_bytes())
+    (tmp_path / "other.onnx").write_bytes(b"other")
+    models = {name: Scanner(bundle, locator=tmp_path / name).model for name in ("same.onnx", "other.onnx")}
+    assert models["same.onnx"] == bundle.sha256
+    assert models["other.onnx"] != bundle.sha256
+    assert len(models["other.onnx"]) == 64
+
+
+def test_unknown_mode_is_refused(bundle):
+    with pytest.raises(ValueError, match="whole"):
+        Scanner(bundle, faces="all")  # pyright: ignore[reportArgumentType]

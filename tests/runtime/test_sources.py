@@ -1,0 +1,252 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fauxface.errors import SourceError
+from fauxface.sources import Kind, PictureSource, Source, camera_index, parse
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch) -> Path:
+    """A folder of empty files of all sorts; the current folder is its parent."""
+    monkeypatch.chdir(tmp_path)
+    names = [
+        "b.JPG",
+        "a.png",
+        "clip.MP4",
+        "notes.txt",
+        ".hidden.jpg",
+        ".cache/c.jpg",
+        "sub/d.webp",
+        "sub/z/e.tiff",
+    ]
+    names += ["sub/readme.md", "sub.bmp", "two words/f.jpeg", "noext"]
+    for name in names:
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return tmp_path
+
+
+LISTED = ["a.png", "b.JPG", "clip.MP4", "sub/d.webp", "sub/z/e.tiff", "sub.bmp", "two words/f.jpeg"]
+
+TEXTS = [
+    ("-", Kind.STDIN),
+    ("camera:0", Kind.CAMERA),
+    ("Camera:12", Kind.CAMERA),
+    ("rtsp://host/stream", Kind.URL),
+    ("RTSP://user:pass@host:554/stream?x=*", Kind.URL),
+    ("http://host/a.mp4", Kind.URL),
+    ("https://host/a.jpg", Kind.URL),
+    ("srt://host:9000", Kind.URL),
+    ("videotestsrc ! videoconvert ! appsink", Kind.GSTREAMER),
+    ("rtspsrc location=rtsp://host/a ! appsink", Kind.GSTREAMER),
+    ("nowhere/*.jpg", Kind.GLOB),
+    ("nowhere/**/?.png", Kind.GLOB),
+    ("a[0-9].png", Kind.GLOB),
+    ("photos", Kind.FOLDER),
+    ("photos/", Kind.FOLDER),
+    (".", Kind.FOLDER),
+    ("photos/a.png", Kind.IMAGE),
+    ("./photos/b.JPG", Kind.IMAGE),
+    ("photos/two words/f.jpeg", Kind.IMAGE),
+    ("photos/.hidden.jpg", Kind.IMAGE),
+    ("photos/notes.txt", Kind.IMAGE),
+    ("photos/clip.MP4", Kind.VIDEO),
+]
+
+
+@pytest.mark.parametrize(("text", "kind"), TEXTS)
+def test_text_is_told_apart(tree, text, kind):
+    assert parse(text) == Source(kind, text)
+
+
+REFUSED = [
+    ("", "the source is empty"),
+    ("  ", "the source is empty"),
+    ("missing.jpg", "there is no such file or folder"),
+    ("photos/missing.mp4", "there is no such file or folder"),
+    ("camera:", "by its number"),
+    ("camera:front", "by its number"),
+    ("camera:-1", "by its number"),
+    ("/dev/video9876", "no such camera"),
+    ("ftp://host/a.jpg", "ftp URLs can't be read"),
+    ("file:///tmp/a.jpg", "plain path"),
+    ("rtsp://", "names no host"),
+    ("a\0b", "zero byte"),
+    ("x" * 5000, "there is no such file or folder"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), REFUSED, ids=[case[1] for case in REFUSED])
+def test_text_that_names_nothing_is_refused(tree, text, message):
+    with pytest.raises(SourceError, match=message) as caught:
+        parse(text)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["camera:0", "a[1].jpg", "x ! y", "-.png", "*.jpg"])
+def test_existing_path_wins(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(b"x")
+    assert parse(name).kind is Kind.IMAGE
+    assert PictureSource(parse(name)).paths == [Path(name)]
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"\0\0\0\x20ftypisom", Kind.VIDEO),
+        (b"RIFF\0\0\0\0AVI LIST", Kind.VIDEO),
+        (b"\x1a\x45\xdf\xa3", Kind.VIDEO),
+        (b"RIFF\0\0\0\0WEBPVP8 ", Kind.IMAGE),
+        (b"\xff\xd8\xff\xe0", Kind.IMAGE),
+        (b"", Kind.IMAGE),
+    ],
+)
+def test_file_without_a_known_suffix_is_told_by_its_content(tmp_path, head, kind):
+    (tmp_path / "file").write_bytes(head)
+    assert parse(str(tmp_path / "file")).kind is kind
+
+
+@pytest.mark.parametrize(("given", "shown"), [("photos", "photos/"), ("./photos/", "photos/")])
+def test_folder_is_listed_recursively_in_order(tree, given, shown):
+    listing = PictureSource(parse(given))
+    assert [str(path) for path in listing] == sorted(
+        (shown + name for name in LISTED), key=lambda name: Path(name).parts
+    )
+    assert len(listing) == len(LISTED)
+    assert listing.skipped == 3
+    assert listing.unreadable == []
+    assert [path.name for path in listing if listing.is_video(path)] == ["clip.MP4"]
+
+
+def test_absolute_folder_gives_absolute_paths(tree):
+    assert all(path.is_absolute() for path in PictureSource(parse(str(tree / "photos"))))
+
+
+def test_hidden_root_is_listed(tree):
+    assert [path.name for path in PictureSource(parse("photos/.cache"))] == ["c.jpg"]
+
+
+def test_links_are_followed_once(tree):
+    photos = tree / "photos"
+    (photos / "sub" / "loop").symlink_to(photos, target_is_directory=True)
+    (tree / "elsewhere").mkdir()
+    (tree / "elsewhere" / "g.png").write_bytes(b"x")
+    (photos / "link").symlink_to(tree / "elsewhere", target_is_directory=True)
+    (photos / "broken.png").symlink_to(tree / "gone.png")
+    names = [path.relative_to("photos").as_posix() for path in PictureSource(parse("photos"))]
+    assert sorted(names) == sorted([*LISTED, "broken.png", "link/g.png"])
+
+
+def test_folder_that_cannot_be_listed_is_named(tree, monkeypatch):
+    import os
+
+    real = os.scandir
+
+    def guarded(path):
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    listing = PictureSource(parse("photos"))
+    assert listing.unreadable == [Path("photos/sub")]
+    assert Path("photos/a.png") in listing.paths
+
+
+GLOBS = [
+    ("photos/*.png", ["photos/a.png"], 0),
+    ("photos/*", ["photos/a.png", "photos/b.JPG", "photos/clip.MP4", "photos/sub.bmp"], 2),
+    ("photos/**/*.tiff", ["photos/sub/z/e.tiff"], 0),
+    ("photos/[ab].*", ["photos/a.png", "photos/b.JPG"], 0),
+    ("photos/two */*.jpeg", ["photos/two words/f.jpeg"], 0),
+]
+
+
+@pytest.mark.parametrize(("pattern", "paths", "skipped"), GLOBS)
+def test_glob_is_listed_in_order(tree, pattern, paths, skipped):
+    listing = PictureSource(parse(pattern))
+    assert [path.as_posix() for path in listing] == paths
+    assert listing.skipped == skipped
+    absolute = PictureSource(parse(str(tree / pattern)))
+    assert absolute.paths == [tree / path for path in paths]
+
+
+@pytest.mark.parametrize("name", ["photos/a.png", "photos/clip.MP4"])
+def test_single_file_is_its_own_list(tree, name):
+    listing = PictureSource(parse(name))
+    assert listing.paths == [Path(name)]
+    assert listing.is_video(Path(name)) == name.endswith("MP4")
+
+
+def test_video_content_under_another_suffix_stays_a_video(tmp_path):
+    path = tmp_path / "clip.dat"
+    path.write_bytes(b"\0\0\0\x20ftypisom")
+    assert PictureSource(parse(str(path))).is_video(path)
+
+
+def test_nothing_to_scan_is_an_error(tree):
+    (tree / "empty").mkdir()
+    for text, message in (
+        ("empty", "holds no picture or video"),
+        ("nowhere/*.jpg", "no picture or video matches"),
+        ("photos/*.txt", "no picture or video matches"),
+        ("camera:0", "has no files"),
+    ):
+        with pytest.raises(SourceError, match=message):
+            PictureSource(parse(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "files", "frames", "live"),
+    [
+        ("photos", True, False, False),
+        ("photos/a.png", True, False, False),
+        ("photos/clip.MP4", True, True, False),
+        ("photos/*", True, False, False),
+        ("camera:0", False, True, True),
+        ("rtsp://host/a", False, True, True),
+        ("https://host/a.mp4", False, True, False),
+        ("a ! b", False, True, False),
+        ("-", False, False, False),
+    ],
+)
+def test_properties(tree, text, files, frames, live):
+    source = parse("photos/*" if text == "photos/*" else text)
+    assert (source.is_files, source.is_frames, source.is_live) == (files, frames, live)
+
+
+@pytest.mark.parametrize(("text", "index"), [("camera:0", 0), ("camera:12", 12), ("/dev/video3", 3)])
+def test_camera_index(text, index):
+    assert camera_index(Source(Kind.CAMERA, text)) == index
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("rtsp://user:secret@host/a", "rtsp://user:***@host/a"),
+        ("rtsp://user:p:w@host/a", "rtsp://user:***@host/a"),
+        ("rtsp://host:554/a", "rtsp://host:554/a"),
+        ("rtspsrc location=rtsp://u:secret@h/a ! appsink", "rtspsrc location=rtsp://u:***@h/a ! appsink"),
+        ("photos/a@b:c.png", "photos/a@b:c.png"),
+    ],
+)
+def test_passwords_are_not_shown(text, shown):
+    assert Source(Kind.URL, text).shown == shown
+
+
+@given(st.text(max_size=60))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_any_text_is_parsed_or_refused(text):
+    try:
+        source = parse(text)
+    except SourceError as error:
+        message = str(error)
+    else:
+        message = ""
+        assert source.text == text
+    assert message.isprintable()

@@ -1,0 +1,51 @@
+import os
+
+import pytest
+
+from fauxface.threads import available_cores
+
+
+@pytest.fixture
+def eight_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+
+
+QUOTAS = [
+    ({}, 8),
+    ({"cpu.max": "max 100000\n"}, 8),
+    ({"cpu.max": "200000 100000\n"}, 2),
+    ({"cpu.max": "150000 100000\n"}, 2),
+    ({"cpu.max": "10000 100000\n"}, 1),
+    ({"cpu.max": "1600000 100000\n"}, 8),
+    ({"cpu.max": ""}, 8),
+    ({"cpu.max": "what is this\n"}, 8),
+    ({"cpu.max": "100000 0\n"}, 8),
+    ({"cpu/cpu.cfs_quota_us": "300000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 3),
+    ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+    ({"cpu/cpu.cfs_quota_us": "300000\n"}, 8),
+]
+
+
+@pytest.mark.parametrize(("files", "cores"), QUOTAS, ids=lambda value: str(value)[:60])
+def test_quota_bounds_the_cores(tmp_path, eight_cores, files, cores):
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert available_cores(tmp_path) == cores
+
+
+def test_affinity_bounds_the_cores(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
+    (tmp_path / "cpu.max").write_text("400000 100000\n")
+    assert available_cores(tmp_path) == 1
+
+
+@pytest.mark.parametrize(("count", "cores"), [(6, 6), (None, 1)])
+def test_without_affinity_the_machine_counts(tmp_path, monkeypatch, count, cores):
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: count)
+    assert available_cores(tmp_path) == cores
+
+
+def test_this_machine_has_a_core():
+    assert 1 <= available_cores() <= (os.cpu_count() or 1)
