@@ -31,7 +31,7 @@ def face_square(box: Box, margin: float) -> Square:
 
     Args:
         box: x, y, width, height in pixels.
-        margin: Side of the square over the longer side of the box, for example 1.2.
+        margin: Side of the square over the longer side of the box, for example 1.0.
     """
     x, y, w, h = box
     side = max(1, round(margin * max(w, h)))

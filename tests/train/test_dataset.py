@@ -1,0 +1,113 @@
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from fauxface.crops import Square
+from fauxface.errors import DataError
+from fauxface_train.dataset import COLUMNS, FORMAT, PreparedData, load_crop, load_stored
+
+ROW = {
+    "crop": "crops/train/real/cam/00.png",
+    "split": "train",
+    "label": "real",
+    "source": "cam",
+    "sha256": "ab" * 32,
+    "original": "a.jpg",
+    "format": "JPEG",
+    "width": "300",
+    "height": "200",
+    "box_x": "10.5",
+    "box_y": "20",
+    "box_w": "90",
+    "box_h": "100.25",
+    "locator_score": "0.9",
+    "square_x": "20",
+    "square_y": "20",
+    "square_side": "128",
+    "age": "31",
+    "gender": "female",
+    "race": "asian",
+    "dhash": "0" * 16,
+}
+
+
+def write(root: Path, *rows: dict[str, str], info: dict[str, Any] | None = None) -> Path:
+    with (root / "manifest.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(COLUMNS))
+        writer.writeheader()
+        writer.writerows(rows)
+    default = {"format": FORMAT, "crop": {"margin": 1.2}, "room": 1.25}
+    (root / "prepare.json").write_text(json.dumps(default if info is None else info))
+    return root
+
+
+def test_samples(tmp_path: Path):
+    fake = ROW | {
+        "label": "fake",
+        "source": "gan",
+        "split": "val",
+        "locator_score": "",
+        "age": "",
+        "gender": "",
+    }
+    data = PreparedData.load(write(tmp_path, ROW, fake))
+    assert (len(data), data.margin, data.room) == (2, 1.2, 1.25)
+    assert (data.sources(), data.sources(1)) == (["cam", "gan"], ["gan"])
+    first, second = data.samples()
+    assert first.path == tmp_path / ROW["crop"]
+    assert first.square == Square(20, 20, 128)
+    assert first.face_px == 100.25
+    assert (first.age, first.gender, first.race) == (31, "female", "asian")
+    assert (second.label, second.locator_score, second.age, second.gender) == (1, None, None, None)
+    assert data.samples("train") == data.samples(label=0) == data.samples(sources=["cam"]) == [first]
+    assert data.samples("test") == []
+    with pytest.raises(DataError, match="no source x"):
+        data.samples(sources=["x"])
+
+
+def test_crops_are_rgb_and_the_nominal_square(tmp_path: Path):
+    stored = np.random.default_rng(0).integers(0, 256, (170, 170, 3), np.uint8)
+    (sample,) = PreparedData.load(write(tmp_path, ROW)).samples()
+    sample.path.parent.mkdir(parents=True)
+    cv2.imwrite(str(sample.path), stored[:, :, ::-1])
+    np.testing.assert_array_equal(load_stored(sample), stored)
+    np.testing.assert_array_equal(load_crop(sample), stored[20:148, 20:148])
+
+
+def test_bad_crops(tmp_path: Path):
+    (sample,) = PreparedData.load(write(tmp_path, ROW)).samples()
+    with pytest.raises(DataError, match="No such file"):
+        load_stored(sample)
+    sample.path.parent.mkdir(parents=True)
+    for content in (b"", b"no picture"):
+        sample.path.write_bytes(content)
+        with pytest.raises(DataError, match="is corrupt"):
+            load_stored(sample)
+
+
+BAD = {
+    "no folder": (lambda r: r / "none", "is not a folder"),
+    "not finished": (lambda r: ((r / "prepare.json").unlink(), r)[1], "no finished prepared data"),
+    "no manifest": (lambda r: ((r / "manifest.csv").unlink(), r)[1], "no finished prepared data"),
+    "another format": (lambda r: write(r, ROW, info={"format": "x/9"}), "has format 'x/9'"),
+    "not JSON": (lambda r: ((r / "prepare.json").write_text("{"), r)[1], "can't read"),
+    "no rows": (write, "lists no picture"),
+    "columns missing": (lambda r: ((r / "manifest.csv").write_text("crop,split\n"), r)[1], "lacks columns"),
+    "bad split": (lambda r: write(r, ROW | {"split": "x"}), "line 2: unknown split 'x'"),
+    "bad label": (lambda r: write(r, ROW, ROW | {"label": "x"}), "line 3"),
+    "bad number": (lambda r: write(r, ROW | {"width": "x"}), "line 2"),
+    "cut row": (lambda r: ((r / "manifest.csv").write_text(",".join(COLUMNS) + "\na,train"), r)[1], "line 2"),
+    "not UTF-8": (lambda r: ((r / "manifest.csv").write_bytes(b"\xff\xfe"), r)[1], "can't read"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), BAD.values(), ids=BAD)
+def test_bad_folders(tmp_path: Path, spoil, message: str):
+    write(tmp_path, ROW)
+    with pytest.raises(DataError, match=message):
+        PreparedData.load(spoil(tmp_path))

@@ -1,0 +1,178 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fauxface.errors import DataError
+from fauxface_train.layouts import Demographics, find, parse_utkface
+
+UTK = "25_0_2_20170104020210475.jpg.chip.jpg"
+UTK2 = "31_1_3_20170104020210476.jpg"
+
+
+def make(root: Path, *names: str) -> Path:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not name.endswith("/"):
+            path.write_bytes(name.encode())
+        else:
+            path.mkdir(exist_ok=True)
+    return root
+
+
+LAYOUTS = {
+    "label/source": (
+        ["real/cam/a.jpg", "real/cam/deep/b.PNG", "fake/gan/c.webp"],
+        [("real", "cam", None), ("real", "cam", None), ("fake", "gan", None)],
+    ),
+    "split/label/source": (
+        ["train/real/cam/a.jpg", "validation/fake/gan/b.jpg", "test/real/cam/c.jpg"],
+        [("real", "cam", "train"), ("fake", "gan", "val"), ("real", "cam", "test")],
+    ),
+    "image folder": (["Real/a.jpg", "Fake/b.jpg"], [("real", "data", None), ("fake", "data", None)]),
+    "split image folder": (
+        ["train/bona_fide/a.jpg", "train/generated/b.jpg"],
+        [("real", "data", "train"), ("fake", "data", "train")],
+    ),
+    "numbered labels": (["0_real/a.jpg", "1_fake/b.jpg"], [("real", "data", None), ("fake", "data", None)]),
+    "one label": (["real/cam/a.jpg"], [("real", "cam", None)]),
+    "utkface": ([UTK, UTK2], [("real", "utkface", None)] * 2),
+    "utkface parts": ([f"part1/{UTK}", f"part2/{UTK2}"], [("real", "utkface", None)] * 2),
+    "utkface with splits": (
+        [f"train/{UTK}", f"test/{UTK2}"],
+        [("real", "utkface", "train"), ("real", "utkface", "test")],
+    ),
+    "million": (
+        ["1m_faces_00_01_02_03/1m_faces_00/K1.jpg", "1m_faces_00_01_02_03/1m_faces_01/000001.jpg"],
+        [("fake", "1m_faces", None)] * 2,
+    ),
+    "million, twice nested": (
+        ["1m_faces_00_01_02_03/1m_faces_00_01_02_03/1m_faces_02/F.jpg"],
+        [("fake", "1m_faces", None)],
+    ),
+    "downloads side by side": (
+        [f"UTKFace/{UTK}", "1m_faces_08/X.jpg", "mine/real/cam/a.jpg"],
+        [("real", "utkface", None), ("fake", "1m_faces", None), ("real", "cam", None)],
+    ),
+    "wrapped": (
+        ["archive/set/real/a.jpg", "archive/set/fake/b.jpg"],
+        [("real", "set", None), ("fake", "set", None)],
+    ),
+    "hidden files": (
+        ["real/a.jpg", "real/.b.jpg", "__MACOSX/real/c.jpg", ".git/x.jpg"],
+        [("real", "data", None)],
+    ),
+}
+
+
+@pytest.mark.parametrize(("names", "expected"), LAYOUTS.values(), ids=LAYOUTS)
+def test_layouts(tmp_path: Path, names: list[str], expected: list[tuple[str, str, str | None]]):
+    found = find([str(make(tmp_path / "data", *names))])
+    assert sorted(map(repr, [(i.label, i.source, i.split) for i in found.items])) == sorted(
+        map(repr, expected)
+    )
+    assert found.layouts
+
+
+UNCLEAR = {
+    "loose pictures": (
+        ["a.jpg", "b.jpg"],
+        "unclear: found 2 pictures such as a.jpg; expected real/ and fake/",
+    ),
+    "unknown classes": (["cats/a.jpg", "dogs/b.jpg"], "unclear: found folders cats, dogs; expected"),
+    "a stranger beside labels": (["real/a.jpg", "extra/b.jpg"], "beside real and fake folders .* extra"),
+    "pictures beside labels": (["real/a.jpg", "b.jpg"], r"itself \(1\)"),
+    "a stranger beside splits": (
+        ["train/real/a.jpg", "more/b.jpg"],
+        "beside train, val and test folders .* more",
+    ),
+    "a stranger in a split": (["train/real/a.jpg", "train/odd/b.jpg"], "odd"),
+    "a split without labels": (["train/real/a.jpg", "val/b.jpg"], "val has no real or fake folder"),
+    "an empty class": (["real/a.jpg", "fake/"], "class folder .*fake holds no picture; fill it or remove it"),
+    "an empty class in a split": (
+        ["train/real/a.jpg", "train/fake/x.txt"],
+        "class folder .*fake holds no picture",
+    ),
+    "nothing": (["empty/"], "unclear: found folders empty; expected"),
+    "few UTKFace names": ([UTK, "a.jpg", "b.jpg"], "unclear"),
+}
+
+
+@pytest.mark.parametrize(("names", "message"), UNCLEAR.values(), ids=UNCLEAR)
+def test_unclear_layouts(tmp_path: Path, names: list[str], message: str):
+    with pytest.raises(DataError, match=message) as caught:
+        find([str(make(tmp_path / "data", *names))])
+    assert "\n" not in str(caught.value)
+
+
+def test_overrides(tmp_path: Path):
+    make(tmp_path, "one/x/a.jpg", "one/b.jpg", "two/train/c.jpg", "two/test/d.jpg")
+    found = find([f"real:my cam={tmp_path}/one", f"GAN:{tmp_path}/two"])
+    assert [(i.path.name, i.label, i.source, i.split) for i in found.items] == [
+        ("b.jpg", "real", "my cam", None),
+        ("a.jpg", "real", "my cam", None),
+        ("d.jpg", "fake", "two", "test"),
+        ("c.jpg", "fake", "two", "train"),
+    ]
+
+
+def test_other_files_are_counted(tmp_path: Path):
+    found = find([str(make(tmp_path, "real/a.jpg", "real/notes.txt", "real/b.GIF", "real/LICENSE"))])
+    assert len(found.items) == 1
+    assert found.ignored == {".txt": 1, ".gif": 1, "no suffix": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "no source folder"),
+        (["missing"], "does not exist"),
+        (["data/real/a.jpg"], "is not a folder"),
+        (["real:../bad=data"], "no source name"),
+        (["real:"], "names no folder"),
+        (["data", "data"], "overlaps"),
+        (["data", "real:data/real"], "overlaps"),
+        (["real:none"], "holds no picture"),
+    ],
+)
+def test_bad_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str):
+    make(tmp_path, "data/real/a.jpg", "none/x.txt")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=message):
+        find(arguments)
+
+
+def test_loops_of_links_end(tmp_path: Path):
+    make(tmp_path / "data", "real/a.jpg")
+    (tmp_path / "data/real/loop").symlink_to(tmp_path / "data/real")
+    assert len(find([str(tmp_path / "data")]).items) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        (UTK, Demographics(25, "male", "asian")),
+        ("100_1_4_20170105174847679.jpg", Demographics(100, "female", "other")),
+        ("61_1_20170109142408075.jpg.chip.jpg", Demographics(61, None, None)),
+        ("61_3_20170109150557335.jpg.chip.jpg", Demographics(61, None, "indian")),
+        ("53__0_20170116184028385.jpg", Demographics(53, None, "white")),
+        ("24_0_1_20170116220224657 .jpg.chip.jpg", Demographics(24, "male", "black")),
+        ("55_0_0_20170116232725357jpg.chip.jpg", Demographics(55, "male", "white")),
+        ("44_1_4_20170116235150272.pg.chip.jpg", Demographics(44, "female", "other")),
+        ("20_5_7_20170116235150272.jpg", Demographics(20, None, None)),
+        ("200_1_4_20170116235150272.jpg", None),
+        ("1_2_3.jpg", None),
+        ("portrait.jpg", None),
+        ("", None),
+    ],
+)
+def test_utkface_names(name: str, expected: Demographics | None):
+    assert parse_utkface(name) == expected
+
+
+@given(st.text() | st.from_regex(r"[0-9_]{1,12}_[0-9]{14,20}\.jpg", fullmatch=True))
+def test_any_name_is_parsed_or_refused(name: str):
+    known = parse_utkface(name)
+    assert known is None or (known.age is not None and 0 <= known.age <= 120)

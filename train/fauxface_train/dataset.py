@@ -1,0 +1,260 @@
+"""Reading what `fauxface data prepare` wrote: the manifest, the stored crops and the classifier's input."""
+
+import csv
+import json
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from fauxface import crops
+from fauxface.crops import Square
+from fauxface.errors import DataError
+
+FORMAT = "fauxface.prepared/1"
+SPLITS = ("train", "val", "test")
+FOLDER_LABELS = ("real", "fake")
+"""Names of the label folders, in label order: 0 is bona fide, 1 is generated."""
+
+COLUMNS = (
+    "crop",
+    "split",
+    "label",
+    "source",
+    "sha256",
+    "original",
+    "format",
+    "width",
+    "height",
+    "box_x",
+    "box_y",
+    "box_w",
+    "box_h",
+    "locator_score",
+    "square_x",
+    "square_y",
+    "square_side",
+    "age",
+    "gender",
+    "race",
+    "dhash",
+)
+"""The manifest's columns, in order; docs/data.md describes each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One prepared face.
+
+    Attributes:
+        path: The stored crop, a PNG.
+        split: "train", "val" or "test".
+        label: 0 bona fide, 1 generated.
+        source: Where the picture comes from: a data set, a camera or a generator.
+        square: The nominal crop, in pixels of the stored crop; what the runtime would cut.
+        sha256: Hash of the original file's bytes.
+        original: The original file, as given or found.
+        format: Container of the original file, for example "JPEG".
+        width: Width of the upright original picture in pixels.
+        height: Height of the upright original picture in pixels.
+        box: Face box x, y, width, height in pixels of the upright original picture.
+        locator_score: The locator's score in [0, 1]; None where the whole picture was taken.
+        age: Age in years, where the name told it.
+        gender: "male" or "female", where the name told it.
+        race: UTKFace's group ("white", "black", "asian", "indian", "other"), where the name told it.
+        dhash: 64-bit difference hash of the nominal crop, 16 hex digits.
+    """
+
+    path: Path
+    split: str
+    label: int
+    source: str
+    square: Square
+    sha256: str
+    original: str
+    format: str
+    width: int
+    height: int
+    box: crops.Box
+    locator_score: float | None
+    age: int | None
+    gender: str | None
+    race: str | None
+    dhash: str
+
+    @property
+    def face_px(self) -> float:
+        """Longer side of the face box in pixels of the original picture."""
+        return max(self.box[2], self.box[3])
+
+
+class PreparedData:
+    """A folder written by `fauxface data prepare`.
+
+    Attributes:
+        root: The folder.
+        info: prepare.json: the crop rule, locator hash, seed and counts that the data were prepared with.
+    """
+
+    def __init__(self, root: Path, info: dict[str, Any], samples: Iterable[Sample]) -> None:
+        self.root = root
+        self.info = info
+        self._samples = tuple(samples)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "PreparedData":
+        """Read the manifest of a prepared folder.
+
+        Args:
+            folder: The OUT of `fauxface data prepare`.
+
+        Raises:
+            DataError: The folder isn't prepared data, is unfinished, of another version, or empty.
+        """
+        root = Path(folder)
+        if not root.is_dir():
+            raise DataError(f"{root} is not a folder; give the OUT folder of 'fauxface data prepare'")
+        if not (root / "manifest.csv").is_file() or not (root / "prepare.json").is_file():
+            raise DataError(
+                f"{root} holds no finished prepared data (manifest.csv and prepare.json); "
+                "run 'fauxface data prepare SRC... OUT', which also finishes an interrupted run"
+            )
+        info = _read_info(root / "prepare.json")
+        samples = _read_manifest(root)
+        if not samples:
+            raise DataError(f"{root / 'manifest.csv'} lists no picture; run 'fauxface data prepare' again")
+        return cls(root, info, samples)
+
+    @property
+    def margin(self) -> float:
+        """Side of the nominal crop over the longer side of the face box; 1.0 for whole pictures."""
+        return float(self.info["crop"]["margin"])
+
+    @property
+    def room(self) -> float:
+        """Side of the stored crop over the side of the nominal crop: the space for jitter."""
+        return float(self.info["room"])
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def samples(
+        self, split: str | None = None, label: int | None = None, sources: Collection[str] | None = None
+    ) -> list[Sample]:
+        """Return samples in manifest order.
+
+        Args:
+            split: Only this split: "train", "val" or "test".
+            label: Only this label: 0 bona fide, 1 generated.
+            sources: Only these sources.
+
+        Raises:
+            DataError: A source that isn't in the data was asked for.
+        """
+        if sources is not None and (unknown := set(sources) - {s.source for s in self._samples}):
+            raise DataError(
+                f"no source {', '.join(sorted(unknown))} in {self.root}; it holds {', '.join(self.sources())}"
+            )
+        return [
+            s
+            for s in self._samples
+            if (split is None or s.split == split)
+            and (label is None or s.label == label)
+            and (sources is None or s.source in sources)
+        ]
+
+    def sources(self, label: int | None = None) -> list[str]:
+        """Return the sorted names of the sources, of one label or of both."""
+        return sorted({s.source for s in self._samples if label is None or s.label == label})
+
+
+def load_stored(sample: Sample) -> np.ndarray:
+    """Read a stored crop: the nominal square with the room around it.
+
+    Returns:
+        uint8 [S, S, 3], RGB.
+
+    Raises:
+        DataError: The file is missing or isn't a picture.
+    """
+    try:
+        data = sample.path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"can't read {sample.path}: {error.strerror or error}; run 'fauxface data prepare' again"
+        ) from error
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if image is None:
+        raise DataError(f"{sample.path} is corrupt; remove it and run 'fauxface data prepare' again")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def load_crop(sample: Sample) -> np.ndarray:
+    """Return the classifier's input for a sample, made by the runtime's own crop code.
+
+    Returns:
+        uint8 [128, 128, 3], RGB.
+
+    Raises:
+        DataError: The stored crop is missing or isn't a picture.
+    """
+    return crops.to_input(crops.extract(load_stored(sample), sample.square))
+
+
+def _read_info(path: Path) -> dict[str, Any]:
+    """Read and check prepare.json."""
+    try:
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"can't read {path}: {error}; run 'fauxface data prepare' again") from error
+    found = info.get("format") if isinstance(info, dict) else None
+    if found != FORMAT:
+        raise DataError(
+            f"{path} has format {found!r}, this release reads {FORMAT!r}; prepare the data again elsewhere"
+        )
+    return info
+
+
+def _read_manifest(root: Path) -> list[Sample]:
+    """Read manifest.csv into samples."""
+    path = root / "manifest.csv"
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            if missing := set(COLUMNS) - set(reader.fieldnames or ()):
+                raise DataError(
+                    f"{path} lacks columns {', '.join(sorted(missing))}; run 'fauxface data prepare' again"
+                )
+            return [_sample(root, row, path, number) for number, row in enumerate(reader, start=2)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"can't read {path}: {error}; run 'fauxface data prepare' again") from error
+
+
+def _sample(root: Path, row: dict[str, str], path: Path, number: int) -> Sample:
+    """Turn one manifest row into a Sample."""
+    try:
+        if row["split"] not in SPLITS:
+            raise ValueError(f"unknown split {row['split']!r}")
+        return Sample(
+            path=root / row["crop"],
+            split=row["split"],
+            label=FOLDER_LABELS.index(row["label"]),
+            source=row["source"],
+            square=Square(int(row["square_x"]), int(row["square_y"]), int(row["square_side"])),
+            sha256=row["sha256"],
+            original=row["original"],
+            format=row["format"],
+            width=int(row["width"]),
+            height=int(row["height"]),
+            box=(float(row["box_x"]), float(row["box_y"]), float(row["box_w"]), float(row["box_h"])),
+            locator_score=float(row["locator_score"]) if row["locator_score"] else None,
+            age=int(row["age"]) if row["age"] else None,
+            gender=row["gender"] or None,
+            race=row["race"] or None,
+            dhash=row["dhash"],
+        )
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{path} line {number}: {error}; run 'fauxface data prepare' again") from error

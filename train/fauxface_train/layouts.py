@@ -1,0 +1,365 @@
+"""Recognising how a folder of pictures is laid out: label, source and split of every picture in it."""
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fauxface.errors import DataError
+from fauxface.sources import IMAGE_SUFFIXES
+
+LABEL_ALIASES = {
+    "real": (
+        "real",
+        "reals",
+        "bona_fide",
+        "bonafide",
+        "genuine",
+        "authentic",
+        "live",
+        "0_real",
+        "training_real",
+    ),
+    "fake": ("fake", "fakes", "generated", "synthetic", "ai", "gan", "1_fake", "training_fake"),
+}
+SPLIT_ALIASES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+_LABEL_OF = {alias: label for label, aliases in LABEL_ALIASES.items() for alias in aliases}
+_SPLIT_OF = {alias: split for split, aliases in SPLIT_ALIASES.items() for alias in aliases}
+
+# Comes as 1m_faces_00_01_02_03/1m_faces_00/*.jpg or as 1m_faces_00/*.jpg, sometimes nested once more.
+_MILLION = re.compile(
+    r"1m[_-]?faces?[_-]\d{2}([_-]\d{2})*|1m[_-]?fake[_-]?faces|1-million-fake-faces", re.IGNORECASE
+)
+_UTKFACE = re.compile(
+    r"(?P<fields>\d{1,3}(?:_\d?){0,2})_(?P<taken>\d{14,20})\s*\.?j?pe?g(?:\.chip\.jpe?g)?", re.I
+)
+_UTKFACE_SHARE = 0.9
+_GENDERS = ("male", "female")
+_RACES = ("white", "black", "asian", "indian", "other")
+_MAX_AGE = 120
+_MAX_DEPTH = 3
+_NAME = re.compile(r"[\w][\w.+ -]*")
+
+EXPECTED = (
+    "expected real/ and fake/ folders (with or without source folders in them, and train/, val/, test/ above "
+    "them), UTKFace file names, or 1m_faces_* folders; where that doesn't hold, name the label: real:PATH, "
+    "fake:PATH, or with a source name real:NAME=PATH"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One picture file.
+
+    Attributes:
+        path: The file.
+        label: "real" or "fake".
+        source: Name of the data set, camera or generator.
+        split: "train", "val" or "test" where the folders say so, else None.
+    """
+
+    path: Path
+    label: str
+    source: str
+    split: str | None = None
+
+
+@dataclass(slots=True)
+class Found:
+    """What a layout holds.
+
+    Attributes:
+        items: The pictures, in order of the sources given and then of path.
+        roots: The folders that were given.
+        layouts: One line per recognised folder, for people to check.
+        ignored: Number of files that aren't pictures, by suffix.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    roots: list[Path] = field(default_factory=list)
+    layouts: list[str] = field(default_factory=list)
+    ignored: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True)
+class Demographics:
+    """What a UTKFace file name tells; None where it doesn't.
+
+    Attributes:
+        age: Age in years.
+        gender: "male" or "female".
+        race: "white", "black", "asian", "indian" or "other".
+    """
+
+    age: int | None = None
+    gender: str | None = None
+    race: str | None = None
+
+
+def parse_utkface(name: str) -> Demographics | None:
+    """Read age, gender and race from a UTKFace name: `[age]_[gender]_[race]_[date and time].jpg[.chip.jpg]`.
+
+    A few names of the data set lack a field. An empty field is unknown; where one is missing altogether, the
+    one that remains counts as race if it can't be a gender, else both stay unknown.
+
+    Args:
+        name: File name without folders.
+
+    Returns:
+        The fields, or None where the name isn't of this form.
+    """
+    match = _UTKFACE.fullmatch(name)
+    if match is None:
+        return None
+    age_text, *rest = match["fields"].split("_")
+    age = int(age_text)
+    if age > _MAX_AGE:
+        return None
+    gender = race = None
+    if len(rest) == 2:
+        gender = _pick(_GENDERS, rest[0])
+        race = _pick(_RACES, rest[1])
+    elif len(rest) == 1 and rest[0] and int(rest[0]) >= len(_GENDERS):
+        race = _pick(_RACES, rest[0])
+    return Demographics(age, gender, race)
+
+
+def find(sources: Sequence[str]) -> Found:
+    """List the pictures of several source arguments with their label, source and split.
+
+    Args:
+        sources: Folders, or `LABEL:PATH` and `LABEL:NAME=PATH` where the layout can't be recognised.
+
+    Raises:
+        DataError: A folder is missing, a class folder is empty, or a layout is unclear.
+    """
+    found = Found()
+    if not sources:
+        raise DataError("no source folder was given; give at least one folder of pictures")
+    for text in sources:
+        label, name, root = _parse_argument(text)
+        if not root.is_dir():
+            what = "is not a folder" if root.exists() else "does not exist"
+            raise DataError(f"{root} {what}; give a folder of pictures")
+        part = Found()
+        for other in found.roots:
+            if overlap(root, other):
+                raise DataError(f"{root} overlaps with {other}; give each folder once")
+        found.roots.append(root)
+        if label is not None:
+            _add_override(part, root, label, name or _folder_name(root))
+        elif not _recognise(part, root, _folder_name(root), 0):
+            raise DataError(f"the layout of {root} is unclear: {_describe(root)}; {EXPECTED}")
+        if not part.items:
+            raise DataError(f"{root} holds no picture; {EXPECTED}")
+        found.items += part.items
+        found.layouts += part.layouts
+        found.ignored += part.ignored
+    return found
+
+
+def _parse_argument(text: str) -> tuple[str | None, str | None, Path]:
+    """Split `LABEL:NAME=PATH` into label, name and path; a folder of that very name wins."""
+    if Path(text).is_dir():
+        return None, None, Path(text)
+    head, colon, rest = text.partition(":")
+    label = _LABEL_OF.get(head.lower()) if colon else None
+    if label is None:
+        return None, None, Path(text)
+    name, equals, path = rest.partition("=")
+    if not equals or Path(rest).is_dir():
+        name, path = "", rest
+    elif not _NAME.fullmatch(name):
+        raise DataError(
+            f"{name!r} in {text!r} is no source name; use letters, digits, '_', '-', '.', '+' and spaces"
+        )
+    if not path:
+        raise DataError(f"{text!r} names no folder; write {label}:PATH or {label}:NAME=PATH")
+    return label, name or None, Path(path)
+
+
+def _recognise(found: Found, root: Path, name: str, depth: int) -> bool:
+    """Add what a folder holds, if its layout is known."""
+    return (
+        _add_labels(found, root, name, None)
+        or _add_splits(found, root, name)
+        or _add_known(found, root)
+        or (depth < _MAX_DEPTH and _add_wrapped(found, root, depth))
+    )
+
+
+def _add_labels(found: Found, root: Path, name: str, split: str | None) -> bool:
+    """Add a folder of label folders."""
+    labels = {folder: _LABEL_OF.get(folder.name.lower()) for folder in _folders(root)}
+    if not any(labels.values()):
+        return False
+    _refuse_strangers(root, [folder for folder, label in labels.items() if label is None], "real and fake")
+    for folder, label in labels.items():
+        if label is not None:
+            _add_label(found, folder, label, name, split)
+    if split is None:
+        found.layouts.append(f"{root}: label folders")
+    return True
+
+
+def _add_splits(found: Found, root: Path, name: str) -> bool:
+    """Add a folder of split folders that hold label folders."""
+    splits = {folder: _SPLIT_OF.get(folder.name.lower()) for folder in _folders(root)}
+    given = [folder for folder, split in splits.items() if split is not None]
+    if not any(_LABEL_OF.get(inner.name.lower()) for folder in given for inner in _folders(folder)):
+        return False
+    _refuse_strangers(
+        root, [folder for folder, split in splits.items() if split is None], "train, val and test"
+    )
+    for folder in given:
+        if not _add_labels(found, folder, name, splits[folder]):
+            raise DataError(f"the split folder {folder} has no real or fake folder; {_describe(folder)}")
+    found.layouts.append(f"{root}: split and label folders")
+    return True
+
+
+def _add_known(found: Found, root: Path) -> bool:
+    """Add a folder of one data set that is known by its names: 1 Million Fake Faces, UTKFace."""
+    pictures, ignored = _pictures(root)
+    if not pictures:
+        return False
+    if all(_in_million(path, root) for path in pictures):
+        label, source, text = "fake", "1m_faces", "1 Million Fake Faces (all fake)"
+    elif sum(parse_utkface(path.name) is not None for path in pictures) >= _UTKFACE_SHARE * len(pictures):
+        label, source, text = "real", "utkface", "UTKFace (all real)"
+    else:
+        return False
+    found.items += [Item(path, label, source, _SPLIT_OF.get(_first(path, root).lower())) for path in pictures]
+    found.layouts.append(f"{root}: {text}")
+    found.ignored += ignored
+    return True
+
+
+def _add_wrapped(found: Found, root: Path, depth: int) -> bool:
+    """Add a folder that only wraps folders of known layout."""
+    folders = [folder for folder in _folders(root) if _pictures(folder)[0]]
+    if not folders or any(_is_picture(path) for path in root.iterdir()):
+        return False
+    return all(_recognise(found, folder, folder.name, depth + 1) for folder in folders)
+
+
+def _add_label(found: Found, folder: Path, label: str, name: str, split: str | None) -> None:
+    """Add a label folder: sub-folders are sources, pictures right in it belong to the source `name`."""
+    pictures, ignored = _pictures(folder)
+    if not pictures:
+        raise DataError(f"the class folder {folder} holds no picture; fill it or remove it")
+    for path in pictures:
+        inner = path.relative_to(folder).parts
+        found.items.append(Item(path, label, inner[0] if len(inner) > 1 else name, split))
+    found.ignored += ignored
+
+
+def _add_override(found: Found, root: Path, label: str, name: str) -> None:
+    """Add a folder whose label was given; train/, val/ and test/ right in it are splits."""
+    pictures, ignored = _pictures(root)
+    found.items += [Item(path, label, name, _SPLIT_OF.get(_first(path, root).lower())) for path in pictures]
+    found.ignored += ignored
+    found.layouts.append(f"{root}: all {label}, source {name}, as given")
+
+
+def _refuse_strangers(root: Path, folders: Sequence[Path], known: str) -> None:
+    """Raise if pictures lie where the layout has no place for them."""
+    loose = sum(_is_picture(path) for path in root.iterdir())
+    strangers = [folder.name for folder in folders if _pictures(folder)[0]]
+    if loose:
+        strangers.insert(0, f"itself ({loose})")
+    if strangers:
+        raise DataError(
+            f"the layout of {root} is unclear: beside {known} folders it holds pictures in "
+            f"{_listed(strangers)}; move those away, or name each folder's label as real:PATH or fake:PATH"
+        )
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Yield the files below a folder in order, hidden ones left out; links are followed, loops aren't."""
+    seen: set[str] = set()
+    for current, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(current)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(f for f in folders if not _hidden(f))
+        for file in sorted(files):
+            if not _hidden(file):
+                yield Path(current, file)
+
+
+def _pictures(root: Path) -> tuple[list[Path], Counter[str]]:
+    """List the pictures below a folder in order, and count its other files by suffix."""
+    pictures: list[Path] = []
+    ignored: Counter[str] = Counter()
+    for path in _walk(root):
+        if _is_picture(path):
+            pictures.append(path)
+        else:
+            ignored[path.suffix.lower() or "no suffix"] += 1
+    return sorted(pictures), ignored
+
+
+def _folders(root: Path) -> list[Path]:
+    """List the folders right in a folder, hidden ones left out."""
+    try:
+        return sorted(path for path in root.iterdir() if path.is_dir() and not _hidden(path.name))
+    except OSError as error:
+        raise DataError(f"can't read {root}: {error.strerror or error}; make it readable") from error
+
+
+def _describe(root: Path) -> str:
+    """Say in a few words what a folder holds."""
+    folders = [folder.name for folder in _folders(root)]
+    pictures = [path for path in root.iterdir() if _is_picture(path)]
+    parts = [f"folders {_listed(folders)}"] if folders else []
+    if pictures:
+        parts.append(f"{len(pictures)} pictures such as {min(pictures).name}")
+    return "found " + (" and ".join(parts) or "no folder and no picture")
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    """Join names, leaving out what is beyond `most`."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _folder_name(root: Path) -> str:
+    """Return a folder's own name, also for "." and the like."""
+    return root.resolve().name or "data"
+
+
+def overlap(one: Path, other: Path) -> bool:
+    """Tell whether two folders are the same or one lies in the other."""
+    first, second = one.resolve(), other.resolve()
+    return first == second or first in second.parents or second in first.parents
+
+
+def _first(path: Path, root: Path) -> str:
+    """Return the first folder between a root and a file, "" where there is none."""
+    parts = path.relative_to(root).parts
+    return parts[0] if len(parts) > 1 else ""
+
+
+def _in_million(path: Path, root: Path) -> bool:
+    """Tell whether a folder on the way to a picture, the root included, is one of 1 Million Fake Faces."""
+    return any(_MILLION.fullmatch(part) for part in (_folder_name(root), *path.relative_to(root).parts[:-1]))
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _pick(names: Sequence[str], digit: str) -> str | None:
+    return names[int(digit)] if digit and int(digit) < len(names) else None
