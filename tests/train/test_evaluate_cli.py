@@ -1,0 +1,83 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("sklearn")
+
+import typer
+from typer.testing import CliRunner
+
+from fauxface.errors import BundleError, CheckpointError, DataError, OutputError, ProviderError
+from fauxface_train import evaluate_cli
+
+TINY = Path(__file__).parents[1] / "data" / "tiny_bundle"
+
+
+def run(*arguments):
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    evaluate_cli.register(app)
+    return CliRunner().invoke(app, ["evaluate", *map(str, arguments)])
+
+
+def test_evaluate_writes_and_prints(steered, tmp_path, monkeypatch):
+    monkeypatch.setattr("fauxface_train.plots.write_all", lambda *_: [])
+    result = run(TINY, steered, "--out", tmp_path / "out", "--batch", 5, "--provider", "cpu")
+    assert result.exit_code == 0, result.output
+    document = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert document["data"]["split"] == "test"
+    assert f"AUROC          {document['overall']['auroc']['value']:.4f}" in result.output
+    assert "highest APCER  0.6667 (0.0943-0.9916)  diffusion" in result.output
+
+
+def test_a_split_can_be_chosen_and_missing_figures_say_why(steered, tmp_path, monkeypatch):
+    monkeypatch.setattr("fauxface_train.plots.write_all", lambda *_: [])
+    result = run(TINY, steered, "--split", "val", "--out", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert "needs both bona fide and generated samples" in result.output
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "match"),
+    [
+        ({"model": "none"}, CheckpointError, "no model at"),
+        ({"data": "none"}, DataError, "is not a folder"),
+        ({"split": "dev"}, DataError, "unknown split"),
+        ({"split": "train"}, DataError, "no sample in split"),
+        ({"provider": "npu"}, ProviderError, "unknown provider"),
+        ({"model": "empty"}, CheckpointError, "no checkpoint in"),
+        ({"model": "text.onnx"}, BundleError, ""),
+        ({"out": "text.onnx"}, OutputError, "is a file"),
+    ],
+    ids=str,
+)
+def test_bad_input_is_a_typed_error_and_writes_nothing(change, error, match, steered, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.onnx").write_text("not a model")
+    given = {"model": TINY, "data": steered, "split": "test", "provider": "cpu", "out": tmp_path / "out"}
+    for key, value in change.items():
+        given[key] = tmp_path / value if key in ("model", "data", "out") else value
+    result = run(
+        given["model"],
+        given["data"],
+        *("--split", given["split"]),
+        *("--provider", given["provider"]),
+        *("--out", given["out"]),
+    )
+    assert type(result.exception) is error
+    assert match in str(result.exception)
+    assert "\n" not in str(result.exception)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_module_is_cheap_to_import():
+    code = (
+        "import sys; import fauxface_train.evaluate_cli; "
+        "print([m for m in ('torch', 'sklearn', 'matplotlib', 'numpy', 'cv2') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+metrics = pytest.importorskip("sklearn.metrics")
+intervals = pytest.importorskip("fauxface_train.intervals")
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "low", "high"),
+    [
+        (0, 10, 0.0, 0.3085),  # 1 - 0.025 ** (1 / 10)
+        (10, 10, 0.6915, 1.0),
+        (1, 10, 0.0025, 0.4450),
+        (5, 10, 0.1871, 0.8129),
+        (0, 300, 0.0, 0.01222),
+        (3, 300, 0.00207, 0.02895),
+    ],
+)
+def test_clopper_pearson_equals_published_tables(count, total, low, high):
+    assert intervals.clopper_pearson(count, total) == pytest.approx((low, high), abs=5e-5)
+
+
+scores = hnp.arrays(np.float64, st.integers(4, 40), elements=st.sampled_from(np.linspace(0, 1, 13)))
+
+
+@settings(max_examples=80, deadline=None)
+@given(scores, st.integers(0, 2**32 - 1))
+def test_weighted_curves_equal_scikit_learn(p, seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(len(p)) % 2)
+    weights = rng.integers(0, 4, (3, len(p))).astype(float)
+    weights[:, [np.argmax(labels == 0), np.argmax(labels == 1)]] = 1
+    got = intervals.weighted_curves(p, labels, weights)
+    for row, weight in enumerate(weights):
+        kept = weight > 0
+        args = (labels[kept], p[kept])
+        assert got.auroc[row] == pytest.approx(metrics.roc_auc_score(*args, sample_weight=weight[kept]))
+        assert got.ap[row] == pytest.approx(
+            metrics.average_precision_score(*args, sample_weight=weight[kept])
+        )
+        fpr, tpr, _ = metrics.roc_curve(*args, sample_weight=weight[kept], drop_intermediate=False)
+        for target in intervals.FPR_TARGETS:
+            assert got.tpr[target][row] == pytest.approx(tpr[fpr <= target].max())
+        assert got.eer[row] == pytest.approx(intervals.equal_error_rate(fpr[None], tpr[None])[0])
+
+
+@pytest.mark.parametrize(
+    ("fpr", "tpr", "eer"),
+    [
+        ([0, 0, 1], [0, 1, 1], 0.0),  # perfect
+        ([0, 1], [0, 1], 0.5),  # chance
+        ([0, 1, 1], [0, 0, 1], 1.0),  # inverted
+        ([0, 0.2, 1], [0, 0.8, 1], 0.2),  # a point on the diagonal
+        ([0, 0.0, 0.5, 1], [0, 0.5, 1.0, 1], 0.25),  # halfway along the middle segment
+    ],
+)
+def test_equal_error_rate(fpr, tpr, eer):
+    got = intervals.equal_error_rate(np.array([fpr], float), np.array([tpr], float))
+    assert got[0] == pytest.approx(eer)
+
+
+def test_calibration_error_by_hand():
+    p = np.array([0.1, 0.1, 0.1, 0.9, 1.0])
+    labels = np.array([0, 0, 1, 1, 1])
+    # Two bins: lower mean p 0.1, share 1/3 (3 samples); upper mean p 0.95, share 1 (2 samples).
+    even = (3 * (1 / 3 - 0.1) + 2 * 0.05) / 5
+    # Dropping the lower bin's generated sample: |0.1 - 0| over two samples.
+    other = (2 * 0.1 + 2 * 0.05) / 4
+    weights = np.array([[1, 1, 1, 1, 1], [1, 1, 0, 1, 1]], float)
+    got = intervals.calibration_error(p, labels, weights, bins=2)
+    np.testing.assert_allclose(got, [even, other])
+
+
+def test_resamples_keep_label_and_source():
+    labels = np.repeat([0, 0, 1], [30, 20, 10])
+    sources = np.repeat(["a", "b", "gan"], [30, 20, 10])
+    weights = np.concatenate(list(intervals.resamples(labels, sources, seed=3, replicates=200)))
+    assert weights.shape == (200, 60)
+    per_source = np.stack([weights[:, sources == name].sum(axis=1) for name in ("a", "b", "gan")], axis=1)
+    # Two draws of the two real sources: both once, or one of them twice; the only generator is always there.
+    assert {tuple(row) for row in per_source} == {(30, 20, 10), (60, 0, 10), (0, 40, 10)}
+    again = np.concatenate(list(intervals.resamples(labels, sources, seed=3, replicates=200)))
+    np.testing.assert_array_equal(weights, again)
+
+
+def test_resamples_come_in_bounded_chunks(monkeypatch):
+    monkeypatch.setattr(intervals, "_CHUNK_ELEMENTS", 100)
+    labels, sources = np.arange(20) % 2, np.array(["a", "b"] * 10)
+    chunks = list(intervals.resamples(labels, sources, seed=0, replicates=12))
+    assert [len(chunk) for chunk in chunks] == [5, 5, 2]
+
+
+def test_grouped_interval_is_wider_than_one_that_ignores_sources():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 400)
+    sources = np.array([f"s{i // 100}" for i in range(800)])
+    shift = np.repeat(rng.normal(0, 1, 8), 100)
+    p = 1 / (1 + np.exp(-(rng.normal(0, 1, 800) + 2 * labels + shift)))
+
+    def width(names):
+        draws = [
+            intervals.weighted_curves(p, labels, w).auroc for w in intervals.resamples(labels, names, 0, 300)
+        ]
+        low, high = intervals.percentile_interval(np.concatenate(draws))
+        return high - low
+
+    assert width(sources) > 2 * width(np.full(800, "one"))

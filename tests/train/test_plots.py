@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("matplotlib")
+
+import matplotlib
+from matplotlib.text import Text
+
+from fauxface.verdicts import Thresholds
+from fauxface_train import evaluate, metrics, plots
+from fauxface_train.dataset import PreparedData
+
+POINT = Thresholds(0.3, 0.7)
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+def document_of(scored):
+    point = {"bona_fide_below": 0.3, "generated_from": 0.7}
+    return {
+        **metrics.evaluate(scored, POINT, replicates=20),
+        "reliability": metrics.reliability(scored),
+        "operating_point": point,
+    }
+
+
+@pytest.fixture
+def example(steered):
+    samples = evaluate.select(PreparedData.load(steered), "test")
+    redness = np.array([0, 0, 5, 100, 0, 10, 30, 100, 100, 90, 80, 0, 25, 100])
+    return evaluate.attach(samples, 1 / (1 + np.exp(2 - 20 * redness / 255))), samples
+
+
+def test_write_all_draws_pictures_and_leaves_no_global_state(example, tmp_path):
+    scored, samples = example
+    before = dict(matplotlib.rcParams)
+    written = plots.write_all(tmp_path, scored, document_of(scored), samples)
+    assert len(written) == 8
+    assert dict(matplotlib.rcParams) == before
+    for path in written:
+        picture = cv2.imread(str(path))
+        assert picture.shape[0] > 200
+        assert picture.std() > 1, f"{path.name} is blank"
+    assert {path.name for path in tmp_path.iterdir()} >= {path.name for path in written}
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_pyplot_is_not_imported():
+    assert "pyplot" not in Path(plots.__file__).read_text().replace("touches pyplot", "")
+
+
+def test_confusion_writes_counts_and_shares():
+    figure = plots.confusion(
+        {
+            "bona_fide": {"bona_fide": 6, "unsure": 1, "generated": 1},
+            "generated": {"bona_fide": 0, "unsure": 0, "generated": 0},
+        }
+    )
+    shown = texts(figure)
+    assert "6\n75.0%" in shown
+    assert shown.count("0\n0.0%") == 3
+
+
+def test_mistakes_show_the_wrong_ones_worst_first(example):
+    scored, samples = example
+    figure = plots.mistakes(scored, samples, POINT)
+    labels = [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()]
+    assert labels == ["\u2717 generated 0.997", "\u2717 bona fide 0.119", "? unsure 0.490"]
+
+
+def test_mistakes_of_a_perfect_model_say_so():
+    scored = metrics.Scored(np.array([0.1, 0.9]), np.array([0, 1]), np.array(["a", "b"]))
+    assert "(there are none)" in texts(plots.mistakes(scored, [], POINT))[-1]
+
+
+def test_predictions_take_both_labels_alike(example):
+    scored, samples = example
+    figure = plots.predictions(scored, samples, POINT, count=6)
+    titles = [axes.get_title().split("\n")[0] for axes in figure.axes if axes.get_title()]
+    assert titles == ["bona fide"] * 3 + ["generated"] * 3
+
+
+def test_pairs_name_the_worst(example):
+    scored, _ = example
+    figure = plots.pairs(metrics.pairs(scored, replicates=5))
+    assert figure.axes[0].get_title().endswith("0.611: phone against diffusion")
+
+
+def test_sources_of_one_label_are_drawn(example, tmp_path):
+    scored, samples = example
+    mask = scored.labels == 0
+    kept = [sample for sample in samples if sample.label == 0]
+    written = plots.write_all(tmp_path, scored.take(mask), document_of(scored.take(mask)), kept)
+    assert {path.name for path in written} == {
+        "confusion.png",
+        "errors_per_source.png",
+        "scores_per_source.png",
+        "predictions.png",
+        "mistakes.png",
+    }

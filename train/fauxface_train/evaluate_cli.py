@@ -1,0 +1,72 @@
+"""The command `fauxface evaluate`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fauxface.cli import require_extra
+
+
+def register(app: typer.Typer) -> None:
+    """Add `fauxface evaluate`."""
+
+    @app.command()
+    def evaluate(
+        model: Annotated[
+            Path,
+            typer.Argument(
+                metavar="CHECKPOINT|BUNDLE|MODEL",
+                help="A training run's folder, a .safetensors checkpoint, a bundle's folder, or an .onnx, "
+                ".pt or .pt2 file (which takes its operating point from the bundle.json beside it).",
+            ),
+        ],
+        data: Annotated[
+            Path, typer.Argument(metavar="DATA", help="The folder that `fauxface data prepare` wrote.")
+        ],
+        *,
+        split: Annotated[str, typer.Option(help="train, val, test or all.")] = "test",
+        out: Annotated[
+            Path | None, typer.Option(help="Folder for the report; `evaluation-SPLIT` when not given.")
+        ] = None,
+        provider: Annotated[str, typer.Option(help="cpu, cuda, tensorrt, openvino or auto.")] = "auto",
+        batch: Annotated[int, typer.Option(min=1, help="Pictures per call.")] = 64,
+    ) -> None:
+        """Measure a model on prepared data: metrics.json, report.md, scores.csv and plots.
+
+        predictions.png and mistakes.png show pictures of DATA; the other files don't.
+        """
+        require_extra("train", "torch", "torchvision", "safetensors", "sklearn", "scipy", "matplotlib")
+        from fauxface_train.dataset import PreparedData
+        from fauxface_train.evaluate import evaluate as run
+        from fauxface_train.evaluate import output_folder, select, write
+        from fauxface_train.report import show
+        from fauxface_train.scorers import open_scorer
+
+        prepared = PreparedData.load(data)
+        select(prepared, split)
+        folder = output_folder(out or f"evaluation-{split}")
+        scorer = open_scorer(model, provider)
+        if not scorer.point.shipped:
+            sys.stderr.write(
+                f"note: {model} has no operating point of its own; temperature 1, threshold 0.5\n"
+            )
+        result = run(scorer, prepared, split, batch=batch)
+        write(result, scorer, prepared, folder)
+        overall, worst = result.document["overall"], result.document["worst"]
+        for name, value in (
+            ("AUROC", overall["auroc"]),
+            ("EER", overall["eer"]),
+            ("APCER", overall["apcer"]),
+            ("BPCER", overall["bpcer"]),
+            ("highest APCER", worst["apcer"]),
+            ("highest BPCER", worst["bpcer"]),
+            ("unsure", overall["unsure"]),
+            ("ECE", overall["ece"]),
+        ):
+            where = f"  {value['source']}" if "source" in value else ""
+            typer.echo(
+                f"{name:<14} {show(value)}{where}{'' if value['value'] is not None else value['reason']}"
+            )
+        typer.echo(f"report: {folder / 'report.md'}")

@@ -1,0 +1,337 @@
+"""What `fauxface evaluate` measures; docs/evaluation.md defines every figure and the layout of metrics.json.
+
+Values are plain dictionaries, ready for JSON: {"value", "low", "high", ...} with a 95 % interval, or
+{"value": null, "reason": "..."} where a figure can't be computed.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score, roc_curve
+
+from fauxface.verdicts import LABELS, UNSURE, Thresholds
+from fauxface_train.intervals import (
+    ECE_BINS,
+    FPR_TARGETS,
+    REPLICATES,
+    bin_of,
+    calibration_error,
+    clopper_pearson,
+    equal_error_rate,
+    percentile_interval,
+    resamples,
+    weighted_curves,
+)
+
+Value = dict[str, Any]
+
+REAL, FAKE = 0, 1
+AGE_BANDS = ((0, 12), (13, 19), (20, 39), (40, 59), (60, 199))
+_NEEDS_BOTH = "needs both bona fide and generated samples"
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Scored samples of one split.
+
+    Attributes:
+        p: float64 [N], calibrated probability of "generated" in [0, 1].
+        labels: int [N], 0 bona fide, 1 generated.
+        sources: str [N], the data set, camera or generator.
+        attributes: Per attribute name (age_band, gender, race) str [N]; "" where unknown.
+    """
+
+    p: np.ndarray
+    labels: np.ndarray
+    sources: np.ndarray
+    attributes: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def take(self, mask: np.ndarray) -> "Scored":
+        """Return the samples where the mask is true."""
+        attributes = {name: values[mask] for name, values in self.attributes.items()}
+        return Scored(self.p[mask], self.labels[mask], self.sources[mask], attributes)
+
+    def of(self, label: int, source: str | None = None) -> "Scored":
+        """Return the samples of one label, or of one source of that label."""
+        mask = self.labels == label
+        return self.take(mask if source is None else mask & (self.sources == source))
+
+    def names(self, label: int) -> list[str]:
+        """Return the sorted sources of one label."""
+        return [str(name) for name in np.unique(self.sources[self.labels == label])]
+
+    def __len__(self) -> int:
+        return len(self.p)
+
+
+def age_band(age: int | None) -> str:
+    """Return the band of an age in years, for example "20-39" or "60+"; "" where it isn't known."""
+    for low, high in AGE_BANDS:
+        if age is not None and low <= age <= high:
+            return f"{low}+" if high > 150 else f"{low}-{high}"
+    return ""
+
+
+def rate(events: np.ndarray) -> Value:
+    """Return the share of true entries with its Clopper-Pearson interval.
+
+    Args:
+        events: bool [N].
+    """
+    count, total = int(np.count_nonzero(events)), len(events)
+    if total == 0:
+        return {"value": None, "reason": "no samples"}
+    low, high = clopper_pearson(count, total)
+    return {"value": count / total, "low": low, "high": high, "count": count, "total": total}
+
+
+def evaluate(
+    scored: Scored, thresholds: Thresholds, *, replicates: int = REPLICATES, seed: int = 0
+) -> dict[str, Any]:
+    """Compute every figure of the report.
+
+    Args:
+        scored: The samples; one label alone is allowed.
+        thresholds: The shipped operating point.
+        replicates: Bootstrap resamples.
+        seed: Of the bootstrap.
+
+    Returns:
+        The entries "overall", "labels", "sources", "worst", "pairs" and "demographics" of metrics.json.
+    """
+    sources = [
+        {"source": name, "label": LABELS[label]}
+        | one_label(scored.of(label, name), label, thresholds)
+        | {"against": f"all {LABELS[1 - label]}"}
+        | ranking(_versus(scored, label, name), balanced=True, replicates=replicates, seed=seed)
+        for label in (REAL, FAKE)
+        for name in scored.names(label)
+    ]
+    return {
+        "overall": overall(scored, thresholds, replicates=replicates, seed=seed),
+        "labels": {LABELS[label]: one_label(scored.of(label), label, thresholds) for label in (REAL, FAKE)},
+        "sources": sources,
+        "worst": {
+            "apcer": _worst(sources, "apcer", max),
+            "bpcer": _worst(sources, "bpcer", max),
+            "auroc": _worst(sources, "auroc", min),
+        },
+        "pairs": pairs(scored, replicates=replicates, seed=seed),
+        "demographics": demographics(scored, thresholds),
+    }
+
+
+def overall(scored: Scored, thresholds: Thresholds, *, replicates: int, seed: int) -> dict[str, Any]:
+    """Return the figures over all samples of the split."""
+    called = scored.p >= thresholds.generated_from
+    decided = called | (scored.p < thresholds.bona_fide_below)
+    fakes, reals = scored.labels == FAKE, scored.labels == REAL
+    apcer, bpcer = rate(~called[fakes]), rate(called[reals])
+    return {
+        "samples": len(scored),
+        "bona_fide": int(np.count_nonzero(reals)),
+        "generated": int(np.count_nonzero(fakes)),
+        "accuracy": rate(called == fakes),
+        "accuracy_at_half": rate((scored.p >= 0.5) == fakes),
+        "balanced_accuracy": _balanced_accuracy(apcer, bpcer),
+        "apcer": apcer,
+        "bpcer": bpcer,
+        "acer": _acer(scored, thresholds),
+        "unsure": rate(~decided),
+        "accuracy_when_decided": rate((called == fakes)[decided]),
+        "confusion": confusion(scored, thresholds),
+        **ranking(scored, balanced=False, replicates=replicates, seed=seed),
+        **proper_scores(scored),
+    }
+
+
+def one_label(scored: Scored, label: int, thresholds: Thresholds) -> dict[str, Any]:
+    """Return the figures of samples that all have one label.
+
+    Args:
+        scored: Samples of that label only.
+        label: 0 bona fide (gives BPCER) or 1 generated (gives APCER).
+        thresholds: The operating point.
+    """
+    called = scored.p >= thresholds.generated_from
+    below = scored.p < thresholds.bona_fide_below
+    error = {"bpcer": rate(called)} if label == REAL else {"apcer": rate(~called)}
+    return {
+        "samples": len(scored),
+        "accuracy": rate(called == (label == FAKE)),
+        **error,
+        "called_bona_fide": rate(below),
+        "called_unsure": rate(~called & ~below),
+        "called_generated": rate(called),
+        "median_p": {"value": float(np.median(scored.p))} if len(scored) else _missing("no samples"),
+        **proper_scores(scored),
+    }
+
+
+def ranking(scored: Scored, *, balanced: bool, replicates: int, seed: int) -> dict[str, Any]:
+    """Return AUROC, AP, EER, TPR at fixed FPR and ECE with bootstrap intervals.
+
+    Args:
+        scored: Samples of both labels; with one label only, every value is null with the reason.
+        balanced: Give each label half of the weight, so that AP and ECE can be compared between sources.
+        replicates: Bootstrap resamples.
+        seed: Of the bootstrap.
+    """
+    keys = ["auroc", "ap", "eer", *(f"tpr_at_fpr_{target:g}" for target in FPR_TARGETS), "ece"]
+    if len(np.unique(scored.labels)) < 2:
+        return {key: _missing() for key in keys}
+    p, labels = scored.p, scored.labels
+    weight = 1 / np.bincount(labels, minlength=2)[labels] if balanced else np.ones(len(p))
+    fpr, tpr, _ = roc_curve(labels, p, sample_weight=weight, drop_intermediate=False)
+    values = [
+        float(roc_auc_score(labels, p, sample_weight=weight)),
+        float(average_precision_score(labels, p, sample_weight=weight)),
+        float(equal_error_rate(fpr[None], tpr[None])[0]),
+        *(float(tpr[fpr <= target + 1e-12].max()) for target in FPR_TARGETS),
+        float(calibration_error(p, labels, weight[None])[0]),
+    ]
+    draws: list[np.ndarray] = []
+    for counts in resamples(labels, scored.sources, seed, replicates):
+        drawn = counts * weight
+        curves = weighted_curves(p, labels, drawn)
+        each = [curves.auroc, curves.ap, curves.eer, *(curves.tpr[target] for target in FPR_TARGETS)]
+        draws.append(np.stack([*each, calibration_error(p, labels, drawn)], axis=1))
+    bounds = [percentile_interval(column) for column in np.concatenate(draws).T]
+    return {
+        key: {"value": value, "low": low, "high": high}
+        for key, value, (low, high) in zip(keys, values, bounds, strict=True)
+    }
+
+
+def proper_scores(scored: Scored) -> dict[str, Value]:
+    """Return the Brier score and the negative log-likelihood (natural logarithm) of p("generated")."""
+    if not len(scored):
+        return {"brier": _missing("no samples"), "nll": _missing("no samples")}
+    return {
+        "brier": {"value": float(brier_score_loss(scored.labels, scored.p, labels=[0, 1], pos_label=1))},
+        "nll": {"value": float(log_loss(scored.labels, scored.p, labels=[0, 1]))},
+    }
+
+
+def confusion(scored: Scored, thresholds: Thresholds) -> dict[str, dict[str, int]]:
+    """Return how many samples of each label were called bona fide, unsure and generated."""
+    verdicts = np.where(
+        scored.p >= thresholds.generated_from, 2, np.where(scored.p < thresholds.bona_fide_below, 0, 1)
+    )
+    columns = (LABELS[REAL], UNSURE, LABELS[FAKE])
+    return {
+        LABELS[label]: {
+            name: int(np.count_nonzero((scored.labels == label) & (verdicts == column)))
+            for column, name in enumerate(columns)
+        }
+        for label in (REAL, FAKE)
+    }
+
+
+def pairs(scored: Scored, *, replicates: int = REPLICATES, seed: int = 0) -> dict[str, Any]:
+    """Return the AUROC of every real source against every fake source, and the worst pair."""
+    reals, fakes = scored.names(REAL), scored.names(FAKE)
+    if not reals or not fakes:
+        return {"auroc": None, "reason": _NEEDS_BOTH}
+    cells: list[list[Value]] = []
+    for real in reals:
+        row = []
+        for fake in fakes:
+            mine = scored.take(
+                ((scored.labels == REAL) & (scored.sources == real))
+                | ((scored.labels == FAKE) & (scored.sources == fake))
+            )
+            value = float(roc_auc_score(mine.labels, mine.p))
+            draws = [
+                weighted_curves(mine.p, mine.labels, weights).auroc
+                for weights in resamples(mine.labels, mine.sources, seed, replicates)
+            ]
+            low, high = percentile_interval(np.concatenate(draws))
+            row.append({"value": value, "low": low, "high": high})
+        cells.append(row)
+    values = np.array([[cell["value"] for cell in row] for row in cells])
+    at = np.unravel_index(int(np.argmin(values)), values.shape)
+    return {
+        "real_sources": reals,
+        "fake_sources": fakes,
+        "auroc": cells,
+        "worst": {"real": reals[at[0]], "fake": fakes[at[1]], **cells[at[0]][at[1]]},
+    }
+
+
+def demographics(scored: Scored, thresholds: Thresholds) -> list[dict[str, Any]]:
+    """Return BPCER per demographic cell of the reals whose attributes are known.
+
+    Cells are each attribute alone (age band, gender, race) and gender with race.
+    """
+    reals = scored.of(REAL)
+    called = reals.p >= thresholds.generated_from
+    cells: list[dict[str, Any]] = []
+    for names in (("age_band",), ("gender",), ("race",), ("gender", "race")):
+        if any(name not in reals.attributes for name in names):
+            continue
+        rows = list(zip(*(reals.attributes[name] for name in names), strict=True))
+        known = sorted({row for row in rows if all(row)}, key=_natural)
+        for value in known:
+            mask = np.array([row == value for row in rows])
+            cells.append({"by": list(names), "cell": [str(v) for v in value], "bpcer": rate(called[mask])})
+    return cells
+
+
+def reliability(scored: Scored, bins: int = ECE_BINS) -> list[dict[str, float | int]]:
+    """Return, for every bin with samples, its edges, count, mean p("generated") and share of generated."""
+    index = bin_of(scored.p, bins)
+    table = []
+    for number in np.unique(index):
+        mask = index == number
+        table.append(
+            {
+                "low": float(number / bins),
+                "high": float((number + 1) / bins),
+                "count": int(np.count_nonzero(mask)),
+                "mean_p": float(np.mean(scored.p[mask])),
+                "generated": float(np.mean(scored.labels[mask])),
+            }
+        )
+    return table
+
+
+def _missing(reason: str = _NEEDS_BOTH) -> Value:
+    return {"value": None, "reason": reason}
+
+
+def _balanced_accuracy(apcer: Value, bpcer: Value) -> Value:
+    if "count" not in apcer or "count" not in bpcer:
+        return _missing()
+    return {"value": 1 - (apcer["value"] + bpcer["value"]) / 2}
+
+
+def _versus(scored: Scored, label: int, name: str) -> Scored:
+    """Return one source together with all samples of the other label."""
+    return scored.take((scored.labels != label) | (scored.sources == name))
+
+
+def _acer(scored: Scored, thresholds: Thresholds) -> Value:
+    """Return half of the sum of the worst source's APCER and the pooled BPCER."""
+    called = scored.p >= thresholds.generated_from
+    fakes, reals = scored.labels == FAKE, scored.labels == REAL
+    if not fakes.any() or not reals.any():
+        return _missing()
+    worst = max(np.mean(~called[fakes & (scored.sources == name)]) for name in scored.names(FAKE))
+    return {"value": float(worst + np.mean(called[reals])) / 2}
+
+
+def _worst(sources: Iterable[dict[str, Any]], key: str, choose: Callable[..., Any]) -> Value:
+    """Return the entry with the highest or lowest value of a key, with its source's name."""
+    found = [s for s in sources if key in s and s[key]["value"] is not None]
+    if not found:
+        return _missing(f"no source has {key}")
+    chosen = choose(found, key=lambda s: s[key]["value"])
+    return {"source": chosen["source"], **chosen[key]}
+
+
+def _natural(cell: tuple[str, ...]) -> tuple[Any, ...]:
+    """Sort age bands by their first number and other values by name."""
+    return tuple((int(v.rstrip("+").split("-")[0]), "") if v[:1].isdigit() else (0, v) for v in cell)

@@ -1,0 +1,238 @@
+"""One way to score crops with a checkpoint, TorchScript, torch.export, ONNX file or bundle."""
+
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fauxface.bundle import Bundle
+from fauxface.crops import INPUT_SIZE
+from fauxface.errors import CheckpointError, FauxfaceError, ProviderError
+from fauxface.manifest import MANIFEST_NAME
+from fauxface.session import Classifier
+from fauxface.verdicts import Calibration, Thresholds
+from fauxface_train import checkpoint
+
+KINDS = ("checkpoint", "torchscript", "torch.export", "onnx", "bundle")
+
+_IDENTITY = Calibration()
+_UNCALIBRATED = Thresholds(0.5, 0.5, "none: the model came without an operating point, so 0.5 was used")
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """What turns logits into a verdict.
+
+    Attributes:
+        calibration: From logits to the probability of "generated".
+        thresholds: From probability to label.
+        margin: Crop margin that the model was made for; None where it isn't known.
+        shipped: False where the model came without one, so that temperature 1 and threshold 0.5 stand in.
+    """
+
+    calibration: Calibration = _IDENTITY
+    thresholds: Thresholds = _UNCALIBRATED
+    margin: float | None = None
+    shipped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """A model of any kind behind one function.
+
+    Attributes:
+        kind: One of `KINDS`.
+        path: Where the model was read.
+        point: Its operating point.
+        provider: Where it runs, for example "cpu".
+        identity: What names the model: the bundle's sha256, or the file's name.
+    """
+
+    kind: str
+    path: Path
+    point: OperatingPoint
+    provider: str
+    identity: str
+    _run: Callable[[np.ndarray], np.ndarray]
+
+    @property
+    def calibration(self) -> Calibration:
+        """From logits to the probability of "generated"."""
+        return self.point.calibration
+
+    @property
+    def thresholds(self) -> Thresholds:
+        """From probability to label."""
+        return self.point.thresholds
+
+    def logits(self, crops: np.ndarray) -> np.ndarray:
+        """Score crops.
+
+        Args:
+            crops: uint8 [N, 128, 128, 3], RGB.
+
+        Returns:
+            float32 [N, 2] in the order bona fide, generated.
+
+        Raises:
+            CheckpointError: The model doesn't keep the contract, or its logits aren't finite.
+        """
+        try:
+            result = np.asarray(self._run(crops))
+        except FauxfaceError:
+            raise
+        except Exception as error:
+            raise _other_contract(self.path, _first_line(error)) from error
+        if result.shape != (len(crops), 2) or result.dtype != np.float32:
+            found = f"it returns {result.dtype} {list(result.shape)} for {len(crops)} crops"
+            raise _other_contract(self.path, found)
+        if not np.isfinite(result).all():
+            raise CheckpointError(f"{self.path} gives logits that aren't finite; train or export it again")
+        return result
+
+
+def open_scorer(path: str | os.PathLike[str], provider: str = "auto") -> Scorer:
+    """Open a model of any kind.
+
+    A bundle is read, verified and run by the runtime's own code. A checkpoint runs as the module that export
+    traces. A single ONNX, TorchScript or torch.export file takes its operating point from the bundle.json
+    beside it, if there is one.
+
+    Args:
+        path: A training run's folder, a .safetensors checkpoint, a bundle's folder, or an .onnx, .pt or .pt2
+            file.
+        provider: "auto", or where to run: an execution provider for a bundle or ONNX file, "cpu" or "cuda"
+            for the others.
+
+    Raises:
+        CheckpointError: Nothing is there, or it can't be read, or it isn't a model of our contract: uint8
+            [N, 128, 128, 3] to float32 [N, 2].
+        BundleError: The bundle or the ONNX file is refused.
+        ProviderError: The provider is unknown or isn't available.
+    """
+    given = Path(path)
+    if not given.exists():
+        raise CheckpointError(
+            f"no model at {given}; give a training run, a checkpoint, a bundle, or an .onnx, .pt or .pt2 file"
+        )
+    if given.name == MANIFEST_NAME or (given / MANIFEST_NAME).is_file():
+        scorer = _open_bundle(given, provider)
+    else:
+        openers = {".onnx": _open_onnx, ".pt": _open_torchscript, ".pt2": _open_exported}
+        scorer = openers.get(given.suffix.lower() if given.is_file() else "", _open_checkpoint)(
+            given, provider
+        )
+    # Two sizes, so that a graph with a fixed batch is found out before the work starts.
+    for count in (1, 2):
+        scorer.logits(np.zeros((count, INPUT_SIZE, INPUT_SIZE, 3), np.uint8))
+    return scorer
+
+
+def _open_bundle(path: Path, provider: str) -> Scorer:
+    bundle = Bundle.load(path)
+    session = Classifier(bundle.classifier_bytes(), provider=provider)
+    return Scorer("bundle", path, _point_of_bundle(bundle), session.provider, bundle.sha256, session.logits)
+
+
+def _open_onnx(path: Path, provider: str) -> Scorer:
+    session = Classifier(_read(path), provider=provider)
+    return Scorer("onnx", path, _point_beside(path), session.provider, path.name, session.logits)
+
+
+def _open_checkpoint(path: Path, provider: str) -> Scorer:
+    loaded = checkpoint.load(path)
+    device = _device(provider)
+    point = _point_of_checkpoint(loaded.path, loaded.info)
+    run = _runner(loaded.deployed().to(device), device)
+    return Scorer("checkpoint", loaded.path, point, device, loaded.path.name, run)
+
+
+def _open_torchscript(path: Path, provider: str) -> Scorer:
+    device = _device(provider)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated")
+            module = torch.jit.load(str(path), map_location=device).eval()
+    except (RuntimeError, ValueError, OSError) as error:
+        raise CheckpointError(
+            f"{path} isn't TorchScript ({_first_line(error)}); give a file that `fauxface export` wrote"
+        ) from error
+    return Scorer("torchscript", path, _point_beside(path), device, path.name, _runner(module, device))
+
+
+def _open_exported(path: Path, provider: str) -> Scorer:
+    device = _device(provider)
+    try:
+        module = torch.export.load(str(path)).module().to(device)
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} isn't a torch.export file ({_first_line(error)}); give one that `fauxface export` wrote"
+        ) from error
+    return Scorer("torch.export", path, _point_beside(path), device, path.name, _runner(module, device))
+
+
+def _runner(
+    module: Callable[[torch.Tensor], torch.Tensor], device: str
+) -> Callable[[np.ndarray], np.ndarray]:
+    def run(crops: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return module(torch.from_numpy(np.ascontiguousarray(crops)).to(device)).cpu().numpy()
+
+    return run
+
+
+def _device(provider: str) -> str:
+    if provider not in ("auto", "cpu", "cuda"):
+        raise ProviderError(f"PyTorch models run on cpu or cuda, not {provider!r}; choose one, or auto")
+    if provider == "cuda" and not torch.cuda.is_available():
+        raise ProviderError(
+            "PyTorch finds no CUDA device; use --provider cpu, or install a CUDA build of torch"
+        )
+    return "cuda" if provider != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"can't read {path}: {error.strerror or error}; check the file") from error
+
+
+def _point_of_bundle(bundle: Bundle) -> OperatingPoint:
+    manifest = bundle.manifest
+    return OperatingPoint(manifest.calibration, manifest.thresholds, manifest.crop.margin, shipped=True)
+
+
+def _point_beside(path: Path) -> OperatingPoint:
+    if (path.parent / MANIFEST_NAME).is_file():
+        return _point_of_bundle(Bundle.load(path.parent))
+    return OperatingPoint()
+
+
+def _point_of_checkpoint(path: Path, info: Mapping[str, Any]) -> OperatingPoint:
+    margin = float(info["margin"])
+    if not info.get("calibration") or not info.get("thresholds"):
+        return OperatingPoint(margin=margin)
+    try:
+        calibration, thresholds = Calibration(**info["calibration"]), Thresholds(**info["thresholds"])
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} has a bad operating point: {error}; train or copy it again") from error
+    # A run that isn't finished writes a stand-in, which was fitted on nothing.
+    return OperatingPoint(calibration, thresholds, margin, shipped=bool(calibration.fitted_on))
+
+
+def _other_contract(path: Path, found: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} isn't a fauxface classifier: {found}; it must map uint8 [N, {INPUT_SIZE}, {INPUT_SIZE}, 3] "
+        "to float32 logits [N, 2]"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:160]
