@@ -1,0 +1,87 @@
+"""The commands that the export stage adds to `fauxface`; heavy packages are imported when a command runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fauxface.cli import require_extra
+
+FORMATS = ("onnx", "torchscript", "pt2")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this stage's commands."""
+    app.command("export")(export_command)
+
+
+def export_command(
+    checkpoint: Annotated[Path, typer.Argument(help="A training run's folder, or its .safetensors file.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of the bundle to make.")],
+    locator: Annotated[
+        Path | None,
+        typer.Option(
+            help="Face locator: an ONNX file in YuNet's format; the shipped one if not given."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Prepared data; its val split serves as real input of the parity gate."),
+    ] = None,
+    metrics: Annotated[
+        Path | None, typer.Option(help="metrics.json of `fauxface evaluate` for the model card.")
+    ] = None,
+    terms: Annotated[
+        Path | None, typer.Option(help="CSV with columns source, label, origin, terms for the model card.")
+    ] = None,
+    weights_license: Annotated[
+        Path | None, typer.Option("--license", help="Licence text of the weights.")
+    ] = None,
+    golden: Annotated[
+        Path | None,
+        typer.Option(help="Folder of pictures that may be given away; the demo's pictures when not given."),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the bundle; the folder's when not given.")] = None,
+    formats: Annotated[
+        str, typer.Option(help="Files to keep, with commas; all of them pass the parity gate.")
+    ] = ",".join(FORMATS),
+    locator_score: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01,
+            max=0.99,
+            help="Faces scored lower are dropped; 0.6, or the shipped locator's own threshold.",
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
+) -> None:
+    """Turn a checkpoint into a bundle, once every exported file answers as the network does."""
+    chosen = tuple(dict.fromkeys(part.strip() for part in formats.split(",")))
+    if unknown := [part for part in chosen if part not in FORMATS]:
+        raise typer.BadParameter(
+            f"unknown format {', '.join(map(repr, unknown))}; choose from {', '.join(FORMATS)}",
+            param_hint="--formats",
+        )
+    if "onnx" not in chosen:
+        raise typer.BadParameter("a bundle needs onnx", param_hint="--formats")
+    require_extra("export", "torch", "torchvision", "onnx", "onnxscript", "safetensors")
+    require_extra("cpu", "onnxruntime")
+    from fauxface_export.export import DEMO_MEDIA, Options, export
+
+    options = Options(
+        checkpoint=checkpoint,
+        out=out,
+        locator=locator,
+        data=data,
+        metrics=metrics,
+        terms=terms,
+        weights_license=weights_license,
+        golden=golden or DEMO_MEDIA,
+        name=name,
+        formats=chosen,
+        locator_score=locator_score,
+        overwrite=overwrite,
+    )
+    bundle = export(options, say=typer.echo)
+    typer.echo(f"wrote {out}: model {bundle.sha256}")

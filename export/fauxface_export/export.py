@@ -1,0 +1,344 @@
+"""From a checkpoint to a bundle: convert, compare, describe, and write all of it or nothing."""
+
+import csv
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fauxface
+from fauxface.bundle import Bundle, write_manifest
+from fauxface.crops import INPUT_SIZE
+from fauxface.errors import BundleError, CheckpointError, DataError
+from fauxface.locator import Locator
+from fauxface.manifest import VERSION
+from fauxface.session import Classifier
+from fauxface.verdicts import LABELS, Calibration, Thresholds
+from fauxface_export import card, golden, onnx_graph, parity, program, torchscript
+from fauxface_export.folder import (
+    CARD,
+    CLASSIFIER,
+    GOLDEN,
+    LICENSE,
+    LOCATOR,
+    PROGRAM,
+    TORCHSCRIPT,
+    check_target,
+    staged,
+)
+from fauxface_train import checkpoint as checkpoints
+from fauxface_train.dataset import PreparedData, load_crop
+
+FORMATS = ("onnx", "torchscript", "pt2")
+DEMO_MEDIA = Path(fauxface.__file__).parent / "demo_media"
+
+REAL_CROPS = 66
+RANDOM_CROPS = 33
+MIN_FACE_PX = 40
+LOCATOR_SCORE = 0.6
+NMS_THRESHOLD = 0.3
+MAX_SIDE = 640
+
+METRICS_KEPT = ("format", "created", "data", "overall", "labels", "worst", "sources")
+"""What of metrics.json goes into the manifest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What `fauxface export` was asked for.
+
+    Attributes:
+        checkpoint: A run's folder or its .safetensors file.
+        out: The bundle's folder to make.
+        locator: A face locator, ONNX in YuNet's format; None takes the shipped bundle's.
+        data: Prepared data; its val split gives the real crops of the parity gate.
+        metrics: metrics.json of `fauxface evaluate` for this checkpoint.
+        terms: CSV with columns source, label, origin, terms.
+        weights_license: Licence text of the weights.
+        golden: Folder of pictures that may be given away.
+        name: Name of the bundle.
+        formats: Which of FORMATS the bundle keeps; all of them pass the gate.
+        locator_score: Faces below this score are dropped; None: 0.6, or the shipped bundle's for its locator.
+        overwrite: Replace an existing bundle.
+    """
+
+    checkpoint: Path
+    out: Path
+    locator: Path | None = None
+    data: Path | None = None
+    metrics: Path | None = None
+    terms: Path | None = None
+    weights_license: Path | None = None
+    golden: Path = DEMO_MEDIA
+    name: str | None = None
+    formats: tuple[str, ...] = FORMATS
+    locator_score: float | None = None
+    overwrite: bool = False
+
+
+def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bundle:
+    """Write a bundle and return it as the runtime loads it.
+
+    Args:
+        options: What to export.
+        say: Told about each step, one line each.
+
+    Raises:
+        CheckpointError: The checkpoint is missing, corrupt, unfinished or of another architecture.
+        BundleError: The locator isn't in YuNet's format, or a field of the manifest is refused.
+        DataError: Data, metrics, terms or golden pictures are missing or don't belong to the checkpoint.
+        GateError: An exported file doesn't answer as the network does.
+        OutputError: The bundle can't be written, or exists.
+
+    Nothing is left behind in any of these cases.
+    """
+    check_target(options.out, overwrite=options.overwrite)
+    loaded = checkpoints.load(options.checkpoint)
+    calibration, thresholds = _operating_point(loaded)
+    digest = _sha256(loaded.path.read_bytes())
+    locator_bytes, locator_score = _locator(options)
+    locator = Locator(locator_bytes, locator_score, NMS_THRESHOLD, MAX_SIDE)
+    prepared = PreparedData.load(options.data) if options.data else None
+    metrics = _metrics(options.metrics, digest, calibration, thresholds) if options.metrics else None
+    terms = read_terms(options.terms) if options.terms else []
+    license_text = _read(options.weights_license, "licence", DataError) if options.weights_license else None
+    margin = float(loaded.info["margin"])
+    pictures = _golden_pictures(options, locator, margin, prepared)
+    crops = np.concatenate([pictures, golden.patterns()])
+    inputs = {
+        "real": _real_crops(prepared, pictures),
+        "random": parity.random_crops(RANDOM_CROPS),
+        "golden": crops,
+    }
+    deployed = loaded.deployed().requires_grad_(False)
+
+    with staged(options.out, overwrite=options.overwrite) as folder:
+        say(f"exporting {loaded.path} to ONNX, TorchScript and .pt2")
+        captured = program.capture(deployed)
+        program.save(captured, folder / PROGRAM)
+        onnx_graph.save(captured, folder / CLASSIFIER, _onnx_metadata(margin, digest))
+        torchscript.save(deployed, folder / TORCHSCRIPT)
+        say(
+            "comparing them with the network on "
+            + ", ".join(f"{len(values)} {kind}" for kind, values in inputs.items())
+            + f" crops at batch {', '.join(map(str, parity.BATCHES))}"
+        )
+        report = parity.compare(deployed, _backends(folder), inputs, calibration, thresholds)
+        report.require()
+        for line in summary(report):
+            say(line)
+        for name, file in zip(FORMATS, (CLASSIFIER, TORCHSCRIPT, PROGRAM), strict=True):
+            if name not in options.formats:
+                (folder / file).unlink()
+
+        golden.save(folder / GOLDEN, crops, parity.eager(deployed)(crops))
+        (folder / LOCATOR).write_bytes(locator_bytes)
+        if license_text is not None:
+            (folder / LICENSE).write_bytes(license_text)
+        document = {
+            "format": "fauxface.bundle",
+            "version": VERSION,
+            "name": options.name or options.out.absolute().name,
+            "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "labels": list(LABELS),
+            "input": {"size": INPUT_SIZE, "layout": "NHWC", "dtype": "uint8", "color": "RGB"},
+            "crop": {"margin": margin, "padding": "reflect101", "resize": "area", "min_face_px": MIN_FACE_PX},
+            "locator": {
+                "file": LOCATOR,
+                "format": "yunet",
+                "score_threshold": locator_score,
+                "nms_threshold": NMS_THRESHOLD,
+                "max_side": MAX_SIDE,
+            },
+            "classifier": {"fp32": CLASSIFIER},
+            "calibration": {
+                "temperature": calibration.temperature,
+                "bias": calibration.bias,
+                "fitted_on": calibration.fitted_on,
+            },
+            "thresholds": {
+                "bona_fide_below": thresholds.bona_fide_below,
+                "generated_from": thresholds.generated_from,
+                "rule": thresholds.rule,
+            },
+            "golden": GOLDEN,
+            "card": CARD,
+            **({"weights_license": LICENSE} if license_text is not None else {}),
+            "parity": report.to_dict(),
+            "metrics": _kept(metrics),
+            "provenance": portable(
+                {
+                    "checkpoint_sha256": digest,
+                    "opset": onnx_graph.opset(folder / CLASSIFIER),
+                    "architecture": loaded.info["architecture"],
+                    "training": loaded.info.get("provenance", {}),
+                    "config": loaded.info.get("config", {}),
+                    "data": loaded.info.get("data", {}),
+                }
+            ),
+        }
+        text = card.render(document, metrics, terms)
+        (folder / CARD).write_text(text, encoding="utf-8")
+        write_manifest(folder, document)
+        Bundle.load(folder)
+    return Bundle.load(options.out)
+
+
+def summary(report: parity.Report) -> list[str]:
+    """Return one line per backend: its largest differences over all batches and inputs."""
+    lines = []
+    for name in dict.fromkeys(row.backend for row in report.rows):
+        rows = [row for row in report.rows if row.backend == name]
+        lines.append(
+            f"parity {name}: logits within {max(r.max_logit_difference for r in rows):.2g}, probability "
+            f"within {max(r.max_probability_difference for r in rows):.2g}, "
+            f"{min(r.equal_decisions for r in rows):.0%} equal decisions"
+        )
+    return lines
+
+
+def read_terms(path: Path) -> list[dict[str, str]]:
+    """Read a table of sources and their terms.
+
+    Args:
+        path: CSV with the columns source, label, origin, terms.
+
+    Raises:
+        DataError: It is missing or lacks a column.
+    """
+    wanted = ("source", "label", "origin", "terms")
+    text = _read(path, "table of terms", DataError)
+    try:
+        rows = list(csv.DictReader(text.decode("utf-8-sig").splitlines()))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} isn't a CSV in UTF-8 ({error}); give columns {', '.join(wanted)}") from None
+    if not rows or any(row.get(column) is None for row in rows for column in wanted):
+        raise DataError(f"{path} must hold rows with the columns {', '.join(wanted)}; complete it")
+    return [{column: row[column].strip() for column in wanted} for row in rows]
+
+
+def portable(value: Any) -> Any:
+    """Return JSON data with absolute paths cut to their last part: a bundle names no folders of a machine."""
+    if isinstance(value, str):
+        return re.sub(r"(?<![:/\w.~-])/(?:[\w.~-]+/)*([\w.~-]+)/?", r"\1", value)
+    if isinstance(value, Mapping):
+        return {key: portable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(item) for item in value]
+    return value
+
+
+def _operating_point(loaded: checkpoints.Checkpoint) -> tuple[Calibration, Thresholds]:
+    """Return the calibration and thresholds that training stored in the checkpoint."""
+    try:
+        calibration = Calibration(**loaded.info["calibration"])
+        thresholds = Thresholds(**loaded.info["thresholds"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{loaded.path} has no valid calibration and thresholds ({error}); train it again"
+        ) from None
+    if not calibration.fitted_on:
+        raise CheckpointError(
+            f"{loaded.path} isn't calibrated: its run isn't finished; run `fauxface train --resume`"
+        )
+    return calibration, thresholds
+
+
+def _locator(options: Options) -> tuple[bytes, float]:
+    """Return the locator's file and its score threshold."""
+    if options.locator is None:
+        shipped = Bundle.load()
+        return shipped.locator_bytes(), options.locator_score or shipped.manifest.locator.score_threshold
+    data = _read(options.locator, "face locator", BundleError)
+    onnx_graph.check_locator(data, str(options.locator))
+    return data, options.locator_score or LOCATOR_SCORE
+
+
+def _golden_pictures(
+    options: Options, locator: Locator, margin: float, prepared: PreparedData | None
+) -> np.ndarray:
+    if options.golden == DEMO_MEDIA and not DEMO_MEDIA.is_dir():
+        return np.empty((0, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
+    forbidden = {sample.sha256 for sample in prepared.samples()} if prepared else set()
+    return golden.picture_crops(options.golden, locator, margin, forbidden)
+
+
+def _real_crops(prepared: PreparedData | None, pictures: np.ndarray) -> np.ndarray:
+    """Return crops of the val split, spread over labels and sources, or else the golden pictures' crops."""
+    if prepared is None:
+        if not len(pictures):
+            raise DataError(
+                "no real picture to check parity with; give --data or a --golden folder of pictures"
+            )
+        return pictures
+    samples = sorted(prepared.samples(split="val"), key=lambda s: (s.label, s.source, s.sha256))
+    if not samples:
+        raise DataError(f"{prepared.root} has no val split to check parity with; prepare one")
+    return np.stack([load_crop(samples[i]) for i in golden.spread(len(samples), REAL_CROPS)])
+
+
+def _backends(folder: Path) -> dict[str, parity.Backend]:
+    """Return the exported files as functions; ONNX runs through the runtime's own classifier."""
+    classifier = Classifier((folder / CLASSIFIER).read_bytes(), provider="cpu")
+    return {
+        "torchscript": torchscript.load(folder / TORCHSCRIPT),
+        "pt2": program.load(folder / PROGRAM),
+        "onnxruntime": classifier.logits,
+    }
+
+
+def _onnx_metadata(margin: float, digest: str) -> dict[str, str]:
+    return {
+        "labels": json.dumps(LABELS),
+        "input": f"uint8 [N, {INPUT_SIZE}, {INPUT_SIZE}, 3] RGB, normalised inside",
+        "margin": f"{margin:g}",
+        "checkpoint_sha256": digest,
+        "fauxface": fauxface.__version__,
+    }
+
+
+def _metrics(path: Path, digest: str, calibration: Calibration, thresholds: Thresholds) -> dict[str, Any]:
+    """Read metrics.json and check that it measured this checkpoint at its operating point."""
+    data = _read(path, "metrics", DataError)
+    try:
+        metrics = json.loads(data)
+    except ValueError as error:
+        raise DataError(f"{path} isn't JSON ({error}); give metrics.json of `fauxface evaluate`") from None
+    if not isinstance(metrics, dict) or not isinstance(metrics.get("overall"), dict):
+        raise DataError(f"{path} isn't metrics.json of `fauxface evaluate`; run it on the checkpoint")
+    model, point = metrics.get("model") or {}, metrics.get("operating_point") or {}
+    wanted = {
+        "temperature": calibration.temperature,
+        "bias": calibration.bias,
+        "bona_fide_below": thresholds.bona_fide_below,
+        "generated_from": thresholds.generated_from,
+    }
+    named = model.get("checkpoint_sha256", digest)
+    if named != digest or any(point.get(key) != value for key, value in wanted.items()):
+        raise DataError(
+            f"{path} measured another model or operating point; run `fauxface evaluate` on this checkpoint"
+        )
+    return metrics
+
+
+def _kept(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
+    if metrics is None:
+        return {}
+    return {key: metrics[key] for key in METRICS_KEPT if key in metrics}
+
+
+def _read(path: Path, what: str, error_type: type[Exception]) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise error_type(f"can't read the {what} {path}: {error.strerror or error}; check the path") from None
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -1,0 +1,125 @@
+"""The ONNX file: one self-contained graph with a dynamic batch and the preprocessing constants inside."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import onnx
+import torch
+from google.protobuf.message import DecodeError
+from torch.export import ExportedProgram
+
+from fauxface.crops import INPUT_SIZE
+from fauxface.errors import BundleError, GateError
+from fauxface.onnx_wire import check_self_contained
+from fauxface_export.program import example_input
+
+OPSET = 18
+"""The lowest that the exporter writes without converting, so that older edge runtimes read the file."""
+
+INPUT, OUTPUT, BATCH = "crops", "logits", "batch"
+
+YUNET_OUTPUTS = frozenset(
+    f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in (8, 16, 32)
+)
+
+
+def save(program: ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:
+    """Convert a captured program to ONNX, check it and write it.
+
+    The exporter folds batch normalisation into the convolutions. Its notes on every node, with file names of
+    this machine, are dropped.
+
+    Args:
+        program: Maps uint8 [batch, 128, 128, 3] to float32 logits [batch, 2].
+        path: Where to write.
+        metadata: Goes into the file's metadata_props.
+
+    Raises:
+        GateError: The graph isn't valid ONNX with that input and output.
+        BundleError: It keeps data in another file.
+    """
+    converted = torch.onnx.export(
+        program,
+        (example_input(),),
+        dynamo=True,
+        external_data=False,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        opset_version=OPSET,
+        verbose=False,
+    )
+    assert converted is not None
+    model = converted.model_proto
+    _clean(model)
+    onnx.helper.set_model_props(model, dict(metadata))
+    _check(model)
+    data = model.SerializeToString(deterministic=True)
+    check_self_contained(data, path.name)
+    path.write_bytes(data)
+
+
+def opset(path: Path) -> int:
+    """Return the version of ONNX's default operator set that a file asks for."""
+    model = onnx.load(path, load_external_data=False)
+    return next(entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"})
+
+
+def check_locator(data: bytes, name: str) -> None:
+    """Check that bytes are a face locator in YuNet's format: one picture in, the 12 outputs of three strides.
+
+    Args:
+        data: The ONNX file.
+        name: What to call it in messages.
+
+    Raises:
+        BundleError: They aren't.
+    """
+    check_self_contained(data, name)
+    try:
+        model = onnx.load_model_from_string(data)
+        onnx.checker.check_model(model)
+    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise BundleError(f"{name} isn't a valid ONNX file ({reason}); give a YuNet-format locator") from None
+    found = {output.name for output in model.graph.output}
+    if found != YUNET_OUTPUTS:
+        raise BundleError(
+            f"{name} has {len(found)} outputs ({', '.join(sorted(found)[:2])}, ...), not the 12 of YuNet's "
+            "format (cls, obj, bbox, kps at strides 8, 16, 32); give a YuNet-format locator"
+        )
+
+
+def _clean(model: onnx.ModelProto) -> None:
+    """Drop what the exporter notes for debugging and give the batch dimension a name."""
+    model.doc_string = ""
+    graph = model.graph
+    graph.doc_string = ""
+    del graph.metadata_props[:]
+    del graph.value_info[:]
+    for item in (*graph.node, *graph.input, *graph.output, *graph.initializer):
+        item.doc_string = ""
+        del item.metadata_props[:]
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = BATCH
+
+
+def _check(model: onnx.ModelProto) -> None:
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except onnx.checker.ValidationError as error:
+        raise GateError(f"the ONNX graph isn't valid: {str(error).strip().partition(chr(10))[0]}") from None
+    graph = model.graph
+    expected = [
+        (INPUT, onnx.TensorProto.UINT8, [BATCH, INPUT_SIZE, INPUT_SIZE, 3]),
+        (OUTPUT, onnx.TensorProto.FLOAT, [BATCH, 2]),
+    ]
+    found = [_signature(value) for value in (*graph.input, *graph.output)]
+    if found != expected:
+        raise GateError(f"the ONNX graph has the signature {found}, not {expected}; no bundle was written")
+    if model.functions or any(node.domain not in {"", "ai.onnx"} for node in graph.node):
+        raise GateError("the ONNX graph uses operators beyond the standard's; no bundle was written")
+
+
+def _signature(value: onnx.ValueInfoProto) -> tuple[str, int, list[str | int]]:
+    tensor = value.type.tensor_type
+    return value.name, tensor.elem_type, [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]

@@ -1,0 +1,174 @@
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+MARGIN = 1.2
+OPERATING_POINT = {
+    "temperature": 0.8,
+    "bias": -0.1,
+    "bona_fide_below": 0.3,
+    "generated_from": 0.7,
+}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Files that every export needs; nothing of them comes from outside the tests."""
+
+    checkpoint: Path
+    locator: Path
+    other_locator: Path
+    golden: Path
+    metrics: Path
+    terms: Path
+    licence: Path
+
+
+def info(**changes):
+    from fauxface_train import checkpoint
+
+    point = OPERATING_POINT
+    fields = {
+        "config": {"preset": "robust", "lr": 0.001},
+        "calibration": {
+            "temperature": point["temperature"],
+            "bias": point["bias"],
+            "fitted_on": "made-up scores",
+        },
+        "thresholds": {
+            "bona_fide_below": point["bona_fide_below"],
+            "generated_from": point["generated_from"],
+            "rule": "chosen by hand for tests",
+        },
+        "data": {"train": {"real": {"camera": 40}, "fake": {"gan": 30}}, "val": {"real": {"camera": 4}}},
+        "provenance": {"command": "fauxface train /home/someone/prepared --out runs/a", "seconds": 12.5},
+    }
+    return checkpoint.describe(MARGIN, **(fields | changes))
+
+
+def network():
+    """A resnet18 with random weights and with batch-norm statistics that aren't the initial ones."""
+    import torch
+
+    from fauxface_train import model
+
+    torch.manual_seed(0)
+    net = model.build()
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(layer.running_mean, -0.2, 0.2)
+            torch.nn.init.uniform_(layer.running_var, 0.5, 1.5)
+            torch.nn.init.uniform_(layer.weight, 0.5, 1.5)
+    return net.eval()
+
+
+def locator_bytes(strides=(8, 16, 32)):
+    """A network in YuNet's format that finds no face."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes, tensors, outputs = [], [], []
+    for stride in strides:
+        for kind, channels in {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}.items():
+            name = f"{kind}_{stride}"
+            weight = np.zeros((channels, 3, stride, stride), np.float32)
+            tensors.append(numpy_helper.from_array(weight, f"{name}_weight"))
+            tensors.append(numpy_helper.from_array(np.array([1, -1, channels], np.int64), f"{name}_shape"))
+            nodes += [
+                helper.make_node(
+                    "Conv", ["input", f"{name}_weight"], [f"{name}_map"], strides=[stride, stride]
+                ),
+                helper.make_node("Transpose", [f"{name}_map"], [f"{name}_last"], perm=[0, 2, 3, 1]),
+                helper.make_node("Reshape", [f"{name}_last", f"{name}_shape"], [name]),
+            ]
+            outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, "N", channels]))
+    source = helper.make_tensor_value_info("input", TensorProto.FLOAT, [1, 3, "H", "W"])
+    graph = helper.make_graph(nodes, "locator", [source], outputs, tensors)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    made.ir_version = 10
+    return made.SerializeToString()
+
+
+def figure(value, **more):
+    return {"value": value, "low": max(0.0, value - 0.01), "high": min(1.0, value + 0.01)} | more
+
+
+def metrics_document(**changes):
+    sources = [
+        {"source": "camera", "label": "bona_fide", "samples": 50, "bpcer": figure(0.0123)},
+        {"source": "phone", "label": "bona_fide", "samples": 20, "bpcer": figure(0.4321)},
+        {"source": "gan", "label": "generated", "samples": 60, "apcer": figure(0.2345)},
+    ]
+    return {
+        "format": "fauxface.evaluation/1",
+        "created": "2026-01-31T12:00:00Z",
+        "model": {"kind": "checkpoint", "identity": "best.safetensors", "provider": "cpu"},
+        "data": {"name": "prepared", "split": "test", "margin": MARGIN},
+        "operating_point": {"shipped": True, **OPERATING_POINT},
+        "overall": {
+            "samples": 130,
+            "bona_fide": 70,
+            "generated": 60,
+            "auroc": figure(0.9876),
+            "eer": {"value": None, "reason": "needs both bona fide and generated samples"},
+        },
+        "sources": sources,
+        "pairs": {
+            "real_sources": ["camera", "phone"],
+            "fake_sources": ["gan"],
+            "auroc": [[figure(0.9911)], [figure(0.7531)]],
+            "worst": {"real": "phone", "fake": "gan", **figure(0.7531)},
+        },
+        "demographics": [{"by": ["gender", "race"], "cell": ["female", "indian"], "bpcer": figure(0.0456)}],
+    } | changes
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory):
+    from fauxface_train import checkpoint
+
+    root = tmp_path_factory.mktemp("inputs")
+    checkpoint.save(root / "run" / "best", network().state_dict(), info())
+    (root / "locator.onnx").write_bytes(locator_bytes())
+    (root / "other.onnx").write_bytes(locator_bytes(strides=(8, 16)))
+    golden = root / "golden"
+    golden.mkdir()
+    rng = np.random.default_rng(0)
+    for number, (height, width) in enumerate([(200, 300), (90, 64)]):
+        small = rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)
+        picture = cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+        assert cv2.imwrite(str(golden / f"{number}.png"), picture)
+    (root / "metrics.json").write_text(json.dumps(metrics_document()))
+    (root / "terms.csv").write_text(
+        'source,label,origin,terms\ncamera,real,own camera,CC0\ngan,generated,"a, GAN",research | only\n'
+    )
+    (root / "LICENCE.md").write_text("# Licence of the weights\n")
+    return Inputs(
+        checkpoint=root / "run",
+        locator=root / "locator.onnx",
+        other_locator=root / "other.onnx",
+        golden=golden,
+        metrics=root / "metrics.json",
+        terms=root / "terms.csv",
+        licence=root / "LICENCE.md",
+    )
+
+
+@pytest.fixture
+def options(inputs, tmp_path):
+    """Return a function that makes Options for an export into tmp_path / "out" / "bundle"."""
+    from fauxface_export.export import Options
+
+    def make(**changes):
+        fields = {
+            "checkpoint": inputs.checkpoint,
+            "out": tmp_path / "out" / "bundle",
+            "locator": inputs.locator,
+            "golden": inputs.golden,
+        }
+        return Options(**(fields | changes))
+
+    return make

@@ -1,0 +1,321 @@
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+pytest.importorskip("onnxruntime")
+
+import onnx
+import torch
+
+from fauxface.bundle import Bundle
+from fauxface.errors import BundleError, CheckpointError, DataError, GateError, OutputError
+from fauxface.session import Classifier
+from fauxface_export import export as exporting
+from fauxface_export import onnx_graph, parity, program, torchscript
+from fauxface_export.export import Options, export
+from fauxface_train import checkpoint
+
+
+@pytest.fixture(scope="module")
+def made(inputs, tmp_path_factory):
+    """One export with everything; the other tests look at it."""
+    out = tmp_path_factory.mktemp("made") / "bundle"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "RANDOM_CROPS", 3)
+        export(
+            Options(
+                checkpoint=inputs.checkpoint,
+                out=out,
+                locator=inputs.locator,
+                metrics=inputs.metrics,
+                terms=inputs.terms,
+                weights_license=inputs.licence,
+                golden=inputs.golden,
+                name="made",
+            )
+        )
+    return out
+
+
+@pytest.fixture
+def quick(made, monkeypatch):
+    """Few comparisons of files that were exported before, for tests of the gate and of what follows it."""
+    monkeypatch.setattr(exporting, "RANDOM_CROPS", 1)
+    monkeypatch.setattr(parity, "BATCHES", (1, 2))
+    for module, name in ((onnx_graph, "onnx"), (torchscript, "torchscript.pt"), (program, "pt2")):
+        path = made / f"classifier.{name}"
+        monkeypatch.setattr(module, "save", lambda _, target, *__, path=path: shutil.copy(path, target))
+    monkeypatch.setattr(program, "capture", lambda _: None)
+
+
+def document(folder):
+    return json.loads((folder / "bundle.json").read_text())
+
+
+def test_bundle_is_complete_and_nothing_lies_beside_it(made):
+    assert sorted(p.name for p in made.parent.iterdir()) == ["bundle"]
+    assert sorted(p.name for p in made.iterdir()) == [
+        "LICENSE-WEIGHTS.md",
+        "MODEL_CARD.md",
+        "bundle.json",
+        "classifier.onnx",
+        "classifier.pt2",
+        "classifier.torchscript.pt",
+        "golden.npz",
+        "locator.onnx",
+    ]
+
+
+def test_manifest(made, inputs):
+    bundle = Bundle.load(made)
+    manifest = bundle.manifest
+    assert (manifest.name, manifest.crop.margin, manifest.crop.min_face_px) == ("made", 1.2, 40)
+    assert manifest.calibration.temperature == 0.8
+    assert manifest.thresholds.generated_from == 0.7
+    assert manifest.weights_license == "LICENSE-WEIGHTS.md"
+    assert manifest.provenance["opset"] == onnx_graph.OPSET
+    assert manifest.metrics["overall"]["auroc"]["value"] == 0.9876
+    assert bundle.locator_bytes() == inputs.locator.read_bytes()
+
+
+def test_parity_report_names_every_backend_batch_and_input(made):
+    report = document(made)["parity"]
+    found = {(row["backend"], row["batch"], row["inputs"]) for row in report["rows"]}
+    assert found == {
+        (backend, batch, kind)
+        for backend in ("eager", "torchscript", "pt2", "onnxruntime")
+        for batch in (1, 2, 8, 33)
+        for kind in ("real", "random", "golden")
+    }
+    for row in report["rows"]:
+        assert row["max_logit_difference"] <= 1e-4
+        assert row["max_probability_difference"] <= 1e-5
+        assert row["equal_decisions"] == 1
+        assert row["max_logit_error"] <= 1e-4
+    assert any(row["max_logit_difference"] > 0 for row in report["rows"] if row["backend"] == "onnxruntime")
+    assert report["machine"]["cpu"]
+    assert report["machine"]["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+
+
+def test_files_name_no_folder_of_this_machine(made):
+    folders = [
+        str(Path(torch.__file__).parents[1]),
+        str(Path(exporting.__file__).parents[2]),
+        "/home/someone",
+    ]
+    for path in made.iterdir():
+        contents = [path.read_bytes()]
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                contents = [archive.read(name) for name in archive.namelist()]
+        for content in contents:
+            assert [folder for folder in folders if folder.encode() in content] == [], path.name
+    assert document(made)["provenance"]["training"]["command"] == "fauxface train prepared --out runs/a"
+
+
+def test_onnx_file(made, tmp_path):
+    alone = tmp_path / "alone.onnx"
+    alone.write_bytes((made / "classifier.onnx").read_bytes())
+    model = onnx.load(alone)
+    onnx.checker.check_model(model, full_check=True)
+    kinds = {node.op_type for node in model.graph.node}
+    assert {"BatchNormalization", "Range", "Gather"}.isdisjoint(kinds)
+    properties = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(properties["labels"]) == ["bona_fide", "generated"]
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert onnx_graph.opset(alone) == onnx_graph.OPSET
+    classifier = Classifier(alone.read_bytes(), provider="cpu", threads=1)
+    for count in (0, 1, 5):
+        assert classifier.logits(np.zeros((count, 128, 128, 3), np.uint8)).shape == (count, 2)
+
+
+def test_golden_crops_replay_on_every_format(made):
+    crops, logits = Bundle.load(made).golden()
+    assert len(crops) == 2 + 6
+    assert np.ptp(logits[:, 0]) > 1e-3
+    for scored in (
+        Classifier((made / "classifier.onnx").read_bytes(), provider="cpu", threads=1).logits(crops),
+        torchscript.load(made / "classifier.torchscript.pt")(crops),
+        program.load(made / "classifier.pt2")(crops),
+    ):
+        np.testing.assert_allclose(scored, logits, rtol=0, atol=1e-4)
+
+
+def test_card_is_made_of_the_metrics_and_the_terms(made):
+    card = (made / "MODEL_CARD.md").read_text()
+    for text in ("0.9876", "0.4321", "0.7531", "0.0456", "CC0", "research \\| only", "LICENSE-WEIGHTS.md"):
+        assert text in card
+    assert "Not evaluated" not in card
+
+
+def damaged_onnx(made, target):
+    model = onnx.load(made / "classifier.onnx")
+    bias = next(tensor for tensor in model.graph.initializer if list(tensor.dims) == [2])
+    values = onnx.numpy_helper.to_array(bias) + np.float32(2e-4)
+    bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
+    onnx.save(model, target)
+
+
+def damaged_torchscript(inputs, target, save=torchscript.save):
+    deployed = checkpoint.load(inputs.checkpoint).deployed().requires_grad_(False)
+    deployed.net.layer3[0].conv1.weight.mul_(1.01)
+    save(deployed, target)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "torchscript"])
+@pytest.mark.usefixtures("quick")
+def test_damaged_graph_fails_the_gate_and_leaves_nothing(backend, made, inputs, options, monkeypatch):
+    if backend == "onnxruntime":
+        monkeypatch.setattr(onnx_graph, "save", lambda _, target, __: damaged_onnx(made, target))
+    else:
+        monkeypatch.setattr(torchscript, "save", lambda _, target: damaged_torchscript(inputs, target))
+    chosen = options()
+    with pytest.raises(GateError, match=rf"worst: {backend} at batch .* differs by ") as caught:
+        export(chosen)
+    assert "\n" not in str(caught.value)
+    assert list(chosen.out.parent.iterdir()) == []
+
+
+def test_overwriting_with_onnx_alone_and_without_metrics(options, quick, inputs):
+    chosen = options(formats=("onnx",), overwrite=True)
+    chosen.out.mkdir(parents=True)
+    (chosen.out / "bundle.json").write_text("{}")
+    (chosen.out / "old.txt").write_text("old")
+    said = []
+    bundle = export(chosen, said.append)
+    assert bundle.manifest.name == "bundle"
+    assert sorted(bundle.manifest.files) == ["MODEL_CARD.md", "classifier.onnx", "golden.npz", "locator.onnx"]
+    assert {row["backend"] for row in bundle.manifest.parity["rows"]} >= {"torchscript", "pt2"}
+    assert "**Not evaluated.**" in bundle.card()
+    assert "**Terms not stated.**" in bundle.card()
+    assert not (chosen.out / "old.txt").exists()
+    assert list(chosen.out.parent.iterdir()) == [chosen.out]
+    assert any("parity onnxruntime: logits within" in line for line in said)
+
+
+def metrics_with(path, inputs, **changes):
+    return text(path, json.dumps(json.loads(inputs.metrics.read_text()) | changes))
+
+
+def checkpoint_with(path, inputs, **changes):
+    loaded = checkpoint.load(inputs.checkpoint)
+    state = changes.pop("state", loaded.net.state_dict())
+    return checkpoint.save(path, state, loaded.info | changes)
+
+
+def other_head(inputs):
+    state = dict(checkpoint.load(inputs.checkpoint).net.state_dict())
+    return state | {"fc.weight": torch.zeros(3, 512), "fc.bias": torch.zeros(3)}
+
+
+BAD = {
+    "no checkpoint": (CheckpointError, lambda p, i: {"checkpoint": p / "none"}),
+    "corrupt checkpoint": (CheckpointError, lambda p, i: {"checkpoint": text(p / "a.safetensors", "no")}),
+    "other architecture": (
+        CheckpointError,
+        lambda p, i: {"checkpoint": checkpoint_with(p / "a", i, architecture="vgg11")},
+    ),
+    "other head": (
+        CheckpointError,
+        lambda p, i: {"checkpoint": checkpoint_with(p / "a", i, state=other_head(i))},
+    ),
+    "unfinished run": (
+        CheckpointError,
+        lambda p, i: {
+            "checkpoint": checkpoint_with(p / "a", i, calibration={"temperature": 1.0, "bias": 0.0})
+        },
+    ),
+    "thresholds in the wrong order": (
+        CheckpointError,
+        lambda p, i: {
+            "checkpoint": checkpoint_with(
+                p / "a", i, thresholds={"bona_fide_below": 1.0, "generated_from": 0.0}
+            )
+        },
+    ),
+    "no locator": (BundleError, lambda p, i: {"locator": p / "none.onnx"}),
+    "empty locator": (BundleError, lambda p, i: {"locator": text(p / "a.onnx", "")}),
+    "locator isn't ONNX": (BundleError, lambda p, i: {"locator": text(p / "a.onnx", "no")}),
+    "locator of another format": (BundleError, lambda p, i: {"locator": i.other_locator}),
+    "no metrics": (DataError, lambda p, i: {"metrics": p / "none.json"}),
+    "metrics aren't JSON": (DataError, lambda p, i: {"metrics": text(p / "m.json", "{")}),
+    "metrics of something else": (DataError, lambda p, i: {"metrics": text(p / "m.json", "[1]")}),
+    "metrics of another model": (
+        DataError,
+        lambda p, i: {"metrics": metrics_with(p / "m.json", i, operating_point={"temperature": 0.9})},
+    ),
+    "metrics that name another checkpoint": (
+        DataError,
+        lambda p, i: {"metrics": metrics_with(p / "m.json", i, model={"checkpoint_sha256": "0" * 64})},
+    ),
+    "terms without a column": (
+        DataError,
+        lambda p, i: {"terms": text(p / "t.csv", "source,label\na,real\n")},
+    ),
+    "empty terms": (DataError, lambda p, i: {"terms": text(p / "t.csv", "")}),
+    "no licence": (DataError, lambda p, i: {"weights_license": p / "none.md"}),
+    "no golden folder": (DataError, lambda p, i: {"golden": p / "none"}),
+    "no picture at all": (DataError, lambda p, i: {"golden": folder(p / "empty")}),
+    "data that aren't prepared": (DataError, lambda p, i: {"data": folder(p / "data")}),
+    "out exists": (OutputError, lambda p, i: {"out": folder(p / "taken")}),
+    "out isn't a bundle": (
+        OutputError,
+        lambda p, i: {"out": text(p / "taken" / "a.txt", "mine").parent, "overwrite": True},
+    ),
+    "out below a file": (OutputError, lambda p, i: {"out": text(p / "file", "mine") / "bundle"}),
+}
+
+
+def text(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    return path
+
+
+def folder(path):
+    path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input(case, options, inputs, tmp_path):
+    error, change = BAD[case]
+    chosen = options(**change(tmp_path, inputs))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(error) as caught:
+        export(chosen)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("given", "cut"),
+    [
+        ("fauxface train /a/b/prepared --out /c/run", "fauxface train prepared --out run"),
+        ("/a/b/", "b"),
+        ("runs/a and ../faces", "runs/a and ../faces"),
+        ("https://example.org/a/b", "https://example.org/a/b"),
+        ({"a": ["/x/y", 1], "b": None}, {"a": ["y", 1], "b": None}),
+    ],
+)
+def test_portable(given, cut):
+    assert exporting.portable(given) == cut
+
+
+def test_without_a_locator_the_shipped_one_is_taken(monkeypatch, inputs):
+    shipped = SimpleNamespace(
+        locator_bytes=lambda: b"shipped",
+        manifest=SimpleNamespace(locator=SimpleNamespace(score_threshold=0.55)),
+    )
+    monkeypatch.setattr(exporting.Bundle, "load", lambda *_: shipped)
+    options = Options(checkpoint=inputs.checkpoint, out=inputs.checkpoint)
+    assert exporting._locator(options) == (b"shipped", 0.55)

@@ -1,0 +1,95 @@
+import pytest
+
+pytest.importorskip("torch")
+
+from fauxface.errors import GateError, OutputError
+from fauxface_export.folder import staged
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    out = tmp_path / "bundle"
+    out.mkdir()
+    (out / "bundle.json").write_text("old")
+    return out
+
+
+def test_it_appears_whole(tmp_path):
+    out = tmp_path / "deep" / "bundle"
+    with staged(out) as folder:
+        (folder / "a").write_text("a")
+        assert not out.exists()
+        assert folder.parent == out.parent
+    assert [p.name for p in out.iterdir()] == ["a"]
+    assert list(out.parent.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("error", [GateError("no"), KeyboardInterrupt(), RuntimeError()])
+def test_nothing_is_left_after_an_error(tmp_path, error):
+    def write():
+        with staged(tmp_path / "bundle") as folder:
+            (folder / "a").write_text("a")
+            raise error
+
+    with pytest.raises(type(error)):
+        write()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_old_bundle_stays_after_an_error(bundle):
+    with pytest.raises(GateError), staged(bundle, overwrite=True):
+        raise GateError("no")
+    assert (bundle / "bundle.json").read_text() == "old"
+    assert list(bundle.parent.iterdir()) == [bundle]
+
+
+def test_a_bundle_is_replaced_when_asked(bundle):
+    with staged(bundle, overwrite=True) as folder:
+        (folder / "bundle.json").write_text("new")
+        assert (bundle / "bundle.json").read_text() == "old"
+    assert (bundle / "bundle.json").read_text() == "new"
+    assert list(bundle.parent.iterdir()) == [bundle]
+
+
+def test_a_folder_with_nothing_but_the_licence_may_become_a_bundle(tmp_path):
+    out = tmp_path / "bundle"
+    out.mkdir()
+    (out / "LICENSE-WEIGHTS.md").write_text("terms")
+    with staged(out, overwrite=True) as folder:
+        (folder / "bundle.json").write_text("new")
+    assert [p.name for p in out.iterdir()] == ["bundle.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "overwrite", "message"),
+    [
+        ("bundle", False, "exists; choose another --out, or give --overwrite"),
+        ("other", True, "isn't a bundle"),
+        ("file", True, "isn't a bundle"),
+        ("link", True, "isn't a bundle"),
+        ("file/bundle", False, "can't write"),
+    ],
+)
+def test_refused(tmp_path, bundle, name, overwrite, message):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to(bundle)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(OutputError, match=message), staged(tmp_path / name, overwrite=overwrite):
+        pytest.fail("the body must not run")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_bundle_that_appears_meanwhile_is_kept(tmp_path):
+    out = tmp_path / "bundle"
+
+    def write():
+        with staged(out):
+            out.mkdir()
+            (out / "a").write_text("theirs")
+
+    with pytest.raises(OutputError, match="exists"):
+        write()
+    assert [p.name for p in out.iterdir()] == ["a"]
+    assert list(tmp_path.iterdir()) == [out]
