@@ -1,0 +1,41 @@
+"""The command `fauxface demo`."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add `demo` to the app."""
+    app.command()(demo)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for pictures, clip and results.")] = Path("fauxface-demo"),
+    bundle: Annotated[
+        Path | None, typer.Option(help="A bundle's folder; the shipped one by default.")
+    ] = None,
+) -> None:
+    """Judge public-domain photographs, faces of our own small generator, and a clip made of both.
+
+    What the model gets wrong is shown as it is: the file names say where each picture comes from.
+    """
+    from fauxface.demo import collect_pictures, make_clip
+    from fauxface.output import ResultLog, Table
+    from fauxface.scan_run import ScanRun, list_items
+    from fauxface.scanner import Scanner
+    from fauxface.sources import parse
+
+    scanner = Scanner(bundle)
+    pictures = collect_pictures(out / "input")
+    make_clip(pictures, out / "input" / "clip.mp4")
+    place = parse(str(out / "input"))
+    annotated = out / "annotated"
+    log = ResultLog(out / "results.jsonl", scanner.model, overwrite=True)
+    code = ScanRun(
+        scanner, place, list_items(place, annotated), Table(sys.stdout), log=log, annotate=annotated
+    ).run()
+    typer.echo(f"look at {annotated}/ and {log.path}")
+    raise typer.Exit(code)

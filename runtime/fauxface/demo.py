@@ -1,0 +1,80 @@
+"""`fauxface demo`: scan public-domain photographs, faces of our own generator and a clip made of both."""
+
+import importlib.util
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fauxface import images
+from fauxface.errors import MissingExtraError
+from fauxface.video import FrameWriter
+
+FRAME = (640, 480)
+FPS = 12.0
+SECONDS_EACH = 1.0
+
+PHOTOGRAPHS = {
+    "astronaut_camera.png": ("skimage", "data/astronaut.png"),
+    "grace_hopper_camera.jpg": ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
+}
+"""Public-domain portraits (NASA; US Navy) that installed packages carry: name in the demo, package, file."""
+
+
+def collect_pictures(out: Path) -> list[Path]:
+    """Copy the demo's pictures into a folder.
+
+    Args:
+        out: Folder; it is made when it doesn't exist.
+
+    Returns:
+        The copies: photographs first, then generated faces.
+
+    Raises:
+        MissingExtraError: A package that carries a photograph isn't installed.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    pictures = []
+    for name, (package, inside) in PHOTOGRAPHS.items():
+        spec = importlib.util.find_spec(package)
+        if spec is None or spec.origin is None:
+            raise MissingExtraError(
+                f"the demo's photographs come with {package}, which isn't installed; "
+                "run: pip install 'fauxface[cpu,demo]'"
+            )
+        pictures.append(Path(shutil.copyfile(Path(spec.origin).parent / inside, out / name)))
+    for item in sorted(files("fauxface").joinpath("demo_media").iterdir(), key=lambda item: item.name):
+        if item.name.endswith(".png"):
+            with as_file(item) as path:
+                pictures.append(Path(shutil.copyfile(path, out / item.name)))
+    return pictures
+
+
+def make_clip(pictures: list[Path], out: Path) -> Path:
+    """Write a clip that zooms slowly into each picture in turn.
+
+    Args:
+        pictures: Pictures to show.
+        out: The mp4 file.
+
+    Returns:
+        `out`.
+    """
+    with FrameWriter(out, FPS, FRAME) as writer:
+        for path in pictures:
+            picture = images.read(path)
+            count = round(FPS * SECONDS_EACH)
+            for i in range(count):
+                writer.write(_zoomed(picture, 1.0 + 0.3 * i / count))
+    return out
+
+
+def _zoomed(picture: np.ndarray, zoom: float) -> np.ndarray:
+    """Letterbox a picture into the frame, magnified around its centre."""
+    width, height = FRAME
+    scale = zoom * min(width / picture.shape[1], height / picture.shape[0])
+    offset = (width / 2 - scale * picture.shape[1] / 2, height / 2 - scale * picture.shape[0] / 2)
+    matrix = np.array([[scale, 0, offset[0]], [0, scale, offset[1]]], np.float32)
+    return cv2.warpAffine(picture, matrix, FRAME, flags=cv2.INTER_LINEAR, borderValue=(32, 32, 32))

@@ -1,0 +1,74 @@
+"""What README and docs say is what the code does."""
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SNIPPETS = sorted((Path(__file__).parent / "snippets").glob("*.py"))
+MARKDOWN = sorted(p for p in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "train").rglob("*.md")])
+
+
+def load(path: Path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda p: p.name)
+def test_snippet_stands_in_the_readme_as_it_is(snippet):
+    found = re.search(rf"<!-- snippet: {snippet.name} -->\n```python\n(.*?)```", README, re.S)
+    assert found, f"README.md has no snippet {snippet.name}"
+    assert found.group(1) == snippet.read_text(encoding="utf-8")
+
+
+def test_scan_snippet_runs(tmp_path):
+    from fauxface.demo import make_clip
+
+    face = ROOT / "runtime" / "fauxface" / "demo_media" / "generated_1.png"
+    shutil.copyfile(face, tmp_path / "photo.jpg")
+    make_clip([face], tmp_path / "clip.mp4")
+    done = subprocess.run(
+        [sys.executable, Path(__file__).parent / "snippets" / "scan.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "0 ['" in done.stdout
+    assert re.search(r"^(bona_fide|generated|unsure) [01]\.\d+ \(", done.stdout, re.M), done.stdout
+
+
+@pytest.mark.parametrize("page", MARKDOWN, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
+        if not target.startswith(("http://", "https://", "mailto:")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_figures_are_those_of_the_shipped_bundle():
+    document = json.loads((ROOT / "runtime/fauxface/default_bundle/bundle.json").read_text(encoding="utf-8"))
+    tables = load(ROOT / "train" / "default_model" / "readme_figures.py")
+    assert tables.replace(README, tables.figures(document)) == README
+
+
+def test_cli_reference_is_current():
+    pytest.importorskip("fauxface_train")
+    page = load(ROOT / "docs" / "generate_cli.py")
+    assert page.reference() == page.TARGET.read_text(encoding="utf-8"), "run python docs/generate_cli.py"
+
+
+def test_every_command_of_the_readme_exists():
+    listed = set(re.findall(r"^## `fauxface ([a-z ]+?)(?: [A-Z\[]|`)", (ROOT / "docs/cli.md").read_text(), re.M))
+    used = re.findall(r"^fauxface (data \w+|locator \w+|generator \w+|\w+)", README, re.M)
+    assert used
+    assert set(used) <= listed

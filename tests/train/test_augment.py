@@ -1,0 +1,159 @@
+import cv2
+import numpy as np
+import pytest
+
+from fauxface.crops import Square, extract, to_input
+from fauxface_train import augment
+from fauxface_train.presets import Degradations
+
+OFF = Degradations(
+    margin=(1.0, 1.0),
+    shift=0.0,
+    rotate=0.0,
+    edge=0.0,
+    backdrop=0.0,
+    badge=0.0,
+    colour=0.0,
+    gray=0.0,
+    equalise=0.0,
+    sharpen=0.0,
+    rounds=(1.0, 0.0, 0.0),
+    cutout=0.0,
+)
+SQUARE = Square(20, 20, 160)
+
+
+@pytest.fixture(scope="module")
+def stored():
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    return cv2.GaussianBlur(noise, (0, 0), 0.8)
+
+
+def _changed(**fields):
+    return Degradations(**{name: getattr(OFF, name) for name in Degradations.__slots__} | fields)
+
+
+def _laplacian(crop):
+    return cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var()
+
+
+def test_everything_off_is_the_runtime_crop_or_its_mirror(stored):
+    runtime = to_input(extract(stored, SQUARE))
+    seen = set()
+    for seed in range(12):
+        view = augment.degraded(stored, SQUARE, np.random.default_rng(seed), OFF)
+        mirrored = np.array_equal(view, runtime[:, ::-1])
+        assert mirrored or np.array_equal(view, runtime)
+        seen.add(mirrored)
+    assert seen == {True, False}
+    assert np.array_equal(augment.nominal(stored, SQUARE), runtime)
+
+
+def test_article_only_flips(stored):
+    runtime = to_input(extract(stored, SQUARE))
+    views = [augment.flipped(stored, SQUARE, np.random.default_rng(seed)) for seed in range(12)]
+    flips = [np.array_equal(view, runtime[:, ::-1]) for view in views]
+    assert all(flip or np.array_equal(view, runtime) for flip, view in zip(flips, views, strict=True))
+    assert 0 < sum(flips) < 12
+
+
+@pytest.mark.parametrize("side", [40, 97, 128, 200, 320])
+def test_views_are_well_formed_and_leave_the_picture_alone(side):
+    stored = np.random.default_rng(side).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    stored.flags.writeable = False
+    room = round(side / 10)
+    for seed in range(60):
+        view = augment.degraded(
+            stored, Square(room, room, side - 2 * room), np.random.default_rng(seed), Degradations()
+        )
+        assert view.shape == (128, 128, 3)
+        assert view.dtype == np.uint8
+        assert view.flags.c_contiguous
+
+
+def test_a_seed_decides_alone(stored):
+    first = [augment.degraded(stored, SQUARE, np.random.default_rng(s), Degradations()) for s in range(20)]
+    again = [augment.degraded(stored, SQUARE, np.random.default_rng(s), Degradations()) for s in range(20)]
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert len({view.tobytes() for view in first}) == 20
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"margin": (0.86, 0.9)},
+        {"shift": 0.05},
+        {"rotate": 1.0},
+        {"edge": 1.0},
+        {"backdrop": 1.0},
+        {"badge": 1.0},
+        {"colour": 1.0},
+        {"gray": 1.0},
+        {"equalise": 1.0},
+        {"sharpen": 1.0},
+        {"rounds": (0.0, 1.0, 0.0), "rescale": 1.0, "blur": 0.0, "noise": 0.0, "jpeg": 0.0, "webp": 0.0},
+        {"rounds": (0.0, 1.0, 0.0), "rescale": 0.0, "blur": 1.0, "noise": 0.0, "jpeg": 0.0, "webp": 0.0},
+        {"rounds": (0.0, 1.0, 0.0), "rescale": 0.0, "blur": 0.0, "noise": 1.0, "jpeg": 0.0, "webp": 0.0},
+        {"rounds": (0.0, 1.0, 0.0), "rescale": 0.0, "blur": 0.0, "noise": 0.0, "jpeg": 1.0, "webp": 0.0},
+        {"rounds": (0.0, 1.0, 0.0), "rescale": 0.0, "blur": 0.0, "noise": 0.0, "jpeg": 0.0, "webp": 1.0},
+        {"cutout": 1.0},
+    ],
+    ids=lambda fields: "+".join(k for k, v in fields.items() if v != 0.0),
+)
+def test_each_step_does_something_and_keeps_the_face(stored, fields):
+    runtime = to_input(extract(stored, SQUARE)).astype(float)
+    changed = 0
+    for seed in range(20):
+        view = augment.degraded(stored, SQUARE, np.random.default_rng(seed), _changed(**fields)).astype(float)
+        same = min(np.abs(view - runtime).mean(), np.abs(view - runtime[:, ::-1]).mean())
+        changed += same > 0.1
+        assert view.std() > 3
+    assert changed >= 15
+
+
+def test_gray_has_one_tone():
+    stored = np.random.default_rng(1).integers(0, 256, (160, 160, 3), dtype=np.uint8)
+    channels = [
+        augment.degraded(stored, Square(16, 16, 128), np.random.default_rng(seed), _changed(gray=1.0))
+        for seed in range(30)
+    ]
+    plain = [np.ptp(view.astype(int), axis=2).max() == 0 for view in channels]
+    assert 8 <= sum(plain) < 30
+
+
+def test_equalising_softens_the_sharp_and_spares_the_soft(stored):
+    soft = cv2.GaussianBlur(stored, (0, 0), 6)
+    before_sharp, before_soft = (_laplacian(augment.nominal(p, SQUARE)) for p in (stored, soft))
+    assert before_sharp > 2 * 400 > 15 > before_soft
+    settings = _changed(equalise=1.0)
+    for seed in range(20):
+        rng = np.random.default_rng
+        assert _laplacian(augment.degraded(stored, SQUARE, rng(seed), settings)) < 0.8 * before_sharp
+        assert _laplacian(augment.degraded(soft, SQUARE, rng(seed), settings)) == pytest.approx(
+            before_soft, rel=0.01
+        )
+
+
+def test_sharpness_stops_telling_the_labels_apart(stored):
+    """A fourfold gap in sharpness must shrink to overlapping distributions."""
+    soft = cv2.GaussianBlur(stored, (0, 0), 1.2)
+    assert _laplacian(augment.nominal(stored, SQUARE)) > 4 * _laplacian(augment.nominal(soft, SQUARE))
+    values = [
+        [
+            _laplacian(augment.degraded(p, SQUARE, np.random.default_rng([k, s]), Degradations()))
+            for s in range(250)
+        ]
+        for k, p in enumerate((soft, stored))
+    ]
+    overlap = np.mean(np.asarray(values[1])[:, None] > np.asarray(values[0])[None])
+    assert overlap < 0.75
+
+
+@pytest.mark.parametrize("quality", [30, 98])
+def test_codecs_keep_the_colour_order(quality):
+    red = np.zeros((128, 128, 3), np.uint8)
+    red[..., 0] = 200
+    settings = Degradations(quality=(quality, quality))
+    for kind in (".jpg", ".webp"):
+        mean = augment._coded(red, kind, np.random.default_rng(0), settings).reshape(-1, 3).mean(0)
+        assert mean == pytest.approx([200, 0, 0], abs=8)

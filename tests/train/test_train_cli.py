@@ -1,0 +1,108 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("tensorboard")
+
+from fauxface.errors import CheckpointError, DataError  # noqa: E402
+from fauxface_train import checkpoint, train_cli  # noqa: E402
+
+FAST = ["--no-compile", "--precision", "fp32", "--workers", "0", "--device", "cpu"]
+
+
+@pytest.fixture
+def prepared(write_prepared):
+    return write_prepared(
+        [
+            (split, label, source, redness + k, {})
+            for split in ("train", "val")
+            for label, source, redness in (("real", "camera", 0), ("fake", "gan", 90))
+            for k in range(3)
+        ]
+    )
+
+
+def _run(*arguments):
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    train_cli.register(app)
+    return CliRunner().invoke(app, ["train", *map(str, arguments)])
+
+
+def test_trains_and_says_where(prepared, tmp_path):
+    out = tmp_path / "run"
+    result = _run(
+        prepared, "--out", out, "--weights", "none", "--samples", 8, "--batch", 4,
+        "--source-weight", "cam*=2", "--metric", "auroc", "--seed", 3, *FAST,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "best.safetensors: auroc" in result.output
+    config = checkpoint.load(out).info["config"]
+    assert (config["samples"], config["seed"], config["source_weights"]) == (8, 3, {"cam*": 2.0})
+    again = _run(prepared, "--out", out, "--resume", "--seed", 4)
+    assert isinstance(again.exception, CheckpointError)
+    assert "another seed" in str(again.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["--preset", "best"], DataError, "no preset 'best'"),
+        (["--weights", "absent.pth"], CheckpointError, "no weights at absent.pth"),
+        (["--resume"], CheckpointError, "no run to resume"),
+        (["--metric", "f1"], DataError, "metric"),
+        (["--device", "warp"], DataError, "device 'warp'"),
+        (["--source-weight", "camera"], DataError, "SOURCE=FACTOR"),
+        (["--source-weight", "=2"], DataError, "SOURCE=FACTOR"),
+        (["--source-weight", "a=b"], DataError, "SOURCE=FACTOR"),
+        (["--exclude", "gan"], DataError, "no fake pictures"),
+    ],
+)
+def test_bad_options_are_one_line(arguments, error, message, prepared, tmp_path):
+    result = _run(prepared, "--out", tmp_path / "run", "--no-compile", "--workers", "0", *arguments)
+    assert isinstance(result.exception, error)
+    assert message in str(result.exception)
+    assert "\n" not in str(result.exception)
+    assert not (tmp_path / "run").exists()
+
+
+def test_importing_the_command_loads_nothing_heavy():
+    code = (
+        "import sys, fauxface_train.train_cli as _;"
+        "print([m for m in ('torch', 'cv2', 'numpy', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends SIGINT")
+def test_ctrl_c_leaves_a_run_that_resumes(prepared, tmp_path):
+    out = tmp_path / "run"
+    code = (
+        "import typer; from fauxface_train import train_cli;"
+        "app = typer.Typer(); train_cli.register(app); app(prog_name='fauxface train')"
+    )
+    options = ["--weights", "none", "--samples", "100000", "--batch", "2", "--checkpoint-minutes", "0", *FAST]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(prepared), "--out", str(out), *options],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 60
+    while not (out / "resume.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert f"--out {out} --resume" in errors
+    assert checkpoint.load(out / "last.safetensors").info["provenance"]["samples"] > 0
+    assert not [p for p in out.iterdir() if p.name.startswith(".")]

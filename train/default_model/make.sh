@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Makes the default bundle and the demo's pictures, from data that isn't part of the repository.
+#
+# Usage: train/default_model/make.sh SHARED RUNS
+#   SHARED  folder with faces/{train,val,test}/{real,fake}/SOURCE/, scenes/backgrounds/, and models/ with
+#           face_detection_yunet_2026may.onnx (YuNet, OpenCV Zoo) and resnet18_imagenet_partial.npz
+#   RUNS    folder for runs and prepared data; a step whose result exists is skipped, one that broke off goes on
+#
+# On two cores it takes about three hours, most of it for the demo's generator.
+set -euo pipefail
+shared=$1 runs=$2
+here=$(cd "$(dirname "$0")" && pwd)
+bundle=$here/../../runtime/fauxface/default_bundle
+mkdir -p "$runs"
+
+locator=$runs/locator
+if [ ! -f "$locator/locator.onnx" ]; then
+  fauxface locator train --teacher "$shared/models/face_detection_yunet_2026may.onnx" --faces "$shared/faces/train" \
+    --backgrounds "$shared/scenes/backgrounds" --out "$locator" --minutes 20 \
+    $([ -f "$locator/last.pt" ] && echo --resume)
+fi
+
+fauxface data prepare "$shared/faces" "$runs/prepared" --locator "$locator/locator.onnx"
+
+classifier=$runs/classifier
+if [ ! -f "$classifier/done" ]; then
+  fauxface train "$runs/prepared" --out "$classifier" --preset robust \
+    --weights "$shared/models/resnet18_imagenet_partial.npz" $([ -f "$classifier/resume.pt" ] && echo --resume)
+  touch "$classifier/done"
+fi
+fauxface evaluate "$classifier" "$runs/prepared" --out "$runs/evaluation"
+
+generator=$runs/generator
+fauxface generator train "$runs/prepared" --out "$generator"
+
+fauxface export "$classifier" --out "$runs/bundle" --name fauxface-default --locator "$locator/locator.onnx" \
+  --data "$runs/prepared" --metrics "$runs/evaluation/metrics.json" --terms "$here/terms.csv" \
+  --license "$here/LICENSE-WEIGHTS.md" --formats onnx --overwrite
+rm -rf "$bundle" && cp -r "$runs/bundle" "$bundle"
+python "$here/readme_figures.py"

@@ -1,0 +1,79 @@
+"""Put the default bundle's figures into README.md, between its two markers; a test checks that they are current.
+
+Usage: python train/default_model/readme_figures.py
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent.parent
+README = ROOT / "README.md"
+BUNDLE = ROOT / "runtime" / "fauxface" / "default_bundle" / "bundle.json"
+
+_ROWS = (
+    ("AUROC", "auroc"),
+    ("EER", "eer"),
+    ("TPR at 1 % FPR", "tpr_at_fpr_0.01"),
+    ("APCER at the shipped threshold (generated faces not called generated; unsure counts as an error)", "apcer"),
+    ("BPCER at the shipped threshold (camera faces called generated)", "bpcer"),
+    ("Unsure", "unsure"),
+    ("ECE", "ece"),
+)
+
+
+def figures(document: dict[str, Any]) -> str:
+    """Return the README's section as Markdown, from the content of bundle.json."""
+    metrics = document["metrics"]
+    overall = metrics["overall"]
+    training = document["provenance"]["training"]
+    lines = [
+        f"On the {metrics['data']['split']} split of the data it was trained on (other pictures, the same sources: "
+        f"{overall['bona_fide']} camera faces, {overall['generated']} generated ones), 95 % intervals in brackets:",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name} | {_shown(overall[key])} |" for name, key in _ROWS),
+        "",
+        f"Worst source for APCER: {_worst(metrics, 'apcer')}; for BPCER: {_worst(metrics, 'bpcer')}. "
+        "These sources were seen in training; cameras and generators that weren't will be judged worse. Per source, "
+        "with terms: [model card](runtime/fauxface/default_bundle/MODEL_CARD.md). Measured by `fauxface evaluate` "
+        f"(commands: [train/default_model](train/default_model/)); trained in {_duration(training)} on "
+        f"{_machine(training)}.",
+    ]
+    return "\n".join(lines)
+
+
+def replace(text: str, section: str) -> str:
+    """Return a README's text with the section between the markers exchanged."""
+    pattern = r"(<!-- metrics -->\n).*?(<!-- /metrics -->)"
+    return re.sub(pattern, lambda m: f"{m[1]}{section}\n{m[2]}", text, flags=re.S)
+
+
+def _shown(figure: dict[str, Any]) -> str:
+    if figure["value"] is None:
+        return "-"
+    text = f"{figure['value']:.3f}"
+    return f"{text} ({figure['low']:.3f}-{figure['high']:.3f})" if "low" in figure else text
+
+
+def _worst(metrics: dict[str, Any], key: str) -> str:
+    figure = metrics["worst"][key]
+    return f"{figure['source']} with {_shown(figure)}"
+
+
+def _duration(training: dict[str, Any]) -> str:
+    return f"{training['seconds'] / 60:.0f} minutes"
+
+
+def _machine(training: dict[str, Any]) -> str:
+    machine = training["machine"]
+    return f"{machine['cores']} cores of an {machine['cpu']}"
+
+
+if __name__ == "__main__":
+    document = json.loads(BUNDLE.read_text(encoding="utf-8"))
+    README.write_text(replace(README.read_text(encoding="utf-8"), figures(document)), encoding="utf-8")
+    sys.stdout.write(f"{README}\n")

@@ -1,0 +1,198 @@
+"""One step of optimisation: precision, memory format, compilation, optimiser and averaged weights."""
+
+import contextlib
+import copy
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchvision.models import ResNet
+
+from fauxface.errors import DataError
+from fauxface_train.model import Deployed
+from fauxface_train.presets import Recipe
+from fauxface_train.sampling import Plan
+
+Say = Callable[[str], None]
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device for "auto", "cpu", "cuda", "cuda:N" or "mps".
+
+    Raises:
+        DataError: The device is unknown or isn't there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise DataError(f"no device {name!r}; use auto, cpu, cuda, cuda:N or mps") from None
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type, False):
+        raise DataError(f"device {name!r} isn't available on this machine; use --device auto")
+    return device
+
+
+def pick_precision(name: str, device: torch.device) -> torch.dtype:
+    """Return the type that matrix products run in: mixed precision only where it is fast."""
+    if name != "auto":
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[name]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
+    if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        flags = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        if flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16"):
+            return torch.bfloat16
+    return torch.float32
+
+
+def rate(recipe: Recipe, plan: Plan, step: int) -> float:
+    """Return the learning rate of a step: a closed form, so that a resumed run continues it exactly.
+
+    "one_cycle" rises linearly to `lr` within the warm-up and falls as half a cosine to a thousandth of it
+    (the shape of Smith and Topin, "Super-convergence", 2018, without a change of momentum).
+    """
+    if recipe.schedule == "step":
+        return recipe.lr * 0.1 ** (step // plan.epoch)
+    warm = max(1, round(recipe.warmup * plan.steps))
+    if step < warm:
+        return recipe.lr * (step + 1) / warm
+    done = (step - warm) / max(1, plan.steps - warm)
+    return recipe.lr * (0.001 + 0.999 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+class Engine:
+    """A network under training.
+
+    Args:
+        net: Initialised ResNet18.
+        recipe: Optimiser, precision and so on.
+        device: Where it trains.
+        say: Takes lines for the log.
+    """
+
+    def __init__(self, net: ResNet, recipe: Recipe, device: torch.device, say: Say) -> None:
+        self.recipe = recipe
+        self.device = device
+        self.dtype = pick_precision(recipe.precision, device)
+        self.net = net.to(device)
+        if recipe.channels_last:
+            self.net = self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self._module = Deployed(self.net).to(device).train()
+        self._average = copy.deepcopy(self._module).eval() if recipe.ema else None
+        self.optimizer = _optimizer(self.net, recipe)
+        self._scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
+        self._forward: nn.Module | Callable[..., torch.Tensor] = self._module
+        self.compiled = recipe.compile and self._compile(say)
+
+    @property
+    def deployed(self) -> Deployed:
+        """The module to validate and save: the averaged weights where there are some."""
+        return self._average if self._average is not None else self._module
+
+    def autocast(self) -> AbstractContextManager:
+        """Return the context of mixed precision."""
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def step(self, crops: torch.Tensor, labels: torch.Tensor, lr: float, number: int) -> torch.Tensor:
+        """Optimise on one batch.
+
+        Args:
+            crops: uint8 [B, 128, 128, 3] RGB.
+            labels: int64 [B].
+            lr: Learning rate.
+            number: Number of the step, from 0.
+
+        Returns:
+            The batch's loss, a detached scalar on the device.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self._module.train()
+        loss = self._loss(crops.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True))
+        self.optimizer.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()
+        self._scaler.step(self.optimizer)
+        self._scaler.update()
+        self._follow(number)
+        return loss.detach()
+
+    def _loss(self, crops: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        with self.autocast():
+            scores = self._forward(crops)
+        return F.cross_entropy(scores, labels, label_smoothing=self.recipe.label_smoothing)
+
+    @torch.no_grad()
+    def _follow(self, number: int) -> None:
+        """Let the averaged weights follow; the decay grows to its value so that the start is forgotten."""
+        if self._average is None:
+            return
+        decay = min(self.recipe.ema, (1 + number) / (10 + number))
+        pairs = zip(self._average.net.state_dict().values(), self.net.state_dict().values(), strict=True)
+        for mean, new in pairs:
+            if mean.is_floating_point():
+                mean.lerp_(new, 1 - decay)
+            else:
+                mean.copy_(new)
+
+    def _compile(self, say: Say) -> bool:
+        """Compile the forward pass, proving on one batch that it works; say why where it doesn't."""
+        before = copy.deepcopy(self.net.state_dict())
+        crops = torch.zeros(self.recipe.batch, 128, 128, 3, dtype=torch.uint8, device=self.device)
+        labels = torch.arange(self.recipe.batch, device=self.device) % 2
+        say("compiling the network; this takes a minute")
+        self._forward = torch.compile(self._module)
+        try:
+            self._loss(crops, labels).backward()
+            return True
+        except Exception as error:  # the compiler's back ends raise whatever they like
+            reason = (str(error).strip().splitlines() or [""])[0][:160]
+            say(
+                f"torch.compile doesn't work here, training goes on without: {type(error).__name__}: {reason}"
+            )
+            self._forward = self._module
+            return False
+        finally:
+            self.net.load_state_dict(before)
+            self.optimizer.zero_grad(set_to_none=True)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that a resumed run needs of the engine, as tensors and plain values."""
+        return {
+            "net": self.net.state_dict(),
+            "average": self._average.net.state_dict() if self._average is not None else None,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` returned."""
+        self.net.load_state_dict(state["net"])
+        if self._average is not None:
+            self._average.net.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self._scaler.load_state_dict(state["scaler"])
+
+
+def _optimizer(net: ResNet, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the recipe's optimiser; norms and biases aren't decayed by AdamW."""
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            net.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+        )
+    matrices = [p for p in net.parameters() if p.ndim > 1]
+    rest = [p for p in net.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": recipe.weight_decay},
+        {"params": rest, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.lr, foreach=True)

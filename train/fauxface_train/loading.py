@@ -1,0 +1,212 @@
+"""From prepared data to batches: crops decoded once, views made in worker processes that share them."""
+
+import signal
+import tempfile
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from fnmatch import fnmatchcase
+from multiprocessing import get_all_start_methods
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from fauxface.errors import DataError
+from fauxface.progress import track
+from fauxface.threads import available_cores
+from fauxface_train.augment import degraded, flipped
+from fauxface_train.dataset import PreparedData, Sample, load_stored
+from fauxface_train.presets import Degradations, Recipe
+
+_PROBE = 2**40
+"""Positions of the probe's views: beyond those of any run."""
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""uint8 [B, 128, 128, 3] RGB and int64 labels [B]."""
+
+
+def chosen(data: PreparedData, split: str, exclude: Sequence[str]) -> list[Sample]:
+    """Return a split's samples without the excluded sources.
+
+    Raises:
+        DataError: The split is absent, or has no picture of a label left.
+    """
+    samples = [
+        s for s in data.samples(split=split) if not any(fnmatchcase(s.source, pattern) for pattern in exclude)
+    ]
+    if not samples:
+        raise DataError(f"the data have no {split} split; prepare them again with one")
+    for value, name in enumerate(("real", "fake")):
+        if not any(s.label == value for s in samples):
+            raise DataError(f"the {split} split has no {name} pictures; add some and prepare the data again")
+    return samples
+
+
+class Crops:
+    """Stored crops by index: from one file of decoded pixels that all processes map, or decoded at each use.
+
+    Args:
+        samples: The samples.
+        pixels: File of concatenated uint8 pixels; None: decode at each use.
+        sides: Side of each stored crop, where there is a file.
+    """
+
+    def __init__(self, samples: Sequence[Sample], pixels: Path | None, sides: Sequence[int]) -> None:
+        self._samples = list(samples)
+        self._pixels = pixels
+        self._sides = np.asarray(sides, np.int64)
+        self._offsets = np.concatenate([[0], np.cumsum(3 * self._sides**2)])
+        self._map: np.memmap | None = None
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_map": None}
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the pixels were decoded once."""
+        return self._pixels is not None
+
+    def sample(self, index: int) -> Sample:
+        """Return a sample."""
+        return self._samples[index]
+
+    def stored(self, index: int) -> np.ndarray:
+        """Return a stored crop, uint8 [S, S, 3] RGB."""
+        if self._pixels is None:
+            return load_stored(self._samples[index])
+        if self._map is None:
+            self._map = np.memmap(self._pixels, np.uint8, mode="r")
+        side = int(self._sides[index])
+        return self._map[self._offsets[index] : self._offsets[index + 1]].reshape(side, side, 3)
+
+
+@contextmanager
+def decoded(samples: Sequence[Sample], budget: int) -> Iterator[Crops]:
+    """Decode crops once where they fit a budget of memory.
+
+    The pixels go to a temporary file, which the system keeps in memory and worker processes of any start
+    method share without copies.
+
+    Args:
+        samples: The samples.
+        budget: Most bytes of pixels; beyond it the crops are decoded at each use.
+
+    Yields:
+        The crops; the file goes when the context ends.
+    """
+    with tempfile.TemporaryDirectory(prefix="fauxface-") as folder:
+        file = Path(folder) / "pixels.u8"
+        sides: list[int] = []
+        size = 0
+        with ThreadPoolExecutor(available_cores()) as pool, file.open("wb") as out:
+            waiting = _ahead(pool, samples)
+            for crop in track(waiting, len(samples), "decode crops", "crops"):
+                size += crop.nbytes
+                if size > budget:
+                    break
+                sides.append(crop.shape[0])
+                out.write(np.ascontiguousarray(crop).data)
+            waiting.close()
+        fits = len(sides) == len(samples)
+        if not fits:
+            file.unlink()
+        yield Crops(samples, file if fits else None, sides if fits else [])
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, samples: Sequence[Sample], step: int = 64
+) -> Generator[np.ndarray, None, None]:
+    """Decode in order, a few dozen at a time, so that what doesn't fit the budget isn't decoded in vain."""
+    for start in range(0, len(samples), step):
+        yield from pool.map(load_stored, samples[start : start + step])
+
+
+class Views(Dataset[tuple[np.ndarray, int]]):
+    """Train views: what they show depends on the seed and the position in the run, not on the process.
+
+    Args:
+        crops: The stored crops.
+        degradations: Their settings; None: a horizontal flip only.
+        seed: Seed of the run.
+    """
+
+    def __init__(self, crops: Crops, degradations: Degradations | None, seed: int) -> None:
+        self._crops = crops
+        self._degradations = degradations
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return len(self._crops)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int]:
+        position, index = key
+        rng = np.random.default_rng([self._seed, 3, position])
+        sample, stored = self._crops.sample(index), self._crops.stored(index)
+        if self._degradations is None:
+            return flipped(stored, sample.square, rng), sample.label
+        return degraded(stored, sample.square, rng, self._degradations), sample.label
+
+
+def batches(
+    views: Views, plan: Iterable[list[tuple[int, int]]], workers: int, pin: bool = False
+) -> Iterable[Batch]:
+    """Return the batches of a plan, made ahead in worker processes.
+
+    Args:
+        views: The views.
+        plan: Batches of (position, index) pairs.
+        workers: Worker processes; 0: made in this process.
+        pin: Whether the batches lie in pinned memory, for CUDA.
+    """
+    # A forked child of a process with running OpenMP threads may hang; a fork server's child can't.
+    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
+    return DataLoader(
+        views,
+        batch_sampler=plan,  # pyright: ignore[reportArgumentType]  (any iterable of batches serves)
+        num_workers=workers,
+        collate_fn=collate,
+        worker_init_fn=_start_worker,
+        multiprocessing_context=method if workers else None,
+        prefetch_factor=4 if workers else None,
+        pin_memory=pin,
+    )
+
+
+def _start_worker(_: int) -> None:
+    """One thread per worker; Ctrl-C is the main process's business."""
+    cv2.setNumThreads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def collate(items: Sequence[tuple[np.ndarray, int]]) -> Batch:
+    """Stack views and labels."""
+    pictures = torch.from_numpy(np.stack([picture for picture, _ in items]))
+    return pictures, torch.tensor([label for _, label in items])
+
+
+def default_workers(device: torch.device) -> int:
+    """Return how many worker processes to start: half the cores beside a CPU's training, else all but one."""
+    cores = available_cores()
+    return max(1, cores // 2) if device.type == "cpu" else max(1, min(cores - 1, 12))
+
+
+def probe_faces(crops: Crops, recipe: Recipe, count: int = 384) -> np.ndarray:
+    """Return nominal train crops, half real and half fake as far as they go, for measuring layer statistics.
+
+    Returns:
+        uint8 [N, 128, 128, 3] RGB, N at most `count`.
+    """
+    rng = np.random.default_rng([recipe.seed, 4])
+    labels = np.array([crops.sample(i).label for i in range(len(crops))])
+    picked = np.concatenate(
+        [rng.permutation(np.flatnonzero(labels == value))[: count // 2] for value in (0, 1)]
+    )
+    views = Views(crops, recipe.degradations, recipe.seed)
+    return np.stack([views[_PROBE + i, int(index)][0] for i, index in enumerate(picked)])

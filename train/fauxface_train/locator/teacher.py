@@ -1,0 +1,70 @@
+"""A detector in YuNet's format, run by ONNX Runtime for its dense outputs."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from fauxface.errors import CheckpointError
+from fauxface_train.locator.decode import MULTIPLE, OUTPUTS, WIDTHS, pack
+
+
+class DenseDetector:
+    """A YuNet-format file whose twelve maps can be read.
+
+    Args:
+        path: The ONNX file.
+        threads: Threads of ONNX Runtime.
+
+    Raises:
+        CheckpointError: The file is missing, isn't ONNX, or isn't in YuNet's format.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 1) -> None:
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise CheckpointError(f"no such detector file: {path}; give an ONNX file in YuNet's format")
+        data = self.path.read_bytes()
+        self.sha256 = hashlib.sha256(data).hexdigest()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            raise CheckpointError(f"{path} isn't a readable ONNX file; give one in YuNet's format") from error
+        inputs = self._session.get_inputs()
+        names = {output.name for output in self._session.get_outputs()}
+        if len(inputs) != 1 or not names.issuperset(OUTPUTS):
+            missing = ", ".join(sorted(set(OUTPUTS) - names)) or "a single input"
+            raise CheckpointError(
+                f"{path} isn't in YuNet's format: it lacks {missing}; give another detector"
+            )
+        self._input = inputs[0].name
+
+    def outputs(self, picture: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the twelve outputs, float32 [1, cells, C] each.
+
+        Args:
+            picture: uint8 [H, W, 3], BGR; H and W multiples of 32.
+
+        Raises:
+            ValueError: The sides aren't multiples of 32.
+        """
+        if picture.shape[0] % MULTIPLE or picture.shape[1] % MULTIPLE:
+            raise ValueError(f"height and width must be multiples of {MULTIPLE}, not {picture.shape[:2]}")
+        x = np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32)
+        values = self._session.run(list(OUTPUTS), {self._input: x})
+        found = {name: np.asarray(value) for name, value in zip(OUTPUTS, values, strict=True)}
+        for name, value in found.items():
+            if value.ndim != 3 or value.shape[2] != WIDTHS[name.split("_")[0]]:
+                raise CheckpointError(
+                    f"{self.path}: output {name} has shape {value.shape}; not YuNet's format"
+                )
+        return found
+
+    def dense(self, picture: np.ndarray) -> np.ndarray:
+        """Return the packed maps, float32 [cells, 16], of a uint8 [H, W, 3] BGR picture."""
+        return pack(self.outputs(picture))

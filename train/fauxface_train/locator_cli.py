@@ -1,0 +1,117 @@
+"""`fauxface locator`: distil a face locator and compare it with another."""
+
+import hashlib
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fauxface.cli import require_extra
+from fauxface.errors import CheckpointError
+from fauxface.files import atomic_write
+
+locator = typer.Typer(help="Train and compare face locators in YuNet's format.", no_args_is_help=True)
+
+
+@locator.command()
+def train(
+    *,
+    teacher: Annotated[Path, typer.Option(help="ONNX file in YuNet's format whose maps are the targets.")],
+    faces: Annotated[Path, typer.Option(help="Folder of pictures with one face each, searched recursively.")],
+    backgrounds: Annotated[Path, typer.Option(help="Folder of pictures without faces.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run.")],
+    minutes: Annotated[float, typer.Option(help="Length of the schedule in minutes.", min=0.01)] = 20.0,
+    samples: Annotated[int, typer.Option(help="Length in pictures instead of minutes.", min=0)] = 0,
+    batch: Annotated[int, typer.Option(help="Pictures per step.", min=2)] = 16,
+    seed: Annotated[int, typer.Option(help="Seed of composites and weights.", min=0)] = 0,
+    workers: Annotated[int, typer.Option(help="Processes that make composites.", min=0)] = 1,
+    threads: Annotated[int, typer.Option(help="Threads of the training; 0: torch's choice.", min=0)] = 0,
+    held_out: Annotated[int, typer.Option(help="Composites of held-out pictures to measure on.", min=1)] = 300,
+    compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT.")] = False,
+) -> None:
+    """Distil a small locator from a teacher's dense outputs; writes OUT/locator.onnx and OUT/locator.json."""
+    require_extra("train", "torch", "onnx", "onnxscript", "onnxruntime")
+    from fauxface_train.locator.distill import Config, Run
+    from fauxface_train.locator.export import export_locator
+    from fauxface_train.locator.net import Shape
+
+    config = Config(
+        minutes=None if samples else minutes,
+        samples=samples,
+        batch=batch,
+        seed=seed,
+        workers=workers,
+        threads=threads or None,
+        compiled=compiled,
+        held_out=held_out,
+    )
+    run = Run(teacher=teacher, faces=faces, backgrounds=backgrounds, out=out, config=config, shape=Shape())
+    measures = run.train(resume)
+    parity = export_locator(run.final(), out / "locator.onnx")
+    info = run.provenance(shlex.join(["fauxface", *sys.argv[1:]])) | {"held_out": measures, "parity": parity}
+    with atomic_write(out / "locator.json") as path:
+        path.write_text(json.dumps(info, indent=2) + "\n")
+    typer.echo(json.dumps({"held_out": measures, "parity": parity}, indent=2))
+
+
+@locator.command()
+def compare(
+    *,
+    judged: Annotated[Path, typer.Argument(metavar="LOCATOR", help="ONNX file of the locator to judge.")],
+    reference: Annotated[Path, typer.Argument(metavar="TEACHER", help="ONNX file that it is judged by.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATHS...", help="Pictures, videos and folders.")],
+    report_file: Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.")] = None,
+    every: Annotated[int, typer.Option(help="Of a video, every n-th frame.", min=1)] = 10,
+    threshold: Annotated[float, typer.Option(help="Score threshold of LOCATOR.", min=0, max=1)] = 0.6,
+    reference_threshold: Annotated[float, typer.Option(help="That of TEACHER.", min=0, max=1)] = 0.6,
+    side: Annotated[list[int], typer.Option(help="Limit of the longer side in pixels.", min=32)] = [640, 320],  # noqa: B006
+    threads: Annotated[int, typer.Option(help="OpenCV's threads.", min=1)] = 1,
+) -> None:
+    """Compare a locator with a reference: faces found, false faces, IoU, landmarks and time, side by side."""
+    import cv2
+
+    from fauxface_train.locator.compare import compare as compare_locators
+    from fauxface_train.locator.compare import table
+
+    contents = [_read(path) for path in (judged, reference)]
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(threads)
+    try:
+        report = compare_locators(
+            contents[0],
+            contents[1],
+            paths,
+            every=every,
+            sides=side,
+            threshold=threshold,
+            reference_threshold=reference_threshold,
+        )
+    finally:
+        cv2.setNumThreads(before)
+    names = {"locator": judged, "reference": reference}
+    digests = zip(names.items(), contents, strict=True)
+    models = {
+        name: {"file": path.name, "sha256": hashlib.sha256(data).hexdigest()}
+        for (name, path), data in digests
+    }
+    if report_file is not None:
+        with atomic_write(report_file) as path:
+            path.write_text(json.dumps(models | report, indent=2) + "\n")
+    typer.echo(table(report))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        message = f"can't read {path}: {error.strerror}; give an ONNX file in YuNet's format"
+        raise CheckpointError(message) from error
+
+
+def register(app: typer.Typer) -> None:
+    """Add the `locator` commands to the app."""
+    app.add_typer(locator, name="locator")

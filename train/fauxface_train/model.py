@@ -1,0 +1,64 @@
+"""The classifier: torchvision's ResNet18 with a two-way head, and the module that is exported and scored."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torchvision.models import ResNet, resnet18
+
+ARCHITECTURE = "resnet18"
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+"""Channel means of ImageNet, RGB, of pixels in [0, 1], as torchvision publishes them."""
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Channel standard deviations of ImageNet, RGB, of pixels in [0, 1], as torchvision publishes them."""
+
+
+def build(num_labels: int = 2) -> ResNet:
+    """Return a freshly initialised ResNet18 without pretrained weights.
+
+    Args:
+        num_labels: Outputs of the head; 0 = bona_fide and 1 = generated.
+
+    Returns:
+        A network that maps normalised float [N, 3, H, W] in RGB order to logits [N, num_labels].
+    """
+    return resnet18(weights=None, num_classes=num_labels)
+
+
+class Deployed(nn.Module):
+    """The network with its normalisation inside: uint8 pictures in, logits out.
+
+    Training, evaluation, tracing and export all run this module, so that none can normalise differently.
+    The permuted input already lies in memory as channels_last.
+
+    Args:
+        net: Maps normalised float [N, 3, H, W] to logits [N, 2].
+        mean: Channel means in RGB order, of pixels in [0, 1].
+        std: Channel standard deviations in RGB order, of pixels in [0, 1].
+    """
+
+    scale: torch.Tensor
+    offset: torch.Tensor
+
+    def __init__(
+        self, net: nn.Module, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD
+    ) -> None:
+        super().__init__()
+        self.net = net
+        spread = torch.tensor(std, dtype=torch.float64)
+        self.register_buffer("scale", (1 / (255 * spread)).float().view(1, 3, 1, 1))
+        self.register_buffer(
+            "offset", (-torch.tensor(mean, dtype=torch.float64) / spread).float().view(1, 3, 1, 1)
+        )
+
+    def forward(self, crops: torch.Tensor) -> torch.Tensor:
+        """Score crops.
+
+        Args:
+            crops: uint8 [N, 128, 128, 3], RGB.
+
+        Returns:
+            float32 logits [N, 2] in the order bona_fide, generated.
+        """
+        pixels = crops.permute(0, 3, 1, 2).to(torch.float32)
+        return self.net(pixels * self.scale + self.offset).to(torch.float32)

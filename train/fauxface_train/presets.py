@@ -1,0 +1,224 @@
+"""Training recipes: every number that a run depends on, and the two named presets."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fauxface.errors import DataError
+
+METRICS = ("auroc", "accuracy", "balanced_accuracy", "loss", "worst_source_auroc", "degraded_auroc")
+"""Validation metrics that early stopping and the choice of the best checkpoint can follow."""
+
+LOWER_IS_BETTER = frozenset({"loss"})
+
+
+@dataclass(frozen=True, slots=True)
+class Degradations:
+    """Probabilities and ranges of the label-blind degradations; see `fauxface_train.augment` for their order.
+
+    Attributes:
+        margin: Range of the factor on the nominal square's side.
+        shift: Largest shift of the square's centre, as a share of its side.
+        rotate: Probability of a small rotation.
+        degrees: Largest rotation in degrees.
+        edge: Probability that the picture ends inside the crop, mirrored (or filled) beyond its edge.
+        backdrop: Probability that all outside an ellipse around the face becomes a plain backdrop.
+        badge: Probability of a round badge mask, a banner or a frame, as portraits on web sites have them.
+        colour: Probability of a change of brightness, contrast, gamma, white balance and saturation.
+        gray: Probability of gray or toned gray.
+        equalise: Probability that a crop sharper than a drawn target is softened down to it.
+        sharpen: Probability of unsharp masking.
+        rounds: Probabilities of zero, one and two rounds of rescale, blur, noise and codec.
+        rescale: Probability of a rescale within a round.
+        blur: Probability of a blur within a round.
+        noise: Probability of noise within a round.
+        jpeg: Probability of JPEG within a round.
+        webp: Probability of WebP within a round, where there was no JPEG.
+        quality: Range of the codecs' quality.
+        cutout: Probability of a hidden rectangle.
+    """
+
+    margin: tuple[float, float] = (0.86, 1.2)
+    shift: float = 0.05
+    rotate: float = 0.5
+    degrees: float = 12.0
+    edge: float = 0.3
+    backdrop: float = 0.1
+    badge: float = 0.06
+    colour: float = 0.7
+    gray: float = 0.1
+    equalise: float = 0.35
+    sharpen: float = 0.15
+    rounds: tuple[float, float, float] = (0.22, 0.56, 0.22)
+    rescale: float = 0.5
+    blur: float = 0.12
+    noise: float = 0.18
+    jpeg: float = 0.75
+    webp: float = 0.3
+    quality: tuple[int, int] = (30, 98)
+    cutout: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a run's result depends on, apart from the data and the initial weights.
+
+    Attributes:
+        preset: Name of the preset that it started from.
+        batch: Pictures per step.
+        epochs: Length of the run in passes over the train split; 0 where `samples` counts instead.
+        samples: Length of the run in pictures; 0 where `epochs` counts instead.
+        validate_every: Pictures between two validations; 0: after each epoch.
+        optimizer: "sgd" or "adamw".
+        lr: Highest learning rate.
+        momentum: Momentum of SGD.
+        weight_decay: Decoupled for AdamW; norms and biases are spared.
+        schedule: "step": times 0.1 after each epoch; "one_cycle": warms up, then falls as a cosine.
+        warmup: Share of the run in which one_cycle warms up.
+        label_smoothing: Share of the target given to the other label.
+        ema: Decay per step of the averaged weights that are validated and saved; 0: none.
+        balanced: Whether each batch is half real, half fake, with tempered source weights; else shuffled.
+        power: Exponent that tempers source sizes: 1 draws pictures alike, 0 draws sources alike.
+        source_weights: Factor on the weight of sources that match a pattern, such as {"headshots_*": 2.0}.
+        exclude: Patterns of sources that are left out of train and val, to measure a run without them.
+        degradations: None: only a horizontal flip.
+        metric: Validation metric that picks the best checkpoint; one of `METRICS`.
+        patience: Validations without a better metric after which the run stops; 0: never.
+        precision: "auto", "fp32", "bf16" or "fp16".
+        channels_last: Whether the network runs in channels_last memory format.
+        compile: Whether torch.compile is tried.
+        seed: Seed of sampling, degradations and the initial head.
+    """
+
+    preset: str
+    batch: int
+    epochs: int
+    samples: int
+    validate_every: int
+    optimizer: Literal["sgd", "adamw"]
+    lr: float
+    momentum: float
+    weight_decay: float
+    schedule: Literal["step", "one_cycle"]
+    warmup: float
+    label_smoothing: float
+    ema: float
+    balanced: bool
+    power: float
+    metric: str
+    patience: int
+    precision: str
+    channels_last: bool
+    compile: bool
+    degradations: Degradations | None = None
+    source_weights: dict[str, float] = field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        checks = {
+            "batch must be at least 2": self.batch >= 2,
+            "either samples or epochs must be positive": (self.samples > 0) != (self.epochs > 0),
+            "validate_every must be 0 or more": self.validate_every >= 0,
+            "lr must be positive": self.lr > 0,
+            "label smoothing must lie in [0, 1)": 0 <= self.label_smoothing < 1,
+            "ema must lie in [0, 1)": 0 <= self.ema < 1,
+            "power must lie in [0, 1]": 0 <= self.power <= 1,
+            "patience must be 0 or more": self.patience >= 0,
+            f"the metric must be one of {', '.join(METRICS)}": self.metric in METRICS,
+            "the precision must be auto, fp32, bf16 or fp16": self.precision in PRECISIONS,
+            "source weights must be positive": all(value > 0 for value in self.source_weights.values()),
+        }
+        for message, ok in checks.items():
+            if not ok:
+                raise DataError(f"{message}; check the options")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-compatible settings."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Recipe":
+        """Return the recipe that `to_dict` wrote."""
+        fields = dict(values)
+        if fields.get("degradations") is not None:
+            ranges: dict[str, Any] = {
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in fields["degradations"].items()
+            }
+            fields["degradations"] = Degradations(**ranges)
+        fields["exclude"] = tuple(fields.get("exclude", ()))
+        return cls(**fields)
+
+    def changed(self, **overrides: Any) -> "Recipe":
+        """Return a copy with those overrides that aren't None; `samples` and `epochs` exclude each other."""
+        given = {key: value for key, value in overrides.items() if value is not None}
+        if "samples" in given and "epochs" not in given:
+            given["epochs"] = 0
+        if "epochs" in given and "samples" not in given:
+            given["samples"] = 0
+        return dataclasses.replace(self, **given)
+
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+PRESETS = {
+    "article": Recipe(
+        preset="article",
+        batch=4,
+        epochs=3,
+        samples=0,
+        validate_every=0,
+        optimizer="sgd",
+        lr=0.001,
+        momentum=0.9,
+        weight_decay=0.0,
+        schedule="step",
+        warmup=0.0,
+        label_smoothing=0.0,
+        ema=0.0,
+        balanced=False,
+        power=1.0,
+        metric="accuracy",
+        patience=0,
+        precision="fp32",
+        channels_last=False,
+        compile=False,
+    ),
+    "robust": Recipe(
+        preset="robust",
+        batch=64,
+        epochs=0,
+        samples=100_000,
+        validate_every=10_000,
+        optimizer="adamw",
+        lr=0.001,
+        momentum=0.0,
+        weight_decay=0.02,
+        schedule="one_cycle",
+        warmup=0.1,
+        label_smoothing=0.0,
+        ema=0.998,
+        balanced=True,
+        power=0.5,
+        metric="worst_source_auroc",
+        patience=0,
+        precision="auto",
+        channels_last=True,
+        compile=True,
+        degradations=Degradations(),
+    ),
+}
+"""The reference recipe `article`, to measure against, and ours, `robust`."""
+
+
+def preset(name: str) -> Recipe:
+    """Return a preset by name.
+
+    Raises:
+        DataError: There is no such preset.
+    """
+    try:
+        return PRESETS[name]
+    except KeyError:
+        raise DataError(f"no preset {name!r}; choose one of {', '.join(PRESETS)}") from None

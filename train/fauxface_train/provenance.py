@@ -1,0 +1,88 @@
+"""Where a model came from: machine, versions, code and data."""
+
+import hashlib
+import importlib.metadata
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fauxface.threads import available_cores
+from fauxface_train.dataset import PreparedData, Sample
+
+_PACKAGES = ("fauxface", "torch", "torchvision", "numpy", "opencv-python-headless", "scikit-learn")
+
+
+def cpu_name() -> str:
+    """Return the processor's name as the system tells it."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def machine() -> dict[str, Any]:
+    """Return processor, usable cores and system."""
+    return {
+        "cpu": cpu_name(),
+        "cores": available_cores(),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide a training's result."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit() -> str | None:
+    """Return the commit of the source tree that runs, with `+changes` where it was edited, or None."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+
+    def ask(*arguments: str) -> str:
+        return subprocess.run(  # noqa: S603
+            [git, *arguments], cwd=Path(__file__).parent, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    try:
+        head = ask("rev-parse", "HEAD")
+        return f"{head}+changes" if ask("status", "--porcelain", "--untracked-files=no") else head
+    except (subprocess.CalledProcessError, OSError):
+        return None
+
+
+def command() -> str:
+    """Return the command line of this process, with the bare program name."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def describe_data(data: PreparedData, train: Sequence[Sample], val: Sequence[Sample]) -> dict[str, Any]:
+    """Return what identifies the data: hashes of prepare.json and the manifest, and the counts used."""
+    return {
+        "prepare_sha256": hashlib.sha256((data.root / "prepare.json").read_bytes()).hexdigest(),
+        "manifest_sha256": hashlib.sha256((data.root / "manifest.csv").read_bytes()).hexdigest(),
+        "train": _counts(train),
+        "val": _counts(val),
+    }
+
+
+def _counts(samples: Sequence[Sample]) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {"real": {}, "fake": {}}
+    for sample in samples:
+        group = counts["fake" if sample.label else "real"]
+        group[sample.source] = group.get(sample.source, 0) + 1
+    return counts

@@ -1,0 +1,124 @@
+"""The `fauxface train` command."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fauxface.cli import require_extra
+from fauxface.errors import CheckpointError, DataError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the `train` command."""
+    app.command("train")(train)
+
+
+def train(
+    data: Annotated[Path, typer.Argument(help="Folder written by `fauxface data prepare`.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, logs, curves.")],
+    preset: Annotated[str | None, typer.Option(help="Recipe: robust or article.  [default: robust]")] = None,
+    weights: Annotated[
+        str, typer.Option(help="Initial weights: imagenet, none, or a .pth, .safetensors or .npz file.")
+    ] = "imagenet",
+    samples: Annotated[int | None, typer.Option(min=1, help="Length of the run in pictures.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Length of the run in passes over train.")] = None,
+    validate_every: Annotated[int | None, typer.Option(min=1, help="Pictures between validations.")] = None,
+    batch: Annotated[int | None, typer.Option(min=2, help="Pictures per step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="Validation metric that picks the best checkpoint: auroc, accuracy, balanced_accuracy, "
+            "loss, worst_source_auroc or degraded_auroc."
+        ),
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=0, help="Stop after so many validations without a better one; 0: never.")
+    ] = None,
+    label_smoothing: Annotated[float | None, typer.Option(help="Share of the other label's target.")] = None,
+    source_weight: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SOURCE=FACTOR", help="Draw matching sources more often; may be repeated."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SOURCE", help="Leave matching sources out of train and val; may be repeated."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of sampling, degradations and the head.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
+    compiled: Annotated[
+        bool | None,
+        typer.Option("--compile/--no-compile", help="Try torch.compile.  [default: the preset's]"),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Worker processes that make views.  [default: by the machine]")
+    ] = None,
+    cache_gb: Annotated[float, typer.Option(min=0, help="Most memory for decoded crops, in GB.")] = 4.0,
+    checkpoint_minutes: Annotated[float, typer.Option(min=0, help="Minutes between checkpoints.")] = 3.0,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
+) -> None:
+    """Train the classifier: best and last checkpoints, calibrated on the validation split.
+
+    Ctrl-C stops after the current step and leaves a run that --resume continues.
+    """
+    require_extra("train", "torch", "torchvision", "sklearn", "safetensors", "matplotlib", "tensorboard")
+    from fauxface_train import presets, trainer
+
+    overrides: dict[str, Any] = {
+        "samples": samples,
+        "epochs": epochs,
+        "validate_every": validate_every,
+        "batch": batch,
+        "lr": lr,
+        "metric": metric,
+        "patience": patience,
+        "label_smoothing": label_smoothing,
+        "source_weights": _factors(source_weight) if source_weight else None,
+        "exclude": tuple(exclude) if exclude else None,
+        "seed": seed,
+        "precision": precision,
+        "compile": compiled,
+    }
+    if resume:
+        recipe = trainer.stored_recipe(out)
+        asked = recipe.changed(preset=preset, **overrides)
+        if asked != recipe:
+            names = [key for key, value in asked.to_dict().items() if value != recipe.to_dict()[key]]
+            raise CheckpointError(f"{out} was started with another {names[0]}; drop it, or start a new run")
+    else:
+        recipe = presets.preset(preset or "robust").changed(**overrides)
+    around = trainer.Surroundings(
+        device=device,
+        workers=workers,
+        cache_bytes=int(cache_gb * 1e9),
+        checkpoint_seconds=60 * checkpoint_minutes,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    outcome = trainer.train(data, out, recipe, weights=weights, resume=resume, surroundings=around)
+    if not outcome.finished:
+        typer.echo(
+            f"stopped at {outcome.samples} of {outcome.planned} pictures; continue with: "
+            f"fauxface train {data} --out {out} --resume",
+            err=True,
+        )
+        raise typer.Exit(130)
+    typer.echo(
+        f"{out / 'best.safetensors'}: " + ", ".join(f"{k} {v:.4f}" for k, v in outcome.metrics.items())
+    )
+
+
+def _factors(texts: list[str]) -> dict[str, float]:
+    """Parse SOURCE=FACTOR options."""
+    factors = {}
+    for text in texts:
+        name, separator, value = text.rpartition("=")
+        try:
+            factors[name] = float(value)
+        except ValueError:
+            separator = ""
+        if not (separator and name):
+            raise DataError(f"can't read --source-weight {text!r}; write SOURCE=FACTOR, such as 'phone_*=2'")
+    return factors

@@ -1,0 +1,353 @@
+"""A training run from prepared data to a calibrated checkpoint; it can be stopped and resumed at any time."""
+
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from fauxface.errors import DataError, OutputError
+from fauxface.files import atomic_write
+from fauxface.progress import Progress
+from fauxface_train import checkpoint, loading, provenance, validation
+from fauxface_train.dataset import PreparedData
+from fauxface_train.engine import Engine, pick_device, rate
+from fauxface_train.logs import Logs
+from fauxface_train.model import Deployed, build
+from fauxface_train.presets import LOWER_IS_BETTER, Recipe
+from fauxface_train.run_state import (
+    RESUME_FILE,
+    Outcome,
+    Position,
+    Surroundings,
+    interruptible,
+    read_resume,
+)
+from fauxface_train.sampling import Plan
+from fauxface_train.weights import Initial, initialise
+
+_LOG_EVERY_STEPS = 20
+_UNCALIBRATED = {
+    "calibration": {"temperature": 1.0, "bias": 0.0, "fitted_on": ""},
+    "thresholds": {
+        "bona_fide_below": 0.5,
+        "generated_from": 0.5,
+        "rule": "not chosen: the run isn't finished",
+    },
+}
+
+
+def stored_recipe(out: Path) -> Recipe:
+    """Return the recipe of a run that can be resumed.
+
+    Raises:
+        CheckpointError: There is none, or its file is corrupt.
+    """
+    return Recipe.from_dict(read_resume(out)["recipe"])
+
+
+def train(
+    folder: str | Path,
+    out: str | Path,
+    recipe: Recipe,
+    *,
+    weights: str = "imagenet",
+    resume: bool = False,
+    surroundings: Surroundings | None = None,
+) -> Outcome:
+    """Train, validate, choose the best checkpoint and calibrate it.
+
+    Args:
+        folder: Prepared data, with a train and a val split.
+        out: The run's folder.
+        recipe: What is done.
+        weights: Initial weights; see `weights.initialise`. Not read where the run is resumed.
+        resume: Continue the run in `out`, with the recipe that it was started with.
+        surroundings: Where and how it runs.
+
+    Returns:
+        How it ended. The run's folder then holds best and last checkpoints, log.csv, curves.png and
+        tensorboard/.
+
+    Raises:
+        DataError: The data lack a split or a label, or differ from those of the resumed run; or the loss
+            isn't finite.
+        CheckpointError: The initial weights or the resume file can't be used.
+        OutputError: `out` holds another run, or can't be written.
+    """
+    around = surroundings or Surroundings()
+    out = Path(out)
+    if not resume and (out / RESUME_FILE).exists():
+        raise OutputError(f"{out} already holds a run; add --resume to continue it, or choose another --out")
+    stored = read_resume(out) if resume else None
+    if stored is not None:
+        recipe = Recipe.from_dict(stored["recipe"])
+    device = pick_device(around.device)
+    data = PreparedData.load(folder)
+    samples = loading.chosen(data, "train", recipe.exclude)
+    val_samples = loading.chosen(data, "val", recipe.exclude)
+    facts = provenance.describe_data(data, samples, val_samples)
+    if stored is not None and stored["data"] != facts:
+        raise DataError(
+            f"{folder} isn't the data that {out} was started with; give those, or start a new run"
+        )
+    plan = Plan([s.label for s in samples], [s.source for s in samples], recipe)
+    val = validation.prepare(val_samples, recipe.degradations)
+    with loading.decoded(samples, around.cache_bytes) as crops:
+        if not crops.in_memory:
+            around.say("the crops don't fit the memory budget and are decoded at each use; see --cache-gb")
+        torch.manual_seed(recipe.seed)
+        net = build()
+        if stored is None:
+            initial = initialise(net, weights, lambda: loading.probe_faces(crops, recipe))
+            around.say(initial.sentence())
+        else:
+            initial = Initial(**{**stored["initial"], "fresh": tuple(stored["initial"]["fresh"])})
+        engine = Engine(net, recipe, device, around.say)
+        run = Run(
+            out=out,
+            recipe=recipe,
+            plan=plan,
+            engine=engine,
+            val=val,
+            margin=data.margin,
+            facts=facts,
+            initial=initial,
+            around=around,
+        )
+        if stored is not None:
+            engine.restore(stored["engine"])
+            run.position = Position(**stored["position"])
+        return run.go(loading.Views(crops, recipe.degradations, recipe.seed))
+
+
+class Run:
+    """A run under way; `train` makes one."""
+
+    def __init__(
+        self,
+        *,
+        out: Path,
+        recipe: Recipe,
+        plan: Plan,
+        engine: Engine,
+        val: validation.Validation,
+        margin: float,
+        facts: Mapping[str, Any],
+        initial: Initial,
+        around: Surroundings,
+    ) -> None:
+        self.position = Position()
+        self._out, self._recipe, self._plan, self._engine = out, recipe, plan, engine
+        self._val, self._margin, self._facts, self._initial = val, margin, dict(facts), initial
+        self._around = around
+        self._trained = 0
+        self._training_seconds = 0.0
+
+    def go(self, views: loading.Views) -> Outcome:
+        """Train to the end, or until interrupted."""
+        at, plan = self.position, self._plan
+        around, engine = self._around, self._engine
+        workers = loading.default_workers(engine.device) if around.workers is None else around.workers
+        around.say(
+            f"training on {engine.device.type} in {str(engine.dtype).removeprefix('torch.')}"
+            f"{', compiled' if engine.compiled else ''}, {workers} workers: "
+            f"{plan.samples} pictures in {plan.steps} steps from {at.samples}"
+        )
+        begun = time.monotonic() - at.seconds
+        with Logs(self._out, at.rows) as logs, interruptible() as interrupted:
+            stopped = False
+            if at.step < plan.steps and not self._is_stale():
+                stopped = self._steps(views, workers, logs, begun, interrupted)
+            at.seconds = time.monotonic() - begun
+            if stopped:
+                self._save_position(logs)
+                return self._outcome(False, {})
+            metrics = self._finish()
+            self._save_position(logs)
+        return self._outcome(True, metrics)
+
+    def _steps(
+        self, views: loading.Views, workers: int, logs: Logs, begun: float, interrupted: threading.Event
+    ) -> bool:
+        """Go through the batches that are left; return whether the run was interrupted."""
+        at, plan, engine, around = self.position, self._plan, self._engine, self._around
+        losses = [torch.tensor(value, device=engine.device) for value in at.losses]
+        saved = mark = time.monotonic()
+        pin = engine.device.type == "cuda"
+        source = loading.batches(views, plan.batches(at.step), workers, pin)
+        with Progress(plan.samples - at.samples, "train", "images") as progress:
+            for crops, labels in source:
+                lr = rate(self._recipe, plan, at.step)
+                losses.append(engine.step(crops, labels, lr, at.step))
+                before, at.samples, at.step = at.samples, at.samples + len(labels), at.step + 1
+                self._trained += len(labels)
+                last = at.step == plan.steps
+                if at.step % _LOG_EVERY_STEPS == 0 or last:
+                    mean = self._mean(losses)
+                    now = time.monotonic()
+                    self._training_seconds += now - mark
+                    self._add_train_row(logs, mean, lr, now - begun)
+                    mark = now
+                progress.advance(len(labels), f"loss {logs.rows[-1]['loss']:.3f}" if logs.rows else "")
+                if last or self._validation_due(before):
+                    self._training_seconds += time.monotonic() - mark
+                    at.seconds = time.monotonic() - begun
+                    at.losses = [float(loss) for loss in losses]
+                    self._validate(logs)
+                    saved = mark = time.monotonic()
+                    if self._is_stale():
+                        around.say(
+                            f"no better {self._recipe.metric} in {at.stale} validations: stopping early"
+                        )
+                        return False
+                if interrupted.is_set() or at.step == around.stop_after:
+                    at.losses = [float(loss) for loss in losses]
+                    return not last
+                if time.monotonic() - saved > around.checkpoint_seconds:
+                    at.losses = [float(loss) for loss in losses]
+                    at.seconds = time.monotonic() - begun
+                    self._save_position(logs)
+                    saved = mark = time.monotonic()
+        return False
+
+    def _validation_due(self, before: int) -> bool:
+        every = self._recipe.validate_every
+        if every:
+            return self.position.samples // every > before // every
+        return self.position.step % self._plan.epoch == 0
+
+    def _is_stale(self) -> bool:
+        return 0 < self._recipe.patience <= self.position.stale
+
+    def _mean(self, losses: list[torch.Tensor]) -> float:
+        """Return the mean of the losses and forget them."""
+        mean = float(torch.stack(losses).mean())
+        losses.clear()
+        if not np.isfinite(mean):
+            raise DataError(
+                f"the loss became {mean} after {self.position.samples} pictures; use a lower --lr or fp32"
+            )
+        return mean
+
+    def _add_train_row(self, logs: Logs, loss: float, lr: float, seconds: float) -> None:
+        speed = self._trained / max(self._training_seconds, 1e-9)
+        values = {"seconds": seconds, "lr": lr, "loss": loss, "images_per_s": speed}
+        logs.add("train", self.position.samples, values)
+
+    def _validate(self, logs: Logs) -> None:
+        """Measure the validation metrics, keep the best checkpoint, save the position."""
+        at, name = self.position, self._recipe.metric
+        metrics = self._measure(self._engine.deployed.eval(), mixed=True)
+        value = metrics[name]
+        better = at.best is None or (value < at.best if name in LOWER_IS_BETTER else value > at.best)
+        if better:
+            at.best, at.best_samples, at.stale = value, at.samples, 0
+            self._save("best", metrics, _UNCALIBRATED)
+        else:
+            at.stale += 1
+        logs.add("val", at.samples, {"seconds": at.seconds, **metrics, "best": better})
+        shown = ", ".join(f"{key} {number:.4f}" for key, number in metrics.items())
+        self._around.say(f"{at.samples} pictures: {shown}{' (best)' if better else ''}")
+        self._save_position(logs, metrics)
+
+    def _measure(self, module: Deployed, mixed: bool) -> dict[str, float]:
+        val, engine = self._val, self._engine
+        autocast = engine.autocast if mixed else None
+        scores = validation.logits(module, val.clean, engine.device, autocast)
+        metrics = validation.measure(scores, val.labels, val.sources)
+        hard = scores
+        if val.degraded is not None:
+            hard = validation.logits(module, val.degraded, engine.device, autocast)
+        metrics["degraded_auroc"] = validation.measure(hard, val.labels, val.sources)["auroc"]
+        return metrics
+
+    def _finish(self) -> dict[str, float]:
+        """Calibrate the best weights on the validation split and write them with all that is known."""
+        from fauxface_train.calibration import choose_thresholds, fit
+
+        best = checkpoint.load(self._out / "best.safetensors")
+        engine, val = self._engine, self._val
+        module = best.deployed().to(engine.device)
+        scores = validation.logits(module, val.clean, engine.device)
+        fitted = fit(scores, val.labels, fitted_on=f"val split, {len(val.labels)} clean crops")
+        chosen = choose_thresholds(fitted.probability(scores), val.labels, val.sources)
+        metrics = self._measure(module, mixed=False)
+        margin = scores[:, 1].astype(np.float64) - scores[:, 0]
+        decided: dict[str, Any] = {
+            "calibration": {
+                "temperature": fitted.temperature,
+                "bias": fitted.bias,
+                "fitted_on": fitted.fitted_on,
+            },
+            "thresholds": {
+                "bona_fide_below": chosen.bona_fide_below,
+                "generated_from": chosen.generated_from,
+                "rule": chosen.rule,
+            },
+        }
+        sources = validation.per_source(margin, val.labels, val.sources)
+        self._save("best", {**metrics, "source_auroc": sources}, decided, best.net.state_dict())
+        return metrics
+
+    def _save(
+        self,
+        name: str,
+        metrics: Mapping[str, Any],
+        decided: Mapping[str, Any],
+        state: Mapping[str, torch.Tensor] | None = None,
+    ) -> None:
+        at = self.position
+        info = checkpoint.describe(
+            self._margin,
+            config=self._recipe.to_dict(),
+            metrics=dict(metrics),
+            **decided,
+            data=self._facts,
+            provenance={
+                "command": provenance.command(),
+                "commit": provenance.commit(),
+                "versions": provenance.versions(),
+                "machine": provenance.machine(),
+                "device": str(self._engine.device),
+                "precision": str(self._engine.dtype).removeprefix("torch."),
+                "compiled": self._engine.compiled,
+                "initial_weights": {
+                    "kind": self._initial.kind,
+                    "sha256": self._initial.sha256,
+                    "fresh": list(self._initial.fresh),
+                },
+                "samples": at.samples,
+                "selected_at_samples": at.best_samples if name == "best" else at.samples,
+                "seconds": round(at.seconds, 1),
+            },
+        )
+        checkpoint.save(self._out / name, state or self._engine.deployed.net.state_dict(), info)
+
+    def _save_position(self, logs: Logs, metrics: Mapping[str, Any] | None = None) -> None:
+        """Write the last checkpoint, the file to resume from, and the logs."""
+        at = self.position
+        at.rows = list(logs.rows)
+        if metrics is not None or at.step < self._plan.steps:
+            self._save("last", metrics or {}, _UNCALIBRATED)
+        content = {
+            "recipe": self._recipe.to_dict(),
+            "data": self._facts,
+            "initial": {
+                "kind": self._initial.kind,
+                "sha256": self._initial.sha256,
+                "fresh": list(self._initial.fresh),
+            },
+            "position": {name: getattr(at, name) for name in Position.__slots__},
+            "engine": self._engine.state(),
+        }
+        with atomic_write(self._out / RESUME_FILE) as temporary:
+            torch.save(content, temporary)
+        logs.write()
+
+    def _outcome(self, finished: bool, metrics: dict[str, float]) -> Outcome:
+        speed = self._trained / self._training_seconds if self._training_seconds else 0.0
+        return Outcome(finished, self.position.samples, self._plan.samples, metrics, speed)

@@ -1,0 +1,125 @@
+"""Scoring the validation split during training, and the named metrics that choose the best checkpoint."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+from fauxface.progress import track
+from fauxface_train.augment import degraded, nominal
+from fauxface_train.dataset import Sample, load_stored
+from fauxface_train.presets import Degradations
+
+MIN_SOURCE_SAMPLES = 40
+"""Sources with fewer validation pictures don't count for worst_source_auroc."""
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """The validation split, decoded.
+
+    Attributes:
+        clean: Nominal crops, uint8 [N, 128, 128, 3] RGB, cut and resized by the runtime's own code.
+        degraded: The same faces through the train degradations with a fixed seed, or None.
+        labels: int64 [N].
+        sources: N names.
+    """
+
+    clean: np.ndarray
+    degraded: np.ndarray | None
+    labels: np.ndarray
+    sources: np.ndarray
+
+
+def prepare(samples: Sequence[Sample], degradations: Degradations | None) -> Validation:
+    """Decode a validation split.
+
+    The degraded views don't depend on the run's seed, so that runs can be compared.
+
+    Raises:
+        DataError: A crop is missing or corrupt.
+    """
+    clean, hard = [], []
+    for index, sample in enumerate(track(samples, len(samples), "decode val", "crops")):
+        stored = load_stored(sample)
+        clean.append(nominal(stored, sample.square))
+        if degradations is not None:
+            hard.append(degraded(stored, sample.square, np.random.default_rng([5, index]), degradations))
+    return Validation(
+        np.stack(clean),
+        np.stack(hard) if hard else None,
+        np.array([s.label for s in samples]),
+        np.array([s.source for s in samples]),
+    )
+
+
+def logits(
+    module: nn.Module,
+    crops: np.ndarray,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager] | None = None,
+    batch: int = 128,
+) -> np.ndarray:
+    """Score crops.
+
+    Args:
+        module: A `Deployed` in eval mode on `device`.
+        crops: uint8 [N, 128, 128, 3] RGB.
+        device: Where the module lies.
+        autocast: Makes the context of mixed precision; None: float32.
+        batch: Crops per pass.
+
+    Returns:
+        float32 [N, 2].
+    """
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(crops), batch):
+            part = torch.from_numpy(crops[start : start + batch]).to(device)
+            if autocast is None:
+                parts.append(module(part).cpu())
+            else:
+                with autocast():
+                    parts.append(module(part).cpu())
+    return torch.cat(parts).float().numpy()
+
+
+def measure(scores: np.ndarray, labels: np.ndarray, sources: np.ndarray) -> dict[str, float]:
+    """Return the validation metrics of logits, uncalibrated.
+
+    Args:
+        scores: float32 logits [N, 2].
+        labels: [N], both present.
+        sources: N names.
+
+    Returns:
+        auroc, accuracy, balanced_accuracy (both at p = 0.5), loss (cross-entropy in nats) and
+        worst_source_auroc: the lowest AUROC of one source's pictures against all pictures of the other label,
+        over sources of at least `MIN_SOURCE_SAMPLES` pictures (over all where none has so many).
+    """
+    margin = scores[:, 1].astype(np.float64) - scores[:, 0]
+    right = (margin > 0) == (labels == 1)
+    signed = np.where(labels == 1, -margin, margin)
+    return {
+        "auroc": float(roc_auc_score(labels, margin)),
+        "accuracy": float(right.mean()),
+        "balanced_accuracy": float(np.mean([right[labels == value].mean() for value in (0, 1)])),
+        "loss": float(np.logaddexp(0, signed).mean()),
+        "worst_source_auroc": min(per_source(margin, labels, sources).values()),
+    }
+
+
+def per_source(margin: np.ndarray, labels: np.ndarray, sources: np.ndarray) -> dict[str, float]:
+    """Return the AUROC of each large enough source against all pictures of the other label."""
+    names, counts = np.unique(sources, return_counts=True)
+    large = names[counts >= MIN_SOURCE_SAMPLES]
+    result = {}
+    for name in large if len(large) else names:
+        for label in np.unique(labels[sources == name]):
+            part = ((sources == name) & (labels == label)) | (labels != label)
+            result[f"{name}/{'fake' if label else 'real'}"] = float(roc_auc_score(labels[part], margin[part]))
+    return result
