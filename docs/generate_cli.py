@@ -34,7 +34,11 @@ def _describe(command: Any, path: list[str], lines: list[str]) -> None:
         if parameters:
             lines += ["| | | default |", "|---|---|---|"]
         for parameter in parameters:
-            given = [*parameter.opts, *parameter.secondary_opts] if parameter in options else [parameter.name.upper()]
+            given = (
+                [*parameter.opts, *parameter.secondary_opts]
+                if parameter in options
+                else [parameter.name.upper()]
+            )
             names = ", ".join(f"`{name}`" for name in given)
             text = " ".join((getattr(parameter, "help", None) or "").split()).replace("|", "\\|")
             lines.append(f"| {names} | {text} | {_default(parameter)} |")
@@ -48,7 +52,7 @@ def _default(parameter: Any) -> str:
     if parameter.required:
         return "required"
     value = parameter.default
-    if value is None or value is False or callable(value) or value == "" or value == []:
+    if value is None or value is False or callable(value) or value in ("", []):
         return ""
     return f"`{value}`"
 

@@ -21,9 +21,7 @@ def export_command(
     out: Annotated[Path, typer.Option(help="Folder of the bundle to make.")],
     locator: Annotated[
         Path | None,
-        typer.Option(
-            help="Face locator: an ONNX file in YuNet's format; the shipped one if not given."
-        ),
+        typer.Option(help="Face locator: an ONNX file in YuNet's format; the shipped one if not given."),
     ] = None,
     data: Annotated[
         Path | None,

@@ -13,7 +13,9 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SNIPPETS = sorted((Path(__file__).parent / "snippets").glob("*.py"))
-MARKDOWN = sorted(p for p in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "train").rglob("*.md")])
+MARKDOWN = sorted(
+    p for p in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "train").rglob("*.md")]
+)
 
 
 def load(path: Path):
@@ -68,7 +70,9 @@ def test_cli_reference_is_current():
 
 
 def test_every_command_of_the_readme_exists():
-    listed = set(re.findall(r"^## `fauxface ([a-z ]+?)(?: [A-Z\[]|`)", (ROOT / "docs/cli.md").read_text(), re.M))
+    listed = set(
+        re.findall(r"^## `fauxface ([a-z ]+?)(?: [A-Z\[]|`)", (ROOT / "docs/cli.md").read_text(), re.M)
+    )
     used = re.findall(r"^fauxface (data \w+|locator \w+|generator \w+|\w+)", README, re.M)
     assert used
     assert set(used) <= listed

@@ -1,4 +1,4 @@
-"""Put the default bundle's figures into README.md, between its two markers; a test checks that they are current.
+"""Put the default bundle's figures into README.md, between two markers; a test checks that they are current.
 
 Usage: python train/default_model/readme_figures.py
 """
@@ -17,7 +17,10 @@ _ROWS = (
     ("AUROC", "auroc"),
     ("EER", "eer"),
     ("TPR at 1 % FPR", "tpr_at_fpr_0.01"),
-    ("APCER at the shipped threshold (generated faces not called generated; unsure counts as an error)", "apcer"),
+    (
+        "APCER at the shipped threshold (generated faces not called so; unsure is an error)",
+        "apcer",
+    ),
     ("BPCER at the shipped threshold (camera faces called generated)", "bpcer"),
     ("Unsure", "unsure"),
     ("ECE", "ece"),
@@ -30,18 +33,19 @@ def figures(document: dict[str, Any]) -> str:
     overall = metrics["overall"]
     training = document["provenance"]["training"]
     lines = [
-        f"On the {metrics['data']['split']} split of the data it was trained on (other pictures, the same sources: "
-        f"{overall['bona_fide']} camera faces, {overall['generated']} generated ones), 95 % intervals in brackets:",
+        f"On the {metrics['data']['split']} split of the data it was trained on (other pictures, the same "
+        f"sources: {overall['bona_fide']} camera faces, {overall['generated']} generated ones), 95 % "
+        "intervals in brackets:",
         "",
         "| | |",
         "|---|---|",
         *(f"| {name} | {_shown(overall[key])} |" for name, key in _ROWS),
         "",
-        f"Worst source for APCER: {_worst(metrics, 'apcer')}; for BPCER: {_worst(metrics, 'bpcer')}. "
-        "These sources were seen in training; cameras and generators that weren't will be judged worse. Per source, "
-        "with terms: [model card](runtime/fauxface/default_bundle/MODEL_CARD.md). Measured by `fauxface evaluate` "
-        f"(commands: [train/default_model](train/default_model/)); trained in {_duration(training)} on "
-        f"{_machine(training)}.",
+        f"Worst source for APCER: {_worst(metrics, 'apcer')}; for BPCER: {_worst(metrics, 'bpcer')}. These "
+        "sources were seen in training; cameras and generators that weren't will be judged worse. Per "
+        "source, with terms: [model card](runtime/fauxface/default_bundle/MODEL_CARD.md). Measured by "
+        "`fauxface evaluate` (commands and logs: [train/default_model](train/default_model/)); trained in "
+        f"{_duration(training)} on {_machine(training)}.",
     ]
     return "\n".join(lines)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from fauxface.cli import require_extra
 
 app = typer.Typer(help="Train and sample the small generator of the demo's faces.", no_args_is_help=True)
@@ -24,8 +25,8 @@ def train_command(
     """Train a 128 px generator on the generated faces of a data set; an interrupted run continues."""
     require_extra("train", "torch")
     import numpy as np
-    from fauxface.crops import to_input
 
+    from fauxface.crops import to_input
     from fauxface_train.dataset import PreparedData
     from fauxface_train.generator.training import GeneratorConfig, train
 
@@ -45,10 +46,10 @@ def sample_command(
     """Draw faces from a trained generator as PNG, one for each seed."""
     require_extra("train", "torch")
     import torch
-    from fauxface.errors import CheckpointError
-    from fauxface.files import atomic_write
     from PIL import Image
 
+    from fauxface.errors import CheckpointError
+    from fauxface.files import atomic_write
     from fauxface_train.generator.net import LATENT, Generator
     from fauxface_train.generator.training import sample
 

@@ -6,7 +6,6 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from multiprocessing import get_all_start_methods
 from pathlib import Path
 from typing import Any
 
@@ -165,15 +164,15 @@ def batches(
         workers: Worker processes; 0: made in this process.
         pin: Whether the batches lie in pinned memory, for CUDA.
     """
-    # A forked child of a process with running OpenMP threads may hang; a fork server's child can't.
-    method = "forkserver" if "forkserver" in get_all_start_methods() else "spawn"
     return DataLoader(
         views,
         batch_sampler=plan,  # pyright: ignore[reportArgumentType]  (any iterable of batches serves)
         num_workers=workers,
         collate_fn=collate,
         worker_init_fn=_start_worker,
-        multiprocessing_context=method if workers else None,
+        # A forked child of a process with running OpenMP threads may hang, and a fork server's child outlives
+        # a killed parent, since torch's watchdog looks at the server.
+        multiprocessing_context="spawn" if workers else None,
         prefetch_factor=4 if workers else None,
         pin_memory=pin,
     )

@@ -29,7 +29,9 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of composites and weights.", min=0)] = 0,
     workers: Annotated[int, typer.Option(help="Processes that make composites.", min=0)] = 1,
     threads: Annotated[int, typer.Option(help="Threads of the training; 0: torch's choice.", min=0)] = 0,
-    held_out: Annotated[int, typer.Option(help="Composites of held-out pictures to measure on.", min=1)] = 300,
+    held_out: Annotated[
+        int, typer.Option(help="Composites of held-out pictures to measure on.", min=1)
+    ] = 300,
     compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT.")] = False,
 ) -> None:

@@ -1,8 +1,8 @@
 """Generator and discriminator at 128 px, small enough to train on two cores.
 
-After Liu et al., "Towards Faster and Stabilized GAN Training for High-fidelity Few-shot Image Synthesis" (ICLR 2021):
-gated linear units, skip-layer excitation in the generator, and a discriminator that must also be able to
-reconstruct the real pictures it sees.
+After Liu et al., "Towards Faster and Stabilized GAN Training for High-fidelity Few-shot Image Synthesis"
+(ICLR 2021): gated linear units, skip-layer excitation in the generator, and a discriminator that must also be
+able to reconstruct the real pictures it sees.
 """
 
 import torch
@@ -94,7 +94,7 @@ class _Down(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Scores pictures float32 [N, 3, 128, 128] in [-1, 1]; `rebuild` makes them again at 32 px from its 8x8 map."""
+    """Scores pictures float32 [N, 3, 128, 128] in [-1, 1]; `rebuild` makes them at 32 px from its 8x8 map."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -9,12 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
+from torch.nn import functional as F
+
 from fauxface.errors import DataError
 from fauxface.files import atomic_write
 from fauxface.progress import Progress
-from torch.nn import functional as F
-
 from fauxface_train.generator.net import LATENT, SIZE, Discriminator, Generator
+from fauxface_train.provenance import machine, versions
+
+_SAVE_EVERY_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,9 @@ class GeneratorConfig:
 
 
 def augment(picture: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
-    """Shift, cut and recolour a batch differentiably (Zhao et al., "Differentiable Augmentation", NeurIPS 2020).
+    """Shift, cut and recolour a batch differentiably.
+
+    After Zhao et al., "Differentiable Augmentation for Data-Efficient GAN Training" (NeurIPS 2020).
 
     Args:
         picture: float [N, 3, S, S] in [-1, 1].
@@ -57,6 +63,94 @@ def augment(picture: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
     return picture * keep[:, None]
 
 
+class Duel:
+    """A generator and a discriminator under training.
+
+    Args:
+        real: uint8 [N, 3, 128, 128], RGB: the faces to imitate.
+        config: Settings.
+    """
+
+    def __init__(self, real: torch.Tensor, config: GeneratorConfig) -> None:
+        torch.manual_seed(config.seed)
+        self.config, self.real, self.done = config, real, 0
+        self.draw = torch.Generator().manual_seed(config.seed)
+        self.generator = Generator()
+        self.discriminator = Discriminator()
+        for network in (self.generator, self.discriminator):
+            network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.average = copy.deepcopy(self.generator)
+        self.optimizers = [
+            torch.optim.Adam(network.parameters(), config.lr, betas=(0.5, 0.999))
+            for network in (self.generator, self.discriminator)
+        ]
+
+    def step(self) -> str:
+        """Train both on one batch; return the losses as text."""
+        n = self.config.batch
+        truth = self.real[torch.randint(0, len(self.real), (n,), generator=self.draw)].float() / 127.5 - 1
+        flip = torch.rand(n, generator=self.draw) < 0.5
+        truth[flip] = truth[flip].flip(-1)
+        latent = torch.randn(n, LATENT, generator=self.draw)
+        with torch.autocast("cpu", torch.bfloat16):
+            made = self.generator(latent)
+            shown = augment(truth, self.draw)
+            score_real, features = self.discriminator(shown)
+            score_made, _ = self.discriminator(augment(made.detach().float(), self.draw))
+            rebuilt = self.discriminator.rebuild(features)
+        rebuild = F.l1_loss(rebuilt.float(), F.avg_pool2d(shown, 4))
+        loss_d = F.relu(1 - score_real.float()).mean() + F.relu(1 + score_made.float()).mean() + rebuild
+        self._optimise(1, loss_d)
+        with torch.autocast("cpu", torch.bfloat16):
+            loss_g = -self.discriminator(augment(made.float(), self.draw))[0].float().mean()
+        self._optimise(0, loss_g)
+        with torch.no_grad():
+            for mean, live in zip(self.average.parameters(), self.generator.parameters(), strict=True):
+                mean.lerp_(live, 1 - self.config.average)
+            for mean, live in zip(self.average.buffers(), self.generator.buffers(), strict=True):
+                mean.copy_(live)
+        self.done += 1
+        return f"d {loss_d.item():.2f}, g {loss_g.item():.2f}"
+
+    def _optimise(self, which: int, loss: torch.Tensor) -> None:
+        self.optimizers[which].zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizers[which].step()
+
+    def save(self, path: Path) -> None:
+        """Write all that a continued run needs."""
+        state = {
+            "config": asdict(self.config),
+            "done": self.done,
+            "draw": self.draw.get_state(),
+            "torch": torch.get_rng_state(),
+            "networks": [part.state_dict() for part in self._networks()],
+            "optimizers": [part.state_dict() for part in self.optimizers],
+        }
+        with atomic_write(path) as temporary:
+            torch.save(state, temporary)
+
+    def load(self, path: Path) -> None:
+        """Take over what `save` wrote.
+
+        Raises:
+            DataError: It has other settings.
+        """
+        state = torch.load(path, weights_only=True)
+        if state["config"] != asdict(self.config):
+            raise DataError(f"{path.parent} holds a run of other settings; choose another folder")
+        self.done = state["done"]
+        self.draw.set_state(state["draw"])
+        torch.set_rng_state(state["torch"])
+        for part, values in zip(self._networks(), state["networks"], strict=True):
+            part.load_state_dict(values)
+        for part, values in zip(self.optimizers, state["optimizers"], strict=True):
+            part.load_state_dict(values)
+
+    def _networks(self) -> tuple[nn.Module, ...]:
+        return self.generator, self.discriminator, self.average
+
+
 def train(pictures: np.ndarray, out: Path, config: GeneratorConfig) -> Path:
     """Train a generator; an interrupted run continues from its last checkpoint.
 
@@ -73,86 +167,30 @@ def train(pictures: np.ndarray, out: Path, config: GeneratorConfig) -> Path:
     """
     if len(pictures) < config.batch:
         raise DataError(f"{len(pictures)} pictures are fewer than a batch of {config.batch}; give more")
-    torch.manual_seed(config.seed)
-    draw = torch.Generator().manual_seed(config.seed)
-    real = torch.from_numpy(pictures).permute(0, 3, 1, 2)
-    layout = torch.channels_last
-    generator = Generator().to(memory_format=layout)
-    discriminator = Discriminator().to(memory_format=layout)
-    average = copy.deepcopy(generator)
-    optim_g = torch.optim.Adam(generator.parameters(), config.lr, betas=(0.5, 0.999))
-    optim_d = torch.optim.Adam(discriminator.parameters(), config.lr, betas=(0.5, 0.999))
-    parts = {"g": generator, "d": discriminator, "average": average, "og": optim_g, "od": optim_d}
-    checkpoint, step = out / "checkpoint.pt", 0
+    duel = Duel(torch.from_numpy(pictures).permute(0, 3, 1, 2), config)
+    checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        if state["config"] != asdict(config):
-            raise DataError(f"{out} holds a run of other settings; choose another folder")
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        draw.set_state(state["draw"])
-        torch.set_rng_state(state["torch"])
-        step = state["step"]
-    out.mkdir(parents=True, exist_ok=True)
+        duel.load(checkpoint)
     fixed = torch.randn(32, LATENT, generator=torch.Generator().manual_seed(1))
     saved = time.monotonic()
-    with Progress(config.steps, "generator", "steps") as progress:
-        progress.done = step
-        while step < config.steps:
-            losses = _step(real, generator, discriminator, optim_g, optim_d, draw, config)
-            with torch.no_grad():
-                for mean, live in zip(average.parameters(), generator.parameters(), strict=True):
-                    mean.lerp_(live, 1 - config.average)
-                for mean, live in zip(average.buffers(), generator.buffers(), strict=True):
-                    mean.copy_(live)
-            step += 1
-            progress.advance(note=losses if step % 20 == 0 else "")
-            if step == config.steps or time.monotonic() - saved > 120:
+    with Progress(config.steps - duel.done, "generator", "steps") as progress:
+        while duel.done < config.steps:
+            progress.advance(note=duel.step())
+            if duel.done == config.steps or time.monotonic() - saved > _SAVE_EVERY_S:
                 saved = time.monotonic()
-                state = {name: part.state_dict() for name, part in parts.items()}
-                extra = {"draw": draw.get_state(), "torch": torch.get_rng_state(), "config": asdict(config)}
-                with atomic_write(checkpoint) as temporary:
-                    torch.save({**state, **extra, "step": step}, temporary)
-                write_grid(sample(average, fixed), out / f"samples_{step:06d}.png")
+                duel.save(checkpoint)
+                write_grid(sample(duel.average, fixed), out / f"samples_{duel.done:06d}.png")
     with atomic_write(out / "generator.pt") as temporary:
-        torch.save(average.state_dict(), temporary)
+        torch.save(duel.average.state_dict(), temporary)
     with atomic_write(out / "generator.json") as temporary:
-        facts = {"config": asdict(config), "pictures": len(pictures), "torch": torch.__version__}
-        temporary.write_text(json.dumps(facts, indent=2) + "\n")
+        facts = {
+            "config": asdict(config),
+            "pictures": len(pictures),
+            "versions": versions(),
+            "machine": machine(),
+        }
+        temporary.write_text(json.dumps(facts, indent=1) + "\n")
     return out / "generator.pt"
-
-
-def _step(
-    real: torch.Tensor,
-    generator: Generator,
-    discriminator: Discriminator,
-    optim_g: torch.optim.Optimizer,
-    optim_d: torch.optim.Optimizer,
-    draw: torch.Generator,
-    config: GeneratorConfig,
-) -> str:
-    pick = torch.randint(0, len(real), (config.batch,), generator=draw)
-    truth = real[pick].float() / 127.5 - 1
-    flip = torch.rand(config.batch, generator=draw) < 0.5
-    truth[flip] = truth[flip].flip(-1)
-    latent = torch.randn(config.batch, LATENT, generator=draw)
-    with torch.autocast("cpu", torch.bfloat16):
-        made = generator(latent)
-        shown = augment(truth, draw)
-        score_real, features = discriminator(shown)
-        score_made, _ = discriminator(augment(made.detach().float(), draw))
-        rebuilt = discriminator.rebuild(features)
-        loss_rebuild = F.l1_loss(rebuilt.float(), F.avg_pool2d(shown, 4))
-        loss_d = F.relu(1 - score_real.float()).mean() + F.relu(1 + score_made.float()).mean() + loss_rebuild
-    optim_d.zero_grad(set_to_none=True)
-    loss_d.backward()
-    optim_d.step()
-    with torch.autocast("cpu", torch.bfloat16):
-        loss_g = -discriminator(augment(made.float(), draw))[0].float().mean()
-    optim_g.zero_grad(set_to_none=True)
-    loss_g.backward()
-    optim_g.step()
-    return f"d {loss_d.item():.2f}, g {loss_g.item():.2f}"
 
 
 @torch.no_grad()

@@ -82,6 +82,8 @@ class Composites(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return self.count
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if not 0 <= index < self.count:
+            raise IndexError(f"sample {index} of {self.count}")
         if self._detector is None:
             cv2.setNumThreads(1)
             self._detector = DenseDetector(self.teacher)

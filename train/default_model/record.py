@@ -1,0 +1,51 @@
+"""Keep what made the default bundle: settings, logs, figures and plots that show no picture of the data.
+
+Usage: python train/default_model/record.py RUNS
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from fauxface_export.export import portable
+
+TARGET = Path(__file__).parent / "record"
+DOCUMENTS = (
+    "locator/locator.json",
+    "prepared/prepare.json",
+    "classifier/best.json",
+    "evaluation/metrics.json",
+    "generator/generator.json",
+)
+FILES = (
+    "locator/log.csv",
+    "classifier/log.csv",
+    "classifier/curves.png",
+    "evaluation/report.md",
+    "evaluation/roc_det.png",
+    "evaluation/reliability.png",
+    "evaluation/confusion.png",
+    "evaluation/errors_per_source.png",
+    "evaluation/scores_per_source.png",
+    "evaluation/pairs.png",
+)
+
+
+def record(runs: Path, target: Path) -> None:
+    """Copy a run's documents, with the folders cut off every path, and its logs and plots."""
+    for name in DOCUMENTS:
+        document = portable(json.loads((runs / name).read_text(encoding="utf-8")))
+        _place(target, name).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    for name in FILES:
+        shutil.copyfile(runs / name, _place(target, name))
+
+
+def _place(target: Path, name: str) -> Path:
+    """Return where a file is kept: `locator/log.csv` becomes `locator-log.csv`."""
+    target.mkdir(exist_ok=True)
+    return target / name.replace("/", "-")
+
+
+if __name__ == "__main__":
+    record(Path(sys.argv[1]), TARGET)
