@@ -3,7 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
+
+import torch
 
 from fauxface.errors import DataError
 from fauxface_train.generator.net import LATENT, SIZE, Discriminator, Generator

@@ -20,6 +20,12 @@ if [ ! -f "$locator/locator.onnx" ]; then
     $([ -f "$locator/last.pt" ] && echo --resume)
 fi
 
+if [ ! -f "$locator/compare.json" ]; then
+  (runs=$(cd "$runs" && pwd) && cd "$shared" && fauxface locator compare "$runs/locator/locator.onnx" \
+    models/face_detection_yunet_2026may.onnx faces/test scenes/images scenes/backgrounds scenes/videos \
+    --json "$runs/locator/compare.json")
+fi
+
 fauxface data prepare "$shared/faces" "$runs/prepared" --locator "$locator/locator.onnx"
 
 classifier=$runs/classifier
@@ -37,4 +43,5 @@ fauxface export "$classifier" --out "$runs/bundle" --name fauxface-default --loc
   --data "$runs/prepared" --metrics "$runs/evaluation/metrics.json" --terms "$here/terms.csv" \
   --license "$here/LICENSE-WEIGHTS.md" --formats onnx --overwrite
 rm -rf "$bundle" && cp -r "$runs/bundle" "$bundle"
+python "$here/record.py" "$runs"
 python "$here/readme_figures.py"

@@ -13,6 +13,7 @@ from fauxface_export.export import portable
 TARGET = Path(__file__).parent / "record"
 DOCUMENTS = (
     "locator/locator.json",
+    "locator/compare.json",
     "prepared/prepare.json",
     "classifier/best.json",
     "evaluation/metrics.json",
