@@ -9,9 +9,9 @@ import torch
 
 from fauxface.errors import DataError
 from fauxface_train.generator.net import LATENT, SIZE, Discriminator, Generator
-from fauxface_train.generator.training import GeneratorConfig, augment, sample, train
+from fauxface_train.generator.training import GeneratorConfig, augment, principal_codes, sample, train
 
-CONFIG = GeneratorConfig(steps=2, batch=2)
+CONFIG = GeneratorConfig(steps=2, warm=1, batch=4)
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +39,15 @@ def test_augmentation_keeps_shape_and_lets_gradients_through():
     assert changed.shape == picture.shape
     assert picture.grad is not None
     assert picture.grad.abs().sum() > 0
+
+
+def test_codes_are_whitened_components(pictures):
+    codes = principal_codes(pictures)
+    assert codes.shape == (4, LATENT)
+    assert codes.dtype == np.float32
+    np.testing.assert_allclose(codes.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(codes[:, :3].std(0, ddof=1), 1, atol=1e-3)
+    assert not codes[:, 3:].any()
 
 
 def test_sample_is_uint8_rgb_and_deterministic():

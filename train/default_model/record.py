@@ -16,6 +16,7 @@ DOCUMENTS = (
     "locator/compare.json",
     "prepared/prepare.json",
     "classifier/best.json",
+    "classifier-2/best.json",
     "evaluation/metrics.json",
     "generator/generator.json",
 )
@@ -23,6 +24,8 @@ FILES = (
     "locator/log.csv",
     "classifier/log.csv",
     "classifier/curves.png",
+    "classifier-2/log.csv",
+    "classifier-2/curves.png",
     "evaluation/report.md",
     "evaluation/roc_det.png",
     "evaluation/reliability.png",

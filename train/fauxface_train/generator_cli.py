@@ -19,11 +19,11 @@ def register(parent: typer.Typer) -> None:
 def train_command(
     data: Annotated[Path, typer.Argument(help="A prepared data set; its generated training faces are used.")],
     out: Annotated[Path, typer.Option(help="Folder for weights, checkpoint and sample grids.")],
-    steps: Annotated[int, typer.Option(min=1, help="Number of batches.")] = 12_000,
+    steps: Annotated[int, typer.Option(min=1, help="Number of batches.")] = 4000,
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
 ) -> None:
     """Train a 128 px generator on the generated faces of a data set; an interrupted run continues."""
-    require_extra("train", "torch")
+    require_extra("train", "torch", "sklearn")
     import numpy as np
 
     from fauxface.crops import to_input

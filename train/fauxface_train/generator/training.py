@@ -1,4 +1,8 @@
-"""Adversarial training of the demo's generator: hinge loss, differentiable augmentation, weight average."""
+"""Training of the demo's generator: first regression from principal components, then an adversary.
+
+The latents of the training pictures are their whitened principal components, which are unit normal like the
+latents that faces are drawn from. Regression alone gives blurred faces within minutes; the adversary sharpens them.
+"""
 
 import copy
 import json
@@ -23,13 +27,46 @@ _SAVE_EVERY_S = 120.0
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Settings of a generator run."""
+    """Settings of a generator run.
 
-    steps: int = 12_000
+    Attributes:
+        steps: Batches in all.
+        warm: Batches of regression before the adversary joins.
+        batch: Pictures per batch; half of an adversarial batch is drawn, half is regressed.
+        warm_lr: Learning rate of the regression.
+        lr: Learning rate of both networks from then on.
+        keep: Weight of the regression beside the adversary.
+        average: Decay of the averaged weights per step.
+        seed: Seed of weights, batches and latents.
+    """
+
+    steps: int = 4000
+    warm: int = 1500
     batch: int = 8
+    warm_lr: float = 1e-3
     lr: float = 2e-4
-    average: float = 0.999
+    keep: float = 4.0
+    average: float = 0.995
     seed: int = 0
+
+
+def principal_codes(pictures: np.ndarray) -> np.ndarray:
+    """Return a latent for each picture: its first whitened principal components at 32 px.
+
+    Args:
+        pictures: uint8 [N, 128, 128, 3], RGB.
+
+    Returns:
+        float32 [N, 128] of zero mean; where N is too small for 128 components, the rest is zero.
+    """
+    import cv2
+    from sklearn.decomposition import PCA
+
+    small = [cv2.resize(picture, (32, 32), interpolation=cv2.INTER_AREA).ravel() for picture in pictures]
+    values = np.asarray(small, np.float32) / 255
+    count = min(LATENT, len(values) - 1)
+    found = PCA(count, whiten=True, svd_solver="randomized", random_state=0).fit_transform(values)
+    return np.pad(found, ((0, 0), (0, LATENT - count))).astype(np.float32)
 
 
 def augment(picture: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
@@ -63,17 +100,27 @@ def augment(picture: torch.Tensor, draw: torch.Generator) -> torch.Tensor:
     return picture * keep[:, None]
 
 
+def _distance(made: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Mean absolute difference of the pixels and of their steps to the right and down."""
+    loss = F.l1_loss(made, truth)
+    for axis in (2, 3):
+        loss = loss + F.l1_loss(made.diff(dim=axis), truth.diff(dim=axis))
+    return loss
+
+
 class Duel:
     """A generator and a discriminator under training.
 
     Args:
-        real: uint8 [N, 3, 128, 128], RGB: the faces to imitate.
+        pictures: uint8 [N, 128, 128, 3], RGB: the faces to imitate.
         config: Settings.
     """
 
-    def __init__(self, real: torch.Tensor, config: GeneratorConfig) -> None:
+    def __init__(self, pictures: np.ndarray, config: GeneratorConfig) -> None:
         torch.manual_seed(config.seed)
-        self.config, self.real, self.done = config, real, 0
+        self.config, self.done = config, 0
+        self.real = torch.from_numpy(pictures).permute(0, 3, 1, 2)
+        self.codes = torch.from_numpy(principal_codes(pictures))
         self.draw = torch.Generator().manual_seed(config.seed)
         self.generator = Generator()
         self.discriminator = Discriminator()
@@ -86,33 +133,45 @@ class Duel:
         ]
 
     def step(self) -> str:
-        """Train both on one batch; return the losses as text."""
-        n = self.config.batch
-        truth = self.real[torch.randint(0, len(self.real), (n,), generator=self.draw)].float() / 127.5 - 1
-        flip = torch.rand(n, generator=self.draw) < 0.5
-        truth[flip] = truth[flip].flip(-1)
-        latent = torch.randn(n, LATENT, generator=self.draw)
-        with torch.autocast("cpu", torch.bfloat16):
-            made = self.generator(latent)
-            shown = augment(truth, self.draw)
-            score_real, features = self.discriminator(shown)
-            score_made, _ = self.discriminator(augment(made.detach().float(), self.draw))
-            rebuilt = self.discriminator.rebuild(features)
-        rebuild = F.l1_loss(rebuilt.float(), F.avg_pool2d(shown, 4))
-        loss_d = F.relu(1 - score_real.float()).mean() + F.relu(1 + score_made.float()).mean() + rebuild
-        self._optimise(1, loss_d)
-        with torch.autocast("cpu", torch.bfloat16):
-            loss_g = -self.discriminator(augment(made.float(), self.draw))[0].float().mean()
-        self._optimise(0, loss_g)
+        """Train on one batch; return the losses as text."""
+        pick = torch.randint(0, len(self.real), (self.config.batch,), generator=self.draw)
+        truth = self.real[pick].float() / 127.5 - 1
+        shown = self._regress(pick, truth) if self.done < self.config.warm else self._duel(pick, truth)
         with torch.no_grad():
             for mean, live in zip(self.average.parameters(), self.generator.parameters(), strict=True):
                 mean.lerp_(live, 1 - self.config.average)
             for mean, live in zip(self.average.buffers(), self.generator.buffers(), strict=True):
                 mean.copy_(live)
         self.done += 1
-        return f"d {loss_d.item():.2f}, g {loss_g.item():.2f}"
+        return shown
 
-    def _optimise(self, which: int, loss: torch.Tensor) -> None:
+    def _regress(self, pick: torch.Tensor, truth: torch.Tensor) -> str:
+        with torch.autocast("cpu", torch.bfloat16):
+            made = self.generator(self.codes[pick])
+        loss = _distance(made.float(), truth)
+        self._optimise(0, loss, self.config.warm_lr)
+        return f"distance {loss.item():.3f}"
+
+    def _duel(self, pick: torch.Tensor, truth: torch.Tensor) -> str:
+        half = len(pick) // 2
+        drawn = torch.randn(len(pick) - half, LATENT, generator=self.draw)
+        with torch.autocast("cpu", torch.bfloat16):
+            made = self.generator(torch.cat([self.codes[pick[:half]], drawn]))
+            shown = augment(truth, self.draw)
+            score_real, features = self.discriminator(shown)
+            score_made, _ = self.discriminator(augment(made.detach().float(), self.draw))
+            rebuilt = self.discriminator.rebuild(features)
+        rebuild = F.l1_loss(rebuilt.float(), F.avg_pool2d(shown, 4))
+        loss_d = F.relu(1 - score_real.float()).mean() + F.relu(1 + score_made.float()).mean() + rebuild
+        self._optimise(1, loss_d, self.config.lr)
+        with torch.autocast("cpu", torch.bfloat16):
+            score = self.discriminator(augment(made.float(), self.draw))[0]
+        distance = _distance(made[:half].float(), truth[:half])
+        self._optimise(0, self.config.keep * distance - score.float().mean(), self.config.lr)
+        return f"distance {distance.item():.3f}, discriminator {loss_d.item():.2f}"
+
+    def _optimise(self, which: int, loss: torch.Tensor, lr: float) -> None:
+        self.optimizers[which].param_groups[0]["lr"] = lr
         self.optimizers[which].zero_grad(set_to_none=True)
         loss.backward()
         self.optimizers[which].step()
@@ -167,7 +226,7 @@ def train(pictures: np.ndarray, out: Path, config: GeneratorConfig) -> Path:
     """
     if len(pictures) < config.batch:
         raise DataError(f"{len(pictures)} pictures are fewer than a batch of {config.batch}; give more")
-    duel = Duel(torch.from_numpy(pictures).permute(0, 3, 1, 2), config)
+    duel = Duel(pictures, config)
     checkpoint = out / "checkpoint.pt"
     if checkpoint.exists():
         duel.load(checkpoint)
