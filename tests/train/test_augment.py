@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from fauxface.crops import Square, extract, to_input
+from fauxface.errors import DataError
 from fauxface_train import augment
 from fauxface_train.presets import Degradations
 
@@ -157,3 +158,16 @@ def test_codecs_keep_the_colour_order(quality):
     for kind in (".jpg", ".webp"):
         mean = augment._coded(red, kind, np.random.default_rng(0), settings).reshape(-1, 3).mean(0)
         assert mean == pytest.approx([200, 0, 0], abs=8)
+
+
+def test_gentler_degradations_scale_every_probability_but_framing():
+    settings = Degradations()
+    half, none = settings.gentler(0.5), settings.gentler(0)
+    assert settings.gentler(1).rounds == pytest.approx(settings.rounds)
+    assert half.edge == settings.edge / 2
+    assert half.rounds[1:] == tuple(share / 2 for share in settings.rounds[1:])
+    assert sum(half.rounds) == pytest.approx(1)
+    assert none.rounds == (1, 0, 0)
+    assert (none.margin, none.shift, none.rotate) == (settings.margin, settings.shift, settings.rotate)
+    with pytest.raises(DataError, match="strength"):
+        settings.gentler(1.5)

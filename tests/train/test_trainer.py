@@ -17,8 +17,8 @@ from fauxface_train.dataset import PreparedData, load_crop  # noqa: E402
 from fauxface_train.engine import Engine, pick_device, pick_precision, rate  # noqa: E402
 from fauxface_train.model import build  # noqa: E402
 from fauxface_train.presets import METRICS, PRESETS, Degradations, Recipe, preset  # noqa: E402
+from fauxface_train.run_state import Surroundings, read_resume  # noqa: E402
 from fauxface_train.sampling import Plan  # noqa: E402
-from fauxface_train.trainer import Surroundings  # noqa: E402
 
 REAL = [0, 4, 8, 12, 16, 20]
 FAKE = [90, 95, 100, 105, 110, 115]
@@ -126,7 +126,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(name, prepared, recipe, tm
 
 def test_averaged_weights_differ_from_the_raw_ones(prepared, recipe, tmp_path):
     _go(prepared, tmp_path / "run", recipe)
-    engine = trainer.read_resume(tmp_path / "run")["engine"]
+    engine = read_resume(tmp_path / "run")["engine"]
     assert not torch.equal(engine["net"]["fc.weight"], engine["average"]["fc.weight"])
     last = checkpoint.load(tmp_path / "run" / "last.safetensors")
     assert torch.equal(last.net.fc.weight, engine["average"]["fc.weight"])

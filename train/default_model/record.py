@@ -17,6 +17,7 @@ DOCUMENTS = (
     "prepared/prepare.json",
     "classifier/best.json",
     "classifier-2/best.json",
+    "classifier-3/best.json",
     "evaluation/metrics.json",
     "generator/generator.json",
 )
@@ -26,6 +27,8 @@ FILES = (
     "classifier/curves.png",
     "classifier-2/log.csv",
     "classifier-2/curves.png",
+    "classifier-3/log.csv",
+    "classifier-3/curves.png",
     "evaluation/report.md",
     "evaluation/roc_det.png",
     "evaluation/reliability.png",

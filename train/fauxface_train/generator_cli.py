@@ -27,12 +27,14 @@ def train_command(
     import numpy as np
 
     from fauxface.crops import to_input
-    from fauxface_train.dataset import PreparedData
+    from fauxface.errors import DataError
+    from fauxface_train.dataset import PreparedData, load_stored
     from fauxface_train.generator.training import GeneratorConfig, train
 
-    prepared = PreparedData.load(data)
-    samples = prepared.samples(split="train", label=1)
-    pictures = np.stack([to_input(prepared.load_stored(sample)) for sample in samples])
+    samples = PreparedData.load(data).samples(split="train", label=1)
+    if not samples:
+        raise DataError(f"{data} has no generated pictures in its train split; prepare some")
+    pictures = np.stack([to_input(load_stored(sample)) for sample in samples])
     typer.echo(train(pictures, out, GeneratorConfig(steps=steps, seed=seed)))
 
 

@@ -58,6 +58,22 @@ class Degradations:
     quality: tuple[int, int] = (30, 98)
     cutout: float = 0.1
 
+    def gentler(self, strength: float) -> "Degradations":
+        """Return the same degradations, each with its probability times `strength`; framing stays.
+
+        Args:
+            strength: From 0, framing and flip only, to 1, unchanged.
+
+        Raises:
+            DataError: The strength isn't in [0, 1].
+        """
+        if not 0 <= strength <= 1:
+            raise DataError(f"the strength must lie in [0, 1], not {strength:g}; check --strength")
+        names = ("edge", "backdrop", "badge", "colour", "gray", "equalise", "sharpen", "cutout")
+        _, once, twice = (strength * share for share in self.rounds)
+        changes = {name: strength * getattr(self, name) for name in names}
+        return dataclasses.replace(self, **changes, rounds=(1 - once - twice, once, twice))
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:

@@ -47,6 +47,10 @@ def train(
         typer.Option(metavar="SOURCE", help="Leave matching sources out of train and val; may be repeated."),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of sampling, degradations and the head.")] = None,
+    strength: Annotated[
+        float | None,
+        typer.Option(help="Factor on the degradations' probabilities, for a last cycle."),
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
     compiled: Annotated[
         bool | None,
@@ -65,7 +69,7 @@ def train(
     Ctrl-C stops after the current step and leaves a run that --resume continues.
     """
     require_extra("train", "torch", "torchvision", "sklearn", "safetensors", "matplotlib", "tensorboard")
-    from fauxface_train import presets, trainer
+    from fauxface_train import presets, run_state, trainer
 
     overrides: dict[str, Any] = {
         "samples": samples,
@@ -83,14 +87,21 @@ def train(
         "compile": compiled,
     }
     if resume:
+        if strength is not None:
+            raise CheckpointError(f"{out} keeps the strength it was started with; drop --strength")
         recipe = trainer.stored_recipe(out)
         asked = recipe.changed(preset=preset, **overrides)
         if asked != recipe:
             names = [key for key, value in asked.to_dict().items() if value != recipe.to_dict()[key]]
             raise CheckpointError(f"{out} was started with another {names[0]}; drop it, or start a new run")
     else:
-        recipe = presets.preset(preset or "robust").changed(**overrides)
-    around = trainer.Surroundings(
+        recipe = presets.preset(preset or "robust")
+        if strength is not None:
+            if recipe.degradations is None:
+                raise DataError(f"the preset {recipe.preset} has no degradations; drop --strength")
+            overrides["degradations"] = recipe.degradations.gentler(strength)
+        recipe = recipe.changed(**overrides)
+    around = run_state.Surroundings(
         device=device,
         workers=workers,
         cache_bytes=int(cache_gb * 1e9),

@@ -1,7 +1,8 @@
 """Training of the demo's generator: first regression from principal components, then an adversary.
 
 The latents of the training pictures are their whitened principal components, which are unit normal like the
-latents that faces are drawn from. Regression alone gives blurred faces within minutes; the adversary sharpens them.
+latents that faces are drawn from. Regression alone gives blurred faces within minutes; the adversary sharpens
+them.
 """
 
 import copy
