@@ -35,7 +35,7 @@ def test_snippet_stands_in_the_readme_as_it_is(snippet):
 def test_scan_snippet_runs(tmp_path):
     from fauxface.demo import make_clip
 
-    face = ROOT / "runtime" / "fauxface" / "demo_media" / "generated_1.png"
+    face = next((ROOT / "runtime" / "fauxface" / "demo_media").glob("generated_*.png"))
     shutil.copyfile(face, tmp_path / "photo.jpg")
     make_clip([face], tmp_path / "clip.mp4")
     done = subprocess.run(

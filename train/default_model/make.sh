@@ -55,7 +55,7 @@ fi
 fauxface evaluate "$third" "$runs/prepared" --out "$runs/evaluation"
 
 generator=$runs/generator
-fauxface generator train "$runs/prepared" --out "$generator" --steps 2400
+fauxface generator train "$runs/prepared" --out "$generator"
 
 fauxface export "$third" --out "$runs/bundle" --name fauxface-default --locator "$locator/locator.onnx" \
   --data "$runs/prepared" --metrics "$runs/evaluation/metrics.json" --terms "$here/terms.csv" \

@@ -19,7 +19,7 @@ def register(parent: typer.Typer) -> None:
 def train_command(
     data: Annotated[Path, typer.Argument(help="A prepared data set; its generated training faces are used.")],
     out: Annotated[Path, typer.Option(help="Folder for weights, checkpoint and sample grids.")],
-    steps: Annotated[int, typer.Option(min=1, help="Number of batches.")] = 4000,
+    steps: Annotated[int, typer.Option(min=1, help="Number of batches.")] = 1800,
     seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
 ) -> None:
     """Train a 128 px generator on the generated faces of a data set; an interrupted run continues."""

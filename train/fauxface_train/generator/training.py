@@ -41,8 +41,8 @@ class GeneratorConfig:
         seed: Seed of weights, batches and latents.
     """
 
-    steps: int = 4000
-    warm: int = 1500
+    steps: int = 1800
+    warm: int = 1200
     batch: int = 8
     warm_lr: float = 1e-3
     lr: float = 2e-4

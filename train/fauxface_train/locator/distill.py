@@ -23,6 +23,7 @@ from fauxface_train.locator.decode import decode, match
 from fauxface_train.locator.losses import distillation_loss
 from fauxface_train.locator.net import Shape, Student
 from fauxface_train.locator.teacher import DenseDetector
+from fauxface_train.provenance import machine
 
 _FORMAT = "fauxface.locator-run/1"
 _MAX_SAMPLES = 100_000_000
@@ -321,7 +322,7 @@ class Run:
                 "numpy": np.__version__,
                 "python": platform.python_version(),
             },
-            "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
+            "machine": machine() | {"threads": torch.get_num_threads()},
         }
 
 
