@@ -44,8 +44,8 @@ def figures(document: dict[str, Any]) -> str:
         f"Worst source for APCER: {_worst(metrics, 'apcer')}; for BPCER: {_worst(metrics, 'bpcer')}. These "
         "sources were seen in training; cameras and generators that weren't will be judged worse. Per "
         "source, with terms: [model card](runtime/fauxface/default_bundle/MODEL_CARD.md). Measured by "
-        "`fauxface evaluate` (commands and logs: [train/default_model](train/default_model/)); trained in "
-        f"{_duration(training)} on {_machine(training)}.",
+        "`fauxface evaluate` (commands and logs: [train/default_model](train/default_model/)); the "
+        f"last training cycle took {_duration(training)} on {_machine(training)}.",
     ]
     return "\n".join(lines)
 
@@ -59,8 +59,8 @@ def replace(text: str, section: str) -> str:
 def _shown(figure: dict[str, Any]) -> str:
     if figure["value"] is None:
         return "-"
-    text = f"{figure['value']:.3f}"
-    return f"{text} ({figure['low']:.3f}-{figure['high']:.3f})" if "low" in figure else text
+    text = f"{figure['value']:.4f}"
+    return f"{text} ({figure['low']:.4f}-{figure['high']:.4f})" if "low" in figure else text
 
 
 def _worst(metrics: dict[str, Any], key: str) -> str:
