@@ -15,6 +15,7 @@ from fauxface.video import FrameWriter
 FRAME = (640, 480)
 FPS = 12.0
 SECONDS_EACH = 1.0
+LARGEST_SCALE = 1.5
 
 PHOTOGRAPHS = {
     "astronaut_camera.png": ("skimage", "data/astronaut.png"),
@@ -72,9 +73,9 @@ def make_clip(pictures: list[Path], out: Path) -> Path:
 
 
 def _zoomed(picture: np.ndarray, zoom: float) -> np.ndarray:
-    """Letterbox a picture into the frame, magnified around its centre."""
+    """Letterbox a picture into the frame, magnified around its centre; a small one stays small."""
     width, height = FRAME
-    scale = zoom * min(width / picture.shape[1], height / picture.shape[0])
+    scale = zoom * min(width / picture.shape[1], height / picture.shape[0], LARGEST_SCALE)
     offset = (width / 2 - scale * picture.shape[1] / 2, height / 2 - scale * picture.shape[0] / 2)
     matrix = np.array([[scale, 0, offset[0]], [0, scale, offset[1]]], np.float32)
     return cv2.warpAffine(picture, matrix, FRAME, flags=cv2.INTER_LINEAR, borderValue=(32, 32, 32))

@@ -21,6 +21,7 @@ DOCUMENTS = (
     "evaluation/metrics.json",
     "generator/generator.json",
 )
+REPORT = "evaluation/report.md"
 FILES = (
     "locator/log.csv",
     "classifier/log.csv",
@@ -29,7 +30,6 @@ FILES = (
     "classifier-2/curves.png",
     "classifier-3/log.csv",
     "classifier-3/curves.png",
-    "evaluation/report.md",
     "evaluation/roc_det.png",
     "evaluation/reliability.png",
     "evaluation/confusion.png",
@@ -46,12 +46,21 @@ def record(runs: Path, target: Path) -> None:
         _place(target, name).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     for name in FILES:
         shutil.copyfile(runs / name, _place(target, name))
+    lines = (runs / REPORT).read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if not line.startswith("![") or f"evaluation/{_linked(line)}" in FILES]
+    _place(target, REPORT).write_text("\n".join(kept) + "\n", encoding="utf-8")
+
+
+def _linked(line: str) -> str:
+    """Return the file that a Markdown picture shows."""
+    return line.rpartition("(")[2].rstrip(")")
 
 
 def _place(target: Path, name: str) -> Path:
-    """Return where a file is kept: `locator/log.csv` becomes `locator-log.csv`."""
-    target.mkdir(exist_ok=True)
-    return target / name.replace("/", "-")
+    """Return where a file is kept, and make its folder."""
+    path = target / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 if __name__ == "__main__":
