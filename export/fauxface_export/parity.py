@@ -5,7 +5,6 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -17,6 +16,7 @@ from fauxface.crops import INPUT_SIZE
 from fauxface.errors import GateError
 from fauxface.progress import Progress
 from fauxface.verdicts import Calibration, Thresholds
+from fauxface_train import provenance
 
 Backend = Callable[[np.ndarray], np.ndarray]
 """Maps uint8 [N, 128, 128, 3] RGB to float32 logits [N, 2]."""
@@ -180,22 +180,11 @@ def machine() -> dict[str, Any]:
     import onnxruntime
 
     packages["onnxruntime"] = onnxruntime.__version__
-    return {
-        "cpu": _cpu_name(),
-        "system": f"{platform.system()} {platform.machine()}",
+    return provenance.machine() | {
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "packages": packages,
     }
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())
 
 
 def _batches(crops: np.ndarray, size: int) -> Iterator[np.ndarray]:

@@ -65,3 +65,20 @@ def steered(write_prepared):
     rows += [("test", "fake", "diffusion", redness, {}) for redness in (0, 25, 100)]
     rows += [("val", "real", "camera", 0, {})]
     return write_prepared(rows)
+
+
+@pytest.fixture
+def narrow_network(monkeypatch):
+    """Train a network of the same kinds of layers that is a thousand times smaller."""
+    from collections import OrderedDict
+
+    from torch import nn
+
+    from fauxface_train import checkpoint, trainer
+
+    def narrow():
+        layers = [nn.Conv2d(3, 4, 8, 8, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
+        return nn.Sequential(OrderedDict(body=nn.Sequential(*layers), flat=nn.Flatten(), fc=nn.Linear(4, 2)))
+
+    monkeypatch.setattr(trainer, "build", narrow)
+    monkeypatch.setattr(checkpoint, "build", narrow)

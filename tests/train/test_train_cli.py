@@ -1,20 +1,19 @@
 import signal
 import subprocess
 import sys
-from collections import OrderedDict
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 torch = pytest.importorskip("torch")
-from torch import nn  # noqa: E402
-
 pytest.importorskip("tensorboard")
 
 from fauxface.errors import CheckpointError, DataError  # noqa: E402
-from fauxface_train import checkpoint, train_cli, trainer  # noqa: E402
+from fauxface_train import checkpoint, train_cli  # noqa: E402
 from fauxface_train.engine import Engine  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("narrow_network")
 
 FAST = ["--no-compile", "--precision", "fp32", "--workers", "0", "--device", "cpu"]
 
@@ -29,18 +28,6 @@ def prepared(write_prepared):
             for k in range(3)
         ]
     )
-
-
-@pytest.fixture(autouse=True)
-def _narrow_network(monkeypatch):
-    """Train a network of the same kinds of layers that is a thousand times smaller."""
-
-    def narrow():
-        layers = [nn.Conv2d(3, 4, 8, 8, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
-        return nn.Sequential(OrderedDict(body=nn.Sequential(*layers), flat=nn.Flatten(), fc=nn.Linear(4, 2)))
-
-    monkeypatch.setattr(trainer, "build", narrow)
-    monkeypatch.setattr(checkpoint, "build", narrow)
 
 
 def _run(*arguments):

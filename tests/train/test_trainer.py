@@ -1,14 +1,11 @@
 import csv
 import dataclasses
 import json
-from collections import OrderedDict
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from torch import nn  # noqa: E402
-
 pytest.importorskip("tensorboard")
 
 from fauxface.errors import CheckpointError, DataError, OutputError  # noqa: E402
@@ -19,6 +16,8 @@ from fauxface_train.model import build  # noqa: E402
 from fauxface_train.presets import METRICS, PRESETS, Degradations, Recipe, preset  # noqa: E402
 from fauxface_train.run_state import Surroundings, read_resume  # noqa: E402
 from fauxface_train.sampling import Plan  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("narrow_network")
 
 REAL = [0, 4, 8, 12, 16, 20]
 FAKE = [90, 95, 100, 105, 110, 115]
@@ -40,18 +39,6 @@ def recipe():
     return preset("robust").changed(
         batch=4, samples=24, validate_every=12, precision="fp32", compile=False, metric="auroc"
     )
-
-
-@pytest.fixture(autouse=True)
-def _narrow_network(monkeypatch):
-    """Train a network of the same kinds of layers that is a thousand times smaller."""
-
-    def narrow():
-        layers = [nn.Conv2d(3, 4, 8, 8, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1)]
-        return nn.Sequential(OrderedDict(body=nn.Sequential(*layers), flat=nn.Flatten(), fc=nn.Linear(4, 2)))
-
-    monkeypatch.setattr(trainer, "build", narrow)
-    monkeypatch.setattr(checkpoint, "build", narrow)
 
 
 def _around(**changes):
