@@ -48,3 +48,10 @@ def test_exports_with_a_dynamic_batch(deployed, crops):
     for count in (1, 2, 5):
         with torch.inference_mode():
             torch.testing.assert_close(program.module()(crops[:count]), deployed(crops[:count]))
+
+
+def test_embedding_ends_in_the_same_logits(deployed, crops):
+    with torch.no_grad():
+        features, logits = deployed.eval().embed(crops)
+        assert torch.equal(logits, deployed(crops))
+        assert torch.equal(deployed.net.fc(features), logits)

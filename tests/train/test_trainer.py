@@ -11,7 +11,7 @@ pytest.importorskip("tensorboard")
 from fauxface.errors import CheckpointError, DataError, OutputError  # noqa: E402
 from fauxface_train import checkpoint, loading, trainer, validation  # noqa: E402
 from fauxface_train.dataset import PreparedData, load_crop  # noqa: E402
-from fauxface_train.engine import Engine, pick_device, pick_precision, rate  # noqa: E402
+from fauxface_train.engine import Engine, disagreement, pick_device, pick_precision, rate  # noqa: E402
 from fauxface_train.model import build  # noqa: E402
 from fauxface_train.presets import METRICS, PRESETS, Degradations, Recipe, preset  # noqa: E402
 from fauxface_train.run_state import Surroundings, read_resume  # noqa: E402
@@ -89,10 +89,12 @@ def test_a_run_leaves_all_that_was_promised(prepared, recipe, tmp_path):
     assert not loaded.net.training
 
 
-@pytest.mark.parametrize("name", ["robust", "article"])
+@pytest.mark.parametrize("name", ["robust", "article", "consistent"])
 def test_interrupted_and_resumed_equals_uninterrupted(name, prepared, recipe, tmp_path):
     if name == "article":
         recipe = preset("article").changed(epochs=2)
+    if name == "consistent":
+        recipe = recipe.changed(consistency=0.5)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     _go(prepared, whole, recipe)
     for stop in (2, 3):
@@ -328,11 +330,36 @@ def test_a_diverged_loss_is_one_line(prepared, recipe, tmp_path, monkeypatch):
         ({"precision": "int8"}, "precision"),
         ({"source_weights": {"a": 0.0}}, "source weights"),
         ({"label_smoothing": 1.0}, "label smoothing"),
+        ({"consistency": -1.0}, "consistency must"),
     ],
 )
 def test_recipes_are_checked(changes, message):
     with pytest.raises(DataError, match=message):
         preset("robust").changed(**changes)
+
+
+def test_consistency_needs_degradations():
+    with pytest.raises(DataError, match="degradations"):
+        preset("article").changed(consistency=1.0)
+
+
+def test_pairs_hold_a_framed_and_a_degraded_view(prepared):
+    hard = dataclasses.replace(Degradations(), gray=1.0, colour=0.0)
+    with loading.decoded(PreparedData.load(prepared).samples("train"), 1 << 20) as crops:
+        single, pair = (loading.Views(crops, hard, 7, pairs=pairs)[3, 5][0] for pairs in (False, True))
+        saturation = [np.ptp(view.astype(int), axis=2).mean() for view in pair]
+    assert pair.shape == (2, 128, 128, 3)
+    assert np.array_equal(pair[1], single)
+    assert saturation[1] < saturation[0] / 2
+
+
+def test_disagreement_is_the_angle_plus_the_symmetric_divergence():
+    features = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0], [1.0, 1.0]])
+    scores = torch.log(torch.tensor([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8], [0.2, 0.8]]))
+    divergence = sum(0.5 * (p - q) * np.log(p / q) for p, q in [(0.5, 0.9), (0.5, 0.1)])
+    assert float(disagreement(features, scores)) == pytest.approx((1 + divergence) / 2)
+    same = torch.repeat_interleave(features[::2], 2, 0), torch.repeat_interleave(scores[::2], 2, 0)
+    assert float(disagreement(*same)) == pytest.approx(0, abs=1e-6)
 
 
 def test_recipes_survive_json():

@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import functional as F
 from torchvision.models import ResNet
 
@@ -89,7 +88,9 @@ class Engine:
         self._average = copy.deepcopy(self._module).eval() if recipe.ema else None
         self.optimizer = _optimizer(self.net, recipe)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
-        self._forward: nn.Module | Callable[..., torch.Tensor] = self._module
+        self._paired = recipe.consistency > 0
+        self._eager: Callable[..., Any] = self._module.embed if self._paired else self._module
+        self._forward = self._eager
         self.compiled = recipe.compile and self._compile(say)
 
     @property
@@ -107,7 +108,7 @@ class Engine:
         """Optimise on one batch.
 
         Args:
-            crops: uint8 [B, 128, 128, 3] RGB.
+            crops: uint8 [B, 128, 128, 3] RGB; [B, 2, 128, 128, 3] where the recipe asks for consistency.
             labels: int64 [B].
             lr: Learning rate.
             number: Number of the step, from 0.
@@ -127,9 +128,15 @@ class Engine:
         return loss.detach()
 
     def _loss(self, crops: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        smoothing = self.recipe.label_smoothing
+        if not self._paired:
+            with self.autocast():
+                scores = self._forward(crops)
+            return F.cross_entropy(scores, labels, label_smoothing=smoothing)
         with self.autocast():
-            scores = self._forward(crops)
-        return F.cross_entropy(scores, labels, label_smoothing=self.recipe.label_smoothing)
+            features, scores = self._forward(crops.flatten(0, 1))
+        loss = F.cross_entropy(scores, labels.repeat_interleave(2), label_smoothing=smoothing)
+        return loss + self.recipe.consistency * disagreement(features, scores)
 
     @torch.no_grad()
     def _follow(self, number: int) -> None:
@@ -147,10 +154,12 @@ class Engine:
     def _compile(self, say: Say) -> bool:
         """Compile the forward pass, proving on one batch that it works; say why where it doesn't."""
         before = copy.deepcopy(self.net.state_dict())
-        crops = torch.zeros(self.recipe.batch, 128, 128, 3, dtype=torch.uint8, device=self.device)
+        views = (2,) if self._paired else ()
+        shape = (self.recipe.batch, *views, 128, 128, 3)
+        crops = torch.zeros(shape, dtype=torch.uint8, device=self.device)
         labels = torch.arange(self.recipe.batch, device=self.device) % 2
         say("compiling the network; this takes a minute")
-        self._forward = torch.compile(self._module)
+        self._forward = torch.compile(self._eager)
         try:
             self._loss(crops, labels).backward()
             return True
@@ -159,7 +168,7 @@ class Engine:
             say(
                 f"torch.compile doesn't work here, training goes on without: {type(error).__name__}: {reason}"
             )
-            self._forward = self._module
+            self._forward = self._eager
             return False
         finally:
             self.net.load_state_dict(before)
@@ -181,6 +190,26 @@ class Engine:
             self._average.net.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self._scaler.load_state_dict(state["scaler"])
+
+
+def disagreement(features: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """Return how much the two views of each picture differ, averaged over the pictures.
+
+    It is one minus the cosine of their features, plus the symmetric Kullback-Leibler divergence of their
+    probabilities (half the sum of both directions).
+
+    Args:
+        features: [2 B, F]; clean and degraded views take turns.
+        scores: float32 logits [2 B, 2] in the same order.
+
+    Returns:
+        A scalar, 0 where the views agree in all.
+    """
+    clean, hard = features.float().unflatten(0, (-1, 2)).unbind(1)
+    angle = 1 - F.cosine_similarity(clean, hard, dim=1)
+    p, q = scores.log_softmax(1).unflatten(0, (-1, 2)).unbind(1)
+    divergence = ((p.exp() - q.exp()) * (p - q)).sum(1) / 2
+    return (angle + divergence).mean()
 
 
 def _optimizer(net: ResNet, recipe: Recipe) -> torch.optim.Optimizer:

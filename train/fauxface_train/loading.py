@@ -25,7 +25,7 @@ _PROBE = 2**40
 """Positions of the probe's views: beyond those of any run."""
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-"""uint8 [B, 128, 128, 3] RGB and int64 labels [B]."""
+"""uint8 [B, 128, 128, 3] RGB, or [B, 2, 128, 128, 3] of a clean and a degraded view; and int64 labels [B]."""
 
 
 def chosen(data: PreparedData, split: str, exclude: Sequence[str]) -> list[Sample]:
@@ -134,12 +134,16 @@ class Views(Dataset[tuple[np.ndarray, int]]):
         crops: The stored crops.
         degradations: Their settings; None: a horizontal flip only.
         seed: Seed of the run.
+        pairs: Whether a view that is only framed stands before each degraded one, as uint8 [2, 128, 128, 3].
     """
 
-    def __init__(self, crops: Crops, degradations: Degradations | None, seed: int) -> None:
+    def __init__(
+        self, crops: Crops, degradations: Degradations | None, seed: int, pairs: bool = False
+    ) -> None:
         self._crops = crops
         self._degradations = degradations
         self._seed = seed
+        self._framed = degradations.gentler(0) if degradations is not None and pairs else None
 
     def __len__(self) -> int:
         return len(self._crops)
@@ -150,7 +154,10 @@ class Views(Dataset[tuple[np.ndarray, int]]):
         sample, stored = self._crops.sample(index), self._crops.stored(index)
         if self._degradations is None:
             return flipped(stored, sample.square, rng), sample.label
-        return degraded(stored, sample.square, rng, self._degradations), sample.label
+        view = degraded(stored, sample.square, rng, self._degradations)
+        if self._framed is not None:
+            view = np.stack([degraded(stored, sample.square, rng, self._framed), view])
+        return view, sample.label
 
 
 def batches(

@@ -62,3 +62,19 @@ class Deployed(nn.Module):
         """
         pixels = crops.permute(0, 3, 1, 2).to(torch.float32)
         return self.net(pixels * self.scale + self.offset).to(torch.float32)
+
+    def embed(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what `forward` does, and the features that the head reads.
+
+        Args:
+            crops: uint8 [N, 128, 128, 3], RGB.
+
+        Returns:
+            Features [N, F], and float32 logits [N, 2].
+        """
+        values = crops.permute(0, 3, 1, 2).to(torch.float32) * self.scale + self.offset
+        *body, (_, head) = self.net.named_children()
+        for _, layer in body:
+            values = layer(values)
+        features = values.flatten(1)
+        return features, head(features).to(torch.float32)

@@ -49,7 +49,11 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of sampling, degradations and the head.")] = None,
     strength: Annotated[
         float | None,
-        typer.Option(help="Factor on the degradations' probabilities, for a last cycle."),
+        typer.Option(help="Factor on the degradations' probabilities, from 0 to 1."),
+    ] = None,
+    consistency: Annotated[
+        float | None,
+        typer.Option(help="Weight of the agreement between a clean and a degraded view; twice the time."),
     ] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
     compiled: Annotated[
@@ -82,6 +86,7 @@ def train(
         "label_smoothing": label_smoothing,
         "source_weights": _factors(source_weight) if source_weight else None,
         "exclude": tuple(exclude) if exclude else None,
+        "consistency": consistency,
         "seed": seed,
         "precision": precision,
         "compile": compiled,

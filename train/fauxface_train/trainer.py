@@ -121,7 +121,8 @@ def train(
         if stored is not None:
             engine.restore(stored["engine"])
             run.position = Position(**stored["position"])
-        return run.go(loading.Views(crops, recipe.degradations, recipe.seed))
+        views = loading.Views(crops, recipe.degradations, recipe.seed, pairs=recipe.consistency > 0)
+        return run.go(views)
 
 
 class Run:

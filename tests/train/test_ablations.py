@@ -1,0 +1,95 @@
+"""The scripts in train/ablations: what is run, with which recipe, and what the table says of it."""
+
+import importlib.util
+import tomllib
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+FOLDER = Path(__file__).parent.parent.parent / "train" / "ablations"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(f"ablations_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+run, table = load("run"), load("table")
+
+
+@pytest.fixture
+def plan():
+    return tomllib.loads((FOLDER / "plan.toml").read_text(encoding="utf-8"))
+
+
+def test_every_variant_meets_the_compared_groups_and_robust_meets_all(plan):
+    planned = list(run.runs(plan))
+    assert len(set(planned)) == len(planned)
+    for group in plan["compare"]["left_out"]:
+        assert {variant for variant, found in planned if found == group} == set(plan["variants"])
+    assert {group for variant, group in planned if variant == "robust"} == set(plan["left_out"])
+
+
+def test_each_run_has_a_valid_recipe(plan):
+    for variant, group in run.runs(plan):
+        recipe = run.recipe_of(plan, variant, group)
+        assert recipe.exclude == tuple(plan["left_out"][group])
+        assert not set(recipe.source_weights) & set(recipe.exclude)
+        assert recipe.validate_every == recipe.samples
+    degradations = run.recipe_of(plan, "robust", "nothing").degradations
+    assert degradations.colour == pytest.approx(0.4 * run.Degradations().colour)
+    assert run.recipe_of(plan, "consistent", "nothing", samples=2000).samples == 1000
+    assert run.recipe_of(plan, "robust", "nothing", samples=2000).samples == 2000
+
+
+DOCUMENT = {
+    "overall": {"auroc": {"value": 0.97}, "apcer": {"value": 0.2}, "bpcer": {"value": 0.01}},
+    "sources": [
+        {"source": "new_gan", "auroc": {"value": 0.9}, "apcer": {"value": 0.5}},
+        {"source": "camera", "auroc": {"value": 0.99}, "bpcer": {"value": 0.0}},
+    ],
+    "pairs": {"worst": {"real": "camera", "fake": "new_gan", "value": 0.88, "low": 0.8, "high": 0.9}},
+}
+
+
+def test_figures_are_those_of_the_left_out_sources():
+    found = run.figures(DOCUMENT, ("new_*",))
+    assert found["left_out"] == {"new_gan": {"auroc": 0.9, "apcer": 0.5}}
+    assert found["worst_pair"]["value"] == 0.88
+    assert run.figures(DOCUMENT, ())["left_out"] == {}
+
+
+def test_the_table_shows_what_was_run():
+    plan = {
+        "variants": {"robust": {}, "plain": {"why": "framing only"}, "later": {}},
+        "compare": {"left_out": ["nothing", "gan"]},
+        "left_out": {"nothing": [], "gan": ["new_*"], "camera": ["camera"]},
+    }
+    whole = {**run.figures(DOCUMENT, ()), "samples": 32000, "seconds": 600}
+    gan = {**run.figures(DOCUMENT, ("new_*",)), "samples": 32000, "seconds": 540}
+    camera = {**run.figures(DOCUMENT, ("camera",)), "samples": 32000, "seconds": 540}
+    results = {
+        "machine": {"cores": 2, "cpu": "CPU"},
+        "runs": [
+            {"variant": "robust", "without": "nothing", **whole},
+            {"variant": "robust", "without": "gan", **gan},
+            {"variant": "robust", "without": "camera", **camera},
+            {"variant": "plain", "without": "nothing", **whole},
+        ],
+    }
+    lines = table.tables(plan, results).splitlines()
+    assert "| `robust` | 32,000 | 0.9700 | 0.9000 | 0.8800 | 10 |" in lines
+    assert "| `plain`: framing only | 32,000 | 0.9700 | - | 0.8800 | 10 |" in lines
+    assert "| camera | camera | 0.9900 | 0.0000 |" in lines
+    assert not any("later" in line for line in lines)
+
+
+@pytest.mark.skipif(not (FOLDER / "results.json").exists(), reason="the ablations haven't been run")
+def test_the_page_shows_the_committed_results():
+    page = table.PAGE.read_text(encoding="utf-8")
+    assert "<!-- ablations -->" in page
+    assert table.replace(page, table.current()) == page

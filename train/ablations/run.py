@@ -1,0 +1,143 @@
+"""Train variants of the recipe with sources left out, measure them on these, and keep the results.
+
+Usage: python train/ablations/run.py PREPARED RUNS --weights FILE [--only VARIANT] [--without GROUP]
+
+Each run goes into RUNS/VARIANT/GROUP. A run that has its result is skipped and one that broke off goes on, so
+that the command may be repeated. `table.py` puts the results into docs/training.md.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+import tomllib
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from fauxface.files import atomic_write
+from fauxface_train import provenance, trainer
+from fauxface_train.dataset import PreparedData
+from fauxface_train.evaluate import evaluate
+from fauxface_train.presets import Degradations, Recipe, preset
+from fauxface_train.run_state import RESUME_FILE
+from fauxface_train.scorers import open_scorer
+
+HERE = Path(__file__).parent
+PLAN = HERE / "plan.toml"
+RESULTS = HERE / "results.json"
+FORMAT = "fauxface.ablations/1"
+
+
+def runs(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield variant and left-out group of each run: first what compares variants, then the other groups."""
+    for group in plan["compare"]["left_out"]:
+        for variant in plan["variants"]:
+            yield variant, group
+    for group in plan["left_out"]:
+        if group not in plan["compare"]["left_out"]:
+            yield "robust", group
+
+
+def recipe_of(plan: Mapping[str, Any], variant: str, group: str, samples: int | None = None) -> Recipe:
+    """Return the recipe of a run.
+
+    Args:
+        plan: Content of plan.toml.
+        variant: Name of a variant.
+        group: Name of a left-out group.
+        samples: Length in place of the plan's; a variant with a length of its own is scaled alike.
+    """
+    length = plan["samples"] if samples is None else samples
+    values = {"samples": plan["samples"], "seed": plan["seed"], **plan["base"], **plan["variants"][variant]}
+    values.pop("why", None)
+    values["samples"] = values["samples"] * length // plan["samples"]
+    values["validate_every"] = values["samples"]
+    values["exclude"] = tuple(plan["left_out"][group])
+    kept = {
+        source: factor
+        for source, factor in values["source_weights"].items()
+        if not any(fnmatchcase(source, pattern) or source == pattern for pattern in values["exclude"])
+    }
+    values["degradations"] = Degradations().gentler(values.pop("strength"))
+    values["source_weights"] = kept
+    return preset("robust").changed(**values)
+
+
+def figures(document: Mapping[str, Any], excluded: tuple[str, ...]) -> dict[str, Any]:
+    """Take from an evaluation what the table shows: the whole, the left-out sources, the worst pair."""
+    left_out = {
+        row["source"]: {key: row[key]["value"] for key in ("auroc", "apcer", "bpcer") if key in row}
+        for row in document["sources"]
+        if any(fnmatchcase(row["source"], pattern) for pattern in excluded)
+    }
+    return {
+        "auroc": document["overall"]["auroc"]["value"],
+        "apcer": document["overall"]["apcer"]["value"],
+        "bpcer": document["overall"]["bpcer"]["value"],
+        "worst_pair": document["pairs"]["worst"],
+        "left_out": left_out,
+    }
+
+
+def run(prepared: Path, folder: Path, recipe: Recipe, weights: str) -> dict[str, Any]:
+    """Train and measure one run; return its result."""
+    outcome = trainer.train(prepared, folder, recipe, weights=weights, resume=(folder / RESUME_FILE).exists())
+    if not outcome.finished:
+        sys.exit(130)
+    data = PreparedData.load(prepared)
+    document = evaluate(open_scorer(folder), data, "test").document
+    info = json.loads((folder / "best.json").read_text(encoding="utf-8"))
+    return {
+        **figures(document, recipe.exclude),
+        "degraded_val_auroc": info["metrics"]["degraded_auroc"],
+        "samples": recipe.samples,
+        "seconds": info["provenance"]["seconds"],
+        "recipe": dataclasses.asdict(recipe),
+    }
+
+
+def main() -> None:
+    """Go through the plan."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("prepared", type=Path)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--weights", default="imagenet", help="initial weights, as for fauxface train")
+    parser.add_argument("--only", action="append", help="a variant; may be repeated")
+    parser.add_argument("--without", action="append", help="a left-out group; may be repeated")
+    parser.add_argument("--samples", type=int, help="pictures per run in place of the plan's")
+    options = parser.parse_args()
+    plan = tomllib.loads(PLAN.read_text(encoding="utf-8"))
+    for variant, group in runs(plan):
+        if (options.only and variant not in options.only) or (
+            options.without and group not in options.without
+        ):
+            continue
+        folder = options.runs / variant / group.replace(" ", "-")
+        found = folder / "result.json"
+        if not found.exists():
+            sys.stderr.write(f"== {variant}, without {group}\n")
+            recipe = recipe_of(plan, variant, group, options.samples)
+            result = run(options.prepared, folder, recipe, options.weights)
+            result = {"variant": variant, "without": group, **result}
+            with atomic_write(found) as temporary:
+                temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        _keep(options.runs)
+
+
+def _keep(folder: Path) -> None:
+    """Write all results so far into the repository, with the machine."""
+    results = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*/*/result.json"))]
+    document = {
+        "format": FORMAT,
+        "machine": provenance.machine(),
+        "versions": provenance.versions(),
+        "runs": results,
+    }
+    with atomic_write(RESULTS) as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Put the ablations' results into docs/training.md, between two markers; a test checks that they are current.
+
+Usage: python train/ablations/table.py
+"""
+
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent.parent / "docs" / "training.md"
+
+
+def tables(plan: Mapping[str, Any], document: Mapping[str, Any]) -> str:
+    """Return the section as Markdown, from the contents of plan.toml and results.json."""
+    found = {(row["variant"], row["without"]): row for row in document["runs"]}
+    groups = [g for g in plan["compare"]["left_out"] if any(key[1] == g for key in found)]
+    machine = document["machine"]
+    lines = [
+        "AUROC on test of the left-out source against everything of the other label; in the first column, of "
+        "all test pictures with nothing left out. Minutes are those of the first column's run "
+        f"({machine['cores']} cores of an {machine['cpu']}).",
+        "",
+        "| variant | pictures | " + " | ".join(_column(g) for g in groups) + " | worst pair | minutes |",
+        "|---|---|" + "---|" * len(groups) + "---|---|",
+    ]
+    for name, variant in plan["variants"].items():
+        rows = [found.get((name, group)) for group in groups]
+        first = next((row for row in rows if row), None)
+        if first is None:
+            continue
+        label = f"`{name}`" + (f": {variant['why']}" if "why" in variant else "")
+        cells = [_cell(row, group) for row, group in zip(rows, groups, strict=True)]
+        whole = found.get((name, "nothing"))
+        worst = f"{whole['worst_pair']['value']:.4f}" if whole else "-"
+        minutes = f"{first['seconds'] / 60:.0f}"
+        lines.append(f"| {label} | {first['samples']:,} | {' | '.join(cells)} | {worst} | {minutes} |")
+    rest = [
+        row
+        for (name, group), row in found.items()
+        if name == "robust" and group not in plan["compare"]["left_out"]
+    ]
+    if rest:
+        lines += [
+            "",
+            "`robust` with each bona fide source left out in turn:",
+            "",
+            "| left out | source on test | AUROC | BPCER |",
+            "|---|---|---|---|",
+        ]
+        for row in rest:
+            for source, values in row["left_out"].items():
+                lines.append(
+                    f"| {row['without']} | {source} | {values['auroc']:.4f} | {values['bpcer']:.4f} |"
+                )
+    return "\n".join(lines)
+
+
+def _column(group: str) -> str:
+    return "all" if group == "nothing" else f"without {group}"
+
+
+def _cell(row: Mapping[str, Any] | None, group: str) -> str:
+    if row is None:
+        return "-"
+    if group == "nothing":
+        return f"{row['auroc']:.4f}"
+    return ", ".join(f"{values['auroc']:.4f}" for values in row["left_out"].values()) or "-"
+
+
+def replace(text: str, section: str) -> str:
+    """Return the page's text with the section between the markers exchanged."""
+    pattern = r"(<!-- ablations -->\n).*?(<!-- /ablations -->)"
+    return re.sub(pattern, lambda m: f"{m[1]}{section}\n{m[2]}", text, flags=re.S)
+
+
+def current() -> str:
+    """Return the section for the committed plan and results."""
+    plan = tomllib.loads((HERE / "plan.toml").read_text(encoding="utf-8"))
+    return tables(plan, json.loads((HERE / "results.json").read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    PAGE.write_text(replace(PAGE.read_text(encoding="utf-8"), current()), encoding="utf-8")
+    sys.stdout.write(f"{PAGE}\n")
