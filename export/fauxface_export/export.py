@@ -145,7 +145,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
         (folder / LOCATOR).write_bytes(locator_bytes)
         if license_text is not None:
             (folder / LICENSE).write_bytes(license_text)
-        document = {
+        document: dict[str, Any] = {
             "format": "fauxface.bundle",
             "version": VERSION,
             "name": options.name or options.out.absolute().name,
