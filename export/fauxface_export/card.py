@@ -147,8 +147,8 @@ def _data(manifest: Mapping[str, Any], terms: Sequence[Mapping[str, str]]) -> li
     for label, source in sorted(used.keys() | stated.keys(), key=lambda key: (key[0] != "real", key)):
         row = stated.get((label, source), {})
         train, val = used.get((label, source), (0, 0))
-        facts = (row.get("origin") or "not stated", row.get("terms") or "not stated")
-        rows.append((source, label, train, val, *facts))
+        stands = (row.get("origin") or "not stated", row.get("terms") or "not stated")
+        rows.append((source, label, train, val, *stands))
     parts = [
         "Pictures of the train and the val split, by source, with the terms under which each was obtained."
         if rows

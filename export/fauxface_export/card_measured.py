@@ -17,7 +17,7 @@ _LIMITS = (
     "The probability is calibrated for equal shares of real and generated faces. Where generated faces are "
     "rare, most faces called generated may be real.",
     "Compression, blur and resizing move the scores, by as much as the table of degradations says where they "
-    "were measured; heavy make-up, filters and lighting do too, and were not measured.",
+    "were measured; heavy make-up, filters and lighting may too, which was not measured.",
     "Samples of one source resemble each other, so figures on pictures of another origin may differ by more "
     "than the intervals say.",
 )
