@@ -53,7 +53,7 @@ if [ ! -f "$third/done" ]; then
   touch "$third/done"
 fi
 fauxface evaluate "$third" "$runs/prepared" --out "$runs/evaluation" --conditions all \
-  --pairs 'sharp portraits against StyleGAN=ffhq*,headshots*:sg*,omi_sg2,tpdne*'
+  --pairs 'sharp portraits against StyleGAN=ffhq*,headshots*,genderdet*:sg*,omi_sg2,tpdne*'
 
 generator=$runs/generator
 fauxface generator train "$runs/prepared" --out "$generator"

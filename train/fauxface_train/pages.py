@@ -138,9 +138,7 @@ def _html(block: Block, pictures: Mapping[str, bytes], anchor: str) -> str:
 def _row(cells: Sequence[str]) -> str:
     first, *others = cells
     rest = "".join(
-        f'<td class="number">{_inline(cell)}</td>'
-        if re.match(r"-?\d|-$", cell)
-        else f"<td>{_inline(cell)}</td>"
+        f'<td class="number">{_inline(cell)}</td>' if _NUMBER.fullmatch(cell) else f"<td>{_inline(cell)}</td>"
         for cell in others
     )
     return f'<tr><th scope="row">{_inline(first)}</th>{rest}</tr>'
@@ -150,6 +148,8 @@ def _inline(text: str) -> str:
     """Return text as HTML, with `backticks` as code."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
+
+_NUMBER = re.compile(r"-|-?\d+(\.\d+)?( \(.*\))?")
 
 _STYLE = """
 :root { --ground: #fff; --ink: #1a1a1a; --soft: #595959; --line: #d5d5d5; --band: #f4f4f4;
