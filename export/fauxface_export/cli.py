@@ -40,6 +40,13 @@ def export_command(
         Path | None,
         typer.Option(help="Folder of pictures that may be given away; the demo's pictures when not given."),
     ] = None,
+    failures: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of generated pictures that may be given away; the model card shows those that the "
+            "bundle gets wrong."
+        ),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the bundle; the folder's when not given.")] = None,
     formats: Annotated[
         str, typer.Option(help="Files to keep, with commas; all of them pass the parity gate.")
@@ -76,6 +83,7 @@ def export_command(
         terms=terms,
         weights_license=weights_license,
         golden=golden or DEMO_MEDIA,
+        failures=failures,
         name=name,
         formats=chosen,
         locator_score=locator_score,

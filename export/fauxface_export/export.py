@@ -20,10 +20,11 @@ from fauxface.locator import Locator
 from fauxface.manifest import VERSION
 from fauxface.session import Classifier
 from fauxface.verdicts import LABELS, Calibration, Thresholds
-from fauxface_export import card, golden, onnx_graph, parity, program, torchscript
+from fauxface_export import card, failures, golden, onnx_graph, parity, program, torchscript
 from fauxface_export.folder import (
     CARD,
     CLASSIFIER,
+    FAILURES,
     GOLDEN,
     LICENSE,
     LOCATOR,
@@ -62,6 +63,7 @@ class Options:
         terms: CSV with columns source, label, origin, terms.
         weights_license: Licence text of the weights.
         golden: Folder of pictures that may be given away.
+        failures: Folder of generated pictures that may be given away; the card shows those it gets wrong.
         name: Name of the bundle.
         formats: Which of FORMATS the bundle keeps; all of them pass the gate.
         locator_score: Faces below this score are dropped; None: 0.6, or the shipped bundle's for its locator.
@@ -76,6 +78,7 @@ class Options:
     terms: Path | None = None
     weights_license: Path | None = None
     golden: Path = DEMO_MEDIA
+    failures: Path | None = None
     name: str | None = None
     formats: tuple[str, ...] = FORMATS
     locator_score: float | None = None
@@ -111,6 +114,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
     margin = float(loaded.info["margin"])
     pictures = _golden_pictures(options, locator, margin, prepared)
     crops = np.concatenate([pictures, golden.patterns()])
+    generated = failures.pictures(options.failures, _hashes(prepared)) if options.failures else []
     inputs = {
         "real": _real_crops(prepared, pictures),
         "random": parity.random_crops(RANDOM_CROPS),
@@ -141,7 +145,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
         (folder / LOCATOR).write_bytes(locator_bytes)
         if license_text is not None:
             (folder / LICENSE).write_bytes(license_text)
-        document = {
+        document: dict[str, Any] = {
             "format": "fauxface.bundle",
             "version": VERSION,
             "name": options.name or options.out.absolute().name,
@@ -183,10 +187,11 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
                 }
             ),
         }
-        text = card.render(document, metrics, terms)
-        (folder / CARD).write_text(text, encoding="utf-8")
-        write_manifest(folder, document)
-        Bundle.load(folder)
+        bundle = _described(folder, document, metrics, terms)
+        if generated:
+            say(f"scanning {len(generated)} generated pictures with the bundle")
+            document["provenance"]["failures"] = failures.collect(bundle, generated, folder / FAILURES)
+            _described(folder, document, metrics, terms)
     return Bundle.load(options.out)
 
 
@@ -265,8 +270,21 @@ def _golden_pictures(
 ) -> np.ndarray:
     if options.golden == DEMO_MEDIA and not DEMO_MEDIA.is_dir():
         return np.empty((0, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)
-    forbidden = {sample.sha256 for sample in prepared.samples()} if prepared else set()
-    return golden.picture_crops(options.golden, locator, margin, forbidden)
+    return golden.picture_crops(options.golden, locator, margin, _hashes(prepared))
+
+
+def _hashes(prepared: PreparedData | None) -> set[str]:
+    """Return the SHA-256 of the pictures that may not go into a bundle."""
+    return {sample.sha256 for sample in prepared.samples()} if prepared else set()
+
+
+def _described(
+    folder: Path, document: dict[str, Any], metrics: dict[str, Any] | None, terms: list[dict[str, str]]
+) -> Bundle:
+    """Write card and manifest, and return the bundle as the runtime loads it."""
+    (folder / CARD).write_text(card.render(document, metrics, terms), encoding="utf-8")
+    write_manifest(folder, document)
+    return Bundle.load(folder)
 
 
 def _real_crops(prepared: PreparedData | None, pictures: np.ndarray) -> np.ndarray:

@@ -11,7 +11,10 @@ from fauxface.manifest import MANIFEST_NAME
 
 CLASSIFIER, TORCHSCRIPT, PROGRAM = "classifier.onnx", "classifier.torchscript.pt", "classifier.pt2"
 LOCATOR, GOLDEN, CARD, LICENSE = "locator.onnx", "golden.npz", "MODEL_CARD.md", "LICENSE-WEIGHTS.md"
-BUNDLE_FILES = frozenset({MANIFEST_NAME, CLASSIFIER, TORCHSCRIPT, PROGRAM, LOCATOR, GOLDEN, CARD, LICENSE})
+FAILURES = "failures.png"
+BUNDLE_FILES = frozenset(
+    {MANIFEST_NAME, CLASSIFIER, TORCHSCRIPT, PROGRAM, LOCATOR, GOLDEN, CARD, LICENSE, FAILURES}
+)
 
 
 @contextmanager

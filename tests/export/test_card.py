@@ -107,6 +107,106 @@ def test_names_can_neither_break_a_table_nor_start_a_tag():
     assert "<script>" not in text
 
 
+DEGRADED = {
+    "conditions": {
+        "clean": {
+            "words": "as stored",
+            "auroc": {"value": 0.9},
+            "apcer": {"value": 0.1},
+            "bpcer": {"value": 0.01},
+            "unsure": {"value": 0.05},
+            "apcer_per_source": {"gan": {"value": 0.1}},
+            "bpcer_per_source": {"camera": {"value": 0.01}},
+        },
+        "jpeg60": {
+            "words": "JPEG, quality 60, 4:2:0",
+            "auroc": {"value": 0.85, "low": 0.8, "high": 0.9},
+            "auroc_loss": {"value": 0.05, "low": 0.04, "high": 0.06},
+            "apcer": {"value": 0.4},
+            "bpcer": {"value": 0.02},
+            "unsure": {"value": 0.1},
+            "flipped": {"value": 0.25},
+            "flipped_per_label": {},
+            "apcer_per_source": {"gan": {"value": 0.4375, "low": 0.4, "high": 0.5}},
+            "bpcer_per_source": {"camera": {"value": 0.0}},
+        },
+    },
+    "worst": {
+        "apcer": {"condition": "jpeg60", "source": "gan", "value": 0.4375},
+        "bpcer": {"condition": "clean", "source": "camera", "value": 0.01},
+    },
+}
+
+
+def test_degradations_come_from_the_metrics():
+    text = card.render(MANIFEST, metrics(robustness=DEGRADED))
+    assert (
+        "| jpeg60 | JPEG, quality 60, 4:2:0 | 0.8500 [0.8000, 0.9000] | 0.0500 [0.0400, 0.0600] | 0.4000 | "
+        "0.0200 | 0.1000 | 0.2500 |" in text
+    )
+    assert "Highest APCER of a source: 0.4375, gan under jpeg60." in text
+    assert "Highest BPCER of a source: 0.0100, camera under clean." in text
+    assert "Not measured: no degradation" in card.render(MANIFEST, metrics())
+
+
+def test_media_analysis_documents_kinds_and_error_rates():
+    """What NIST SP 800-63A-4, section 3.14, asks to be tested, documented and advised."""
+    rows = [{"source": "gan", "label": "generated", "origin": "StyleGAN | 2", "terms": "own"}]
+    text = card.render(MANIFEST, metrics(robustness=DEGRADED), rows)
+    section = text.partition("## Media analysis as NIST SP 800-63A-4")[2].partition("\n## ")[0]
+    assert "| genuine media tested | 5 pictures of 1 sources |" in section
+    assert "| attack artefacts tested | 4 pictures of 1 generators |" in section
+    assert "| also degraded by | jpeg60 |" in section
+    assert "| gan | StyleGAN \\| 2 | 4 | 0.0000 | 0.4375 [0.4000, 0.5000] (jpeg60) |" in section
+    assert "**Manual review is advised**" in section
+
+
+@pytest.mark.parametrize("measured", [None, metrics(sources=[])], ids=["not evaluated", "no sources"])
+def test_media_analysis_says_when_nothing_was_tested(measured):
+    section = card.render(MANIFEST, measured).partition("## Media analysis")[2].partition("\n## ")[0]
+    assert "**Not tested**" in section
+    assert "**Manual review is advised**" in section
+
+
+def test_risk_and_chosen_pairs_come_from_the_metrics():
+    found = {"coverage": {"value": 0.875}, "risk": {"value": 0.0625}, "aurc": {"value": 0.0078}, "curve": []}
+    pair = {"real": "camera", "fake": "gan", "value": 0.75}
+    pairs = {"auroc": None, "subsets": [{"name": "sharp ones", "worst": pair}]}
+    text = card.render(MANIFEST, metrics(risk_coverage=found, pairs=pairs))
+    assert "Not unsure: 0.8750 of the pictures; of these verdicts 0.0625 are wrong." in text
+    assert "Hardest pair of sharp ones: camera against gan, AUROC 0.7500." in text
+
+
+@pytest.mark.parametrize(
+    ("counts", "said", "shown"),
+    [
+        ((3, 1, 2, 4, "failures.png"), "All 4 failures:", True),
+        ((30, 1, 2, 24, "failures.png"), "The 24 of 31 failures with the lowest probability:", True),
+        ((0, 0, 2, 0, None), "so none is shown", False),
+    ],
+)
+def test_failures_are_shown_with_their_counts(counts, said, shown):
+    bona_fide, unsure, generated, drawn, file = counts
+    found = {
+        "pictures": 40,
+        "no_face": 7,
+        "bona_fide": bona_fide,
+        "unsure": unsure,
+        "generated": generated,
+        "shown": drawn,
+        "file": file,
+    }
+    manifest = MANIFEST | {"provenance": MANIFEST["provenance"] | {"failures": found}}
+    text = card.render(manifest, None)
+    assert "Of 40 generated pictures that may be shown" in text
+    assert (
+        f"{bona_fide} were called bona fide, {unsure} unsure and {generated} generated; in 7 no face" in text
+    )
+    assert said in text
+    assert ("](failures.png)" in text) == shown
+    assert "Known failures in pictures" not in card.render(MANIFEST, None)
+
+
 def test_missing_parts_of_metrics_are_left_out():
     text = card.render(MANIFEST, {"overall": {}})
     assert "### By source" not in text

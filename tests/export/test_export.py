@@ -17,6 +17,7 @@ import torch
 
 from fauxface.bundle import Bundle
 from fauxface.errors import BundleError, CheckpointError, DataError, GateError, OutputError
+from fauxface.locator import Location
 from fauxface.session import Classifier
 from fauxface_export import export as exporting
 from fauxface_export import onnx_graph, parity, program, torchscript
@@ -182,6 +183,26 @@ def test_damaged_graph_fails_the_gate_and_leaves_nothing(backend, made, inputs, 
         export(chosen)
     assert "\n" not in str(caught.value)
     assert list(chosen.out.parent.iterdir()) == []
+
+
+def test_failures_are_shown_in_the_card_and_listed(options, quick, inputs, monkeypatch):
+    """The locator of these tests finds no face, so what it would find is put in its place."""
+    location = Location((10.0, 10.0, 50.0, 50.0), (), 0.9)
+    monkeypatch.setattr("fauxface.locator.Locator.locate", lambda *_: [location])
+    bundle = export(options(formats=("onnx",), failures=inputs.golden))
+    found = bundle.manifest.provenance["failures"]
+    assert found["pictures"] == 2
+    assert found["bona_fide"] + found["unsure"] + found["generated"] == 2
+    assert "Of 2 generated pictures that may be shown" in bundle.card()
+    assert ("failures.png" in bundle.manifest.files) == (found["shown"] > 0)
+    assert ("](failures.png)" in bundle.card()) == (found["shown"] > 0)
+
+
+def test_a_bad_folder_of_failures_is_refused_before_the_work(options, tmp_path):
+    chosen = options(failures=tmp_path / "none")
+    with pytest.raises(DataError, match="no folder"):
+        export(chosen, pytest.fail)
+    assert not chosen.out.exists()
 
 
 def test_overwriting_with_onnx_alone_and_without_metrics(options, quick, inputs):

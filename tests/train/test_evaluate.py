@@ -10,11 +10,14 @@ pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
 from fauxface.errors import DataError, OutputError
-from fauxface_train import evaluate, report
+from fauxface_train import evaluate, pages, report
+from fauxface_train.conditions import select
 from fauxface_train.dataset import PreparedData
+from fauxface_train.matched import Subset
 from fauxface_train.scorers import open_scorer
 
 TINY = Path(__file__).parents[1] / "data" / "tiny_bundle"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 def probability(redness):
@@ -29,7 +32,9 @@ def tiny():
 
 def test_the_nominal_crop_is_scored(steered, tiny):
     samples = evaluate.select(PreparedData.load(steered), "test")
-    got = tiny.calibration.probability(evaluate.score(tiny, samples, batch=3))
+    scores = evaluate.score(tiny, samples, batch=3)
+    assert list(scores.logits) == ["clean"]
+    got = tiny.calibration.probability(scores.logits["clean"])
     redness = [0, 0, 5, 100, 0, 10, 30, 100, 100, 90, 80, 0, 25, 100]
     np.testing.assert_allclose(got, probability(np.array(redness)), atol=1e-5)
 
@@ -86,7 +91,7 @@ def test_a_missing_crop_is_refused(steered, tiny):
 
 def test_write_leaves_every_file_and_nothing_else(steered, tiny, tmp_path):
     data = PreparedData.load(steered)
-    result = evaluate.evaluate(tiny, data, replicates=50)
+    result = evaluate.evaluate(tiny, data, conditions=select("jpeg60,noise10"), replicates=50)
     out = tmp_path / "deep" / "out"
     written = evaluate.write(result, tiny, data, out)
     assert {path.name for path in written} == {path.name for path in out.iterdir()}
@@ -94,6 +99,9 @@ def test_write_leaves_every_file_and_nothing_else(steered, tiny, tmp_path):
         "metrics.json",
         "scores.csv",
         "report.md",
+        "report.html",
+        "risk_coverage.png",
+        "robustness.png",
         "roc_det.png",
         "reliability.png",
         "confusion.png",
@@ -107,13 +115,16 @@ def test_write_leaves_every_file_and_nothing_else(steered, tiny, tmp_path):
     with (out / "scores.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 14
-    assert tuple(rows[0]) == evaluate.SCORE_COLUMNS
+    assert tuple(rows[0]) == (*evaluate.SCORE_COLUMNS, "p_jpeg60", "p_noise10")
+    np.testing.assert_array_equal([float(row["p_noise10"]) for row in rows], result.degraded["noise10"])
     logits = np.array([[row["logit_bona_fide"], row["logit_generated"]] for row in rows], np.float32)
     np.testing.assert_array_equal(logits, result.logits)
     np.testing.assert_array_equal([float(row["p_generated"]) for row in rows], result.scored.p)
     assert [row["called"] for row in rows[:4]] == ["bona_fide", "bona_fide", "bona_fide", "generated"]
     assert (data.root / rows[0]["crop"]).is_file()
-    for name in ("metrics.json", "report.md"):
+    page = (out / "report.html").read_text()
+    assert page.count('src="data:image/png;base64,') == len(list(out.glob("*.png"))) == 10
+    for name in ("metrics.json", "report.md", "report.html"):
         text = (out / name).read_text()
         assert "crops/" not in text, f"{name} names a file of the data"
         assert str(tmp_path) not in text, f"{name} names a folder of this machine"
@@ -141,14 +152,92 @@ def test_out_that_is_a_file_is_refused(steered, tiny, tmp_path):
 
 def test_report_shows_the_figures(steered, tiny):
     document = evaluate.evaluate(tiny, PreparedData.load(steered), replicates=50).document
-    text = report.render(document, ["pairs.png"])
+    text = pages.markdown(report.blocks(document, ["pairs.png"]))
     assert f"| AUROC | {report.show(document['overall']['auroc'])} |" in text
     assert "Highest APCER: 0.6667 (0.0943-0.9916) on diffusion (2 of 3)." in text
     assert "| race | indian | 4 | 0.2500 (0.0063-0.8059) |" in text
     assert "![AUROC per pair of sources](pairs.png)" in text
     lengths = {line.count("|") for line in text.splitlines() if line.startswith("| camera | 4 |")}
-    assert lengths == {9}
+    assert lengths == {10}
+    assert "Not measured: no condition was chosen." in text
 
 
-def test_tables_escape_pipes():
-    assert report.table(["a"], [["x|y"]])[-1] == r"| x\|y |"
+def test_conditions_are_scored_and_shown(steered, tiny):
+    grid = select("jpeg30,scale50")
+    data = PreparedData.load(steered)
+    result = evaluate.evaluate(tiny, data, conditions=grid, replicates=20)
+    redness = np.array([0, 0, 5, 100, 0, 10, 30, 100, 100, 90, 80, 0, 25, 100])
+    # A plain colour stays as it is when it is shrunk, and nearly so in a JPEG file.
+    np.testing.assert_allclose(result.degraded["scale50"], probability(redness), atol=1e-5)
+    np.testing.assert_allclose(result.degraded["jpeg30"], probability(redness), atol=0.12)
+    assert not np.array_equal(result.degraded["jpeg30"], result.scored.p)
+    text = pages.markdown(report.blocks(result.document))
+    assert "| scale50 | shrunk to 64 px and enlarged again |" in text
+    assert "| diffusion | 0.6667 |" in text
+    assert "Highest APCER of a species (generator and condition): 0.6667 (0.0943-0.9916), diffusion" in text
+
+
+def test_subsets_name_their_worst_pair(steered, tiny):
+    subsets = [Subset.parse("cameras=camera:*"), Subset.parse("gan only=*:gan")]
+    document = evaluate.evaluate(tiny, PreparedData.load(steered), subsets=subsets, replicates=10).document
+    worst = [part["worst"] for part in document["pairs"]["subsets"]]
+    assert [(pair["real"], pair["fake"]) for pair in worst] == [("camera", "diffusion"), ("camera", "gan")]
+    text = pages.markdown(report.blocks(document))
+    assert "| gan only | 2 |" in text
+    assert "| camera against gan |" in text
+
+
+def strict(schema):
+    """Return a schema in which every object that lists its properties allows no other."""
+    if isinstance(schema, list):
+        return [strict(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: strict(value) for key, value in schema.items()}
+    return closed | (
+        {"additionalProperties": False} if schema.get("type") == "object" and "properties" in schema else {}
+    )
+
+
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_metrics_json_is_what_its_schema_says(split, steered, tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr("fauxface_train.plots.write_all", lambda *_: [])
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((DOCS / "metrics.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    data = PreparedData.load(steered)
+    subsets = [Subset.parse("a=camera:*")] if split == "test" else []
+    result = evaluate.evaluate(tiny, data, split, conditions=select("quick"), subsets=subsets, replicates=10)
+    evaluate.write(result, tiny, data, tmp_path / "out")
+    document = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    jsonschema.Draft202012Validator(strict(schema)).validate(document)
+    described = (DOCS / "evaluation.md").read_text().partition("## metrics.json")[2]
+    named = {
+        name
+        for line in described.splitlines()
+        if line.startswith("| `")
+        for name in line.split("|")[1].split("`")[1::2]
+    }
+    assert named == set(document) == set(schema["required"])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda d: d["overall"].pop("auroc"),
+        lambda d: d["overall"]["auroc"].pop("value"),
+        lambda d: d["overall"].update(ece={"value": None}),
+        lambda d: d["robustness"]["conditions"].pop("clean"),
+        lambda d: d["robustness"]["conditions"]["clean"].pop("apcer_per_source"),
+        lambda d: d["sources"][0].pop("bpcer"),
+        lambda d: d.update(format="fauxface.evaluation/2"),
+    ],
+    ids=["figure", "value", "reason", "clean", "sources", "error", "format"],
+)
+def test_the_schema_refuses_damage(damage, steered, tiny):
+    jsonschema = pytest.importorskip("jsonschema")
+    validator = jsonschema.Draft202012Validator(json.loads((DOCS / "metrics.schema.json").read_text()))
+    document = evaluate.evaluate(tiny, PreparedData.load(steered), replicates=2).document
+    assert validator.is_valid(document)
+    damage(document)
+    assert not validator.is_valid(document)

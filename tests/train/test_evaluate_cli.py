@@ -32,6 +32,20 @@ def test_evaluate_writes_and_prints(steered, tmp_path, monkeypatch):
     assert document["data"]["split"] == "test"
     assert f"AUROC          {document['overall']['auroc']['value']:.4f}" in result.output
     assert "highest APCER  0.6667 (0.0943-0.9916)  diffusion" in result.output
+    assert list(document["robustness"]["conditions"]) == ["clean", "jpeg60", "scale50", "jpeg60_half"]
+    assert "\nflipped " in result.output
+
+
+def test_conditions_and_pairs_can_be_chosen(steered, tmp_path, monkeypatch):
+    monkeypatch.setattr("fauxface_train.plots.write_all", lambda *_: [])
+    options = ("--conditions", "none", "--pairs", "cameras=camera,phone:diff*", "--pairs", "gan=*:gan")
+    result = run(TINY, steered, "--out", tmp_path / "out", *options)
+    assert result.exit_code == 0, result.output
+    document = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert list(document["robustness"]["conditions"]) == ["clean"]
+    assert "flipped" not in result.output
+    assert "cameras: AUROC 0.6111 (" in result.output
+    assert "phone against diffusion" in result.output
 
 
 def test_a_split_can_be_chosen_and_missing_figures_say_why(steered, tmp_path, monkeypatch):
@@ -48,6 +62,9 @@ def test_a_split_can_be_chosen_and_missing_figures_say_why(steered, tmp_path, mo
         ({"data": "none"}, DataError, "is not a folder"),
         ({"split": "dev"}, DataError, "unknown split"),
         ({"split": "train"}, DataError, "no sample in split"),
+        ({"conditions": "dusk"}, DataError, "unknown condition 'dusk'"),
+        ({"pairs": "a=b"}, DataError, "can't read the pairs"),
+        ({"pairs": "a=none:gan"}, DataError, "no real source is called 'none'"),
         ({"provider": "npu"}, ProviderError, "unknown provider"),
         ({"model": "empty"}, CheckpointError, "no checkpoint in"),
         ({"model": "text.onnx"}, BundleError, ""),
@@ -67,6 +84,7 @@ def test_bad_input_is_a_typed_error_and_writes_nothing(change, error, match, ste
         *("--split", given["split"]),
         *("--provider", given["provider"]),
         *("--out", given["out"]),
+        *(item for key in ("conditions", "pairs") if key in given for item in (f"--{key}", given[key])),
     )
     assert type(result.exception) is error
     assert match in str(result.exception)

@@ -11,7 +11,8 @@ import matplotlib
 from matplotlib.text import Text
 
 from fauxface.verdicts import Thresholds
-from fauxface_train import evaluate, metrics, plots
+from fauxface_train import evaluate, metrics, plots, robustness, selective
+from fauxface_train.conditions import select
 from fauxface_train.dataset import PreparedData
 
 POINT = Thresholds(0.3, 0.7)
@@ -26,6 +27,10 @@ def document_of(scored):
     return {
         **metrics.evaluate(scored, POINT, replicates=20),
         "reliability": metrics.reliability(scored),
+        "risk_coverage": selective.risk_coverage(scored, POINT, replicates=5),
+        "robustness": robustness.evaluate(
+            scored, {"blur2": scored.p[::-1]}, select("blur2"), POINT, replicates=5
+        ),
         "operating_point": point,
     }
 
@@ -41,7 +46,7 @@ def test_write_all_draws_pictures_and_leaves_no_global_state(example, tmp_path):
     scored, samples = example
     before = dict(matplotlib.rcParams)
     written = plots.write_all(tmp_path, scored, document_of(scored), samples)
-    assert len(written) == 8
+    assert len(written) == 10
     assert dict(matplotlib.rcParams) == before
     for path in written:
         picture = cv2.imread(str(path))
@@ -92,6 +97,29 @@ def test_pairs_name_the_worst(example):
     assert figure.axes[0].get_title().endswith("0.611: phone against diffusion")
 
 
+def test_pairs_begin_with_the_sharpest(example):
+    scored, _ = example
+    sharpness = {"camera": 5, "phone": 50, "gan": 7, "diffusion": 3}
+    sources = [{"source": name, "sharpness": {"value": value}} for name, value in sharpness.items()]
+    table = metrics.pairs(scored, replicates=2)
+    axes = plots.pairs(table, sources).axes[0]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["phone", "camera"]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["gan", "diffusion"]
+    assert axes.texts[1].get_text() == "0.611"
+
+
+def test_robustness_writes_every_source_and_condition(example):
+    scored, _ = example
+    shown = texts(plots.robustness(document_of(scored)["robustness"]["conditions"]))
+    assert {"clean", "blur2", "gan", "diffusion", "camera", "phone", "0.667"} <= set(shown)
+
+
+def test_risk_coverage_tells_the_shipped_band(example):
+    scored, _ = example
+    shown = texts(plots.risk_coverage(document_of(scored)["risk_coverage"]))
+    assert "shipped band, risk 0.1667 at coverage 0.8571" in shown
+
+
 def test_sources_of_one_label_are_drawn(example, tmp_path):
     scored, samples = example
     mask = scored.labels == 0
@@ -99,6 +127,8 @@ def test_sources_of_one_label_are_drawn(example, tmp_path):
     written = plots.write_all(tmp_path, scored.take(mask), document_of(scored.take(mask)), kept)
     assert {path.name for path in written} == {
         "confusion.png",
+        "risk_coverage.png",
+        "robustness.png",
         "errors_per_source.png",
         "scores_per_source.png",
         "predictions.png",

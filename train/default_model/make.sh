@@ -52,14 +52,16 @@ if [ ! -f "$third/done" ]; then
     --source-weight 'sg1_*=2' --source-weight 'sg_*=1.5' --source-weight 'omi_*=1.5' --source-weight 'sg2studio*=0.5'
   touch "$third/done"
 fi
-fauxface evaluate "$third" "$runs/prepared" --out "$runs/evaluation"
+fauxface evaluate "$third" "$runs/prepared" --out "$runs/evaluation" --conditions all \
+  --pairs 'sharp portraits against StyleGAN=ffhq*,headshots*,genderdet*:sg*,omi_sg2,tpdne*'
 
 generator=$runs/generator
 fauxface generator train "$runs/prepared" --out "$generator"
+fauxface generator sample "$generator/generator.pt" --out "$runs/samples" --seeds "$(seq -s, 0 47)" --truncation 0.6
 
 fauxface export "$third" --out "$runs/bundle" --name fauxface-default --locator "$locator/locator.onnx" \
   --data "$runs/prepared" --metrics "$runs/evaluation/metrics.json" --terms "$here/terms.csv" \
-  --license "$here/LICENSE-WEIGHTS.md" --formats onnx --overwrite
+  --license "$here/LICENSE-WEIGHTS.md" --failures "$runs/samples" --formats onnx --overwrite
 rm -rf "$bundle" && cp -r "$runs/bundle" "$bundle"
 python "$here/record.py" "$runs"
 python "$here/readme_figures.py"

@@ -36,6 +36,8 @@ FILES = (
     "evaluation/errors_per_source.png",
     "evaluation/scores_per_source.png",
     "evaluation/pairs.png",
+    "evaluation/risk_coverage.png",
+    "evaluation/robustness.png",
 )
 
 

@@ -1,10 +1,10 @@
-"""Scoring a split of prepared data and writing metrics.json, scores.csv, report.md and the plots."""
+"""Scoring a split of prepared data and writing metrics.json, scores.csv, the plots and the reports."""
 
 import csv
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,8 @@ from fauxface.errors import DataError, OutputError
 from fauxface.files import atomic_write
 from fauxface.progress import Progress
 from fauxface.verdicts import LABELS
-from fauxface_train import metrics, plots, report
+from fauxface_train import matched, metrics, pages, plots, report, robustness, selective
+from fauxface_train.conditions import CLEAN, Condition
 from fauxface_train.dataset import SPLITS, PreparedData, Sample, load_crop
 from fauxface_train.intervals import CONFIDENCE, REPLICATES
 from fauxface_train.scorers import Scorer
@@ -24,6 +25,7 @@ from fauxface_train.scorers import Scorer
 FORMAT = "fauxface.evaluation/1"
 
 SCORE_COLUMNS = ("crop", "source", "label", "p_generated", "logit_bona_fide", "logit_generated", "called")
+"""Columns of scores.csv; a column p_CONDITION follows for each condition."""
 
 
 class _Scores(Protocol):
@@ -39,12 +41,14 @@ class Evaluation:
         logits: float32 [N, 2].
         scored: Probabilities, labels, sources and attributes of the same samples.
         document: What metrics.json holds.
+        degraded: Per condition float64 [N], the probabilities of the same samples under it.
     """
 
     samples: Sequence[Sample]
     logits: np.ndarray
     scored: metrics.Scored
     document: dict[str, Any]
+    degraded: dict[str, np.ndarray] = field(default_factory=dict)
 
 
 def select(data: PreparedData, split: str) -> list[Sample]:
@@ -66,28 +70,53 @@ def select(data: PreparedData, split: str) -> list[Sample]:
     return samples
 
 
-def score(scorer: _Scores, samples: Sequence[Sample], *, batch: int = 64, label: str = "score") -> np.ndarray:
-    """Return the logits of samples, cut and resized by the runtime's own crop code.
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What a model said of samples.
+
+    Attributes:
+        logits: Per condition float32 [N, 2] in the order bona fide, generated; "clean" is the first.
+        sharpness: float64 [N], variance of the Laplacian of each clean crop.
+    """
+
+    logits: dict[str, np.ndarray]
+    sharpness: np.ndarray
+
+
+def score(
+    scorer: _Scores,
+    samples: Sequence[Sample],
+    conditions: Sequence[Condition] = (),
+    *,
+    batch: int = 64,
+    label: str = "score",
+) -> Scores:
+    """Score samples as they are and under conditions, cut and resized by the runtime's own crop code.
 
     Args:
         scorer: Any model; see `fauxface_train.scorers.open_scorer`.
         samples: What to score.
+        conditions: Degradations to score them under too.
         batch: Crops per call.
         label: What the progress display calls it.
-
-    Returns:
-        float32 [N, 2] in the order bona fide, generated.
 
     Raises:
         DataError: A stored crop is missing or isn't a picture.
     """
-    results = []
-    with Progress(len(samples), label, "pictures") as progress:
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in (CLEAN, *(c.name for c in conditions))}
+    sharpness: list[float] = []
+    with Progress(len(samples) * len(parts), label, "pictures") as progress:
         for start in range(0, len(samples), batch):
             part = samples[start : start + batch]
-            results.append(scorer.logits(np.stack([load_crop(sample) for sample in part])))
+            crops = [load_crop(sample) for sample in part]
+            sharpness += [matched.sharpness(crop) for crop in crops]
+            parts[CLEAN].append(scorer.logits(np.stack(crops)))
             progress.advance(len(part))
-    return np.concatenate(results)
+            for condition in conditions:
+                views = [condition.degrade(crop, s.sha256) for crop, s in zip(crops, part, strict=True)]
+                parts[condition.name].append(scorer.logits(np.stack(views)))
+                progress.advance(len(part))
+    return Scores({name: np.concatenate(each) for name, each in parts.items()}, np.array(sharpness))
 
 
 def attach(samples: Sequence[Sample], p: np.ndarray) -> metrics.Scored:
@@ -109,6 +138,8 @@ def evaluate(
     data: PreparedData,
     split: str = "test",
     *,
+    conditions: Sequence[Condition] = (),
+    subsets: Sequence[matched.Subset] = (),
     batch: int = 64,
     replicates: int = REPLICATES,
     seed: int = 0,
@@ -119,18 +150,25 @@ def evaluate(
         scorer: The model.
         data: Prepared data, cut with the margin that the model was made for (or whole pictures).
         split: "train", "val", "test" or "all".
+        conditions: Degradations to measure under too; see `fauxface_train.conditions.select`.
+        subsets: Parts of the pair table to name the worst pair of.
         batch: Crops per call.
         replicates: Bootstrap resamples of the intervals.
         seed: Of the bootstrap.
 
     Raises:
-        DataError: The split is unknown or empty, a crop can't be read, or the data have another margin.
+        DataError: The split is unknown or empty, a crop can't be read, a subset names no source, or the data
+            have another margin.
     """
     _check_margin(scorer, data)
     samples = select(data, split)
-    logits = score(scorer, samples, batch=batch, label=f"score {split}")
-    scored = attach(samples, scorer.calibration.probability(logits))
+    named = attach(samples, np.zeros(len(samples)))
+    wanted = [(subset.name, *subset.sources(named)) for subset in subsets]
+    scores = score(scorer, samples, conditions, batch=batch, label=f"score {split}")
     thresholds, calibration = scorer.thresholds, scorer.calibration
+    p = {name: calibration.probability(logits) for name, logits in scores.logits.items()}
+    scored = attach(samples, p.pop(CLEAN))
+    chance = {"replicates": replicates, "seed": seed}
     document: dict[str, Any] = {
         "format": FORMAT,
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -146,11 +184,18 @@ def evaluate(
             "generated_from": thresholds.generated_from,
             "rule": thresholds.rule,
         },
-        "intervals": {"confidence": CONFIDENCE, "replicates": replicates, "seed": seed},
-        **metrics.evaluate(scored, thresholds, replicates=replicates, seed=seed),
+        "intervals": {"confidence": CONFIDENCE, **chance},
+        **metrics.evaluate(scored, thresholds, **chance),
         "reliability": metrics.reliability(scored),
+        "risk_coverage": selective.risk_coverage(scored, thresholds, **chance),
+        "robustness": robustness.evaluate(scored, p, conditions, thresholds, **chance),
     }
-    return Evaluation(samples, logits, scored, document)
+    if document["pairs"]["auroc"] is not None:
+        document["pairs"]["subsets"] = matched.subsets(document["pairs"], wanted)
+    for source in document["sources"]:
+        mine = (scored.sources == source["source"]) & (scored.labels == LABELS.index(source["label"]))
+        source["sharpness"] = {"value": float(np.median(scores.sharpness[mine]))}
+    return Evaluation(samples, scores.logits[CLEAN], scored, document, p)
 
 
 def output_folder(out: str | Path) -> Path:
@@ -169,7 +214,7 @@ def output_folder(out: str | Path) -> Path:
 
 
 def write(evaluation: Evaluation, scorer: Scorer, data: PreparedData, out: str | Path) -> list[Path]:
-    """Write scores.csv, metrics.json, the plots and report.md, each atomically and in this order.
+    """Write scores.csv, metrics.json, the plots, report.md and report.html, each atomically, in this order.
 
     Args:
         evaluation: What `evaluate` returned.
@@ -191,12 +236,19 @@ def write(evaluation: Evaluation, scorer: Scorer, data: PreparedData, out: str |
         text = json.dumps(evaluation.document, indent=2, allow_nan=False, ensure_ascii=False)
         temporary.write_text(text + "\n", encoding="utf-8")
     drawn = plots.write_all(folder, evaluation.scored, evaluation.document, evaluation.samples)
-    page = folder / "report.md"
-    with atomic_write(page) as temporary:
-        temporary.write_text(
-            report.render(evaluation.document, [path.name for path in drawn]), encoding="utf-8"
-        )
-    return [*written, *drawn, page]
+    blocks = report.blocks(evaluation.document, [path.name for path in drawn])
+    reports = {
+        folder / "report.md": pages.markdown(blocks),
+        folder / "report.html": pages.html(
+            f"Evaluation of {evaluation.document['model']['identity']}",
+            blocks,
+            {path.name: path.read_bytes() for path in drawn},
+        ),
+    }
+    for page, text in reports.items():
+        with atomic_write(page) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    return [*written, *drawn, *reports]
 
 
 def _check_margin(scorer: Scorer, data: PreparedData) -> None:
@@ -214,10 +266,11 @@ def _check_margin(scorer: Scorer, data: PreparedData) -> None:
 def _write_scores(path: Path, evaluation: Evaluation, scorer: Scorer, data: PreparedData) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(SCORE_COLUMNS)
-        for sample, p, (zero, one) in zip(
-            evaluation.samples, evaluation.scored.p, evaluation.logits, strict=True
-        ):
+        writer.writerow([*SCORE_COLUMNS, *(f"p_{name}" for name in evaluation.degraded)])
+        for row, sample in enumerate(evaluation.samples):
             crop = sample.path.relative_to(data.root).as_posix()
-            called = scorer.thresholds.label(float(p))
-            writer.writerow([crop, sample.source, LABELS[sample.label], repr(float(p)), zero, one, called])
+            p = float(evaluation.scored.p[row])
+            called = scorer.thresholds.label(p)
+            others = [repr(float(values[row])) for values in evaluation.degraded.values()]
+            label = LABELS[sample.label]
+            writer.writerow([crop, sample.source, label, repr(p), *evaluation.logits[row], called, *others])

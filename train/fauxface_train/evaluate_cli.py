@@ -31,19 +31,36 @@ def register(app: typer.Typer) -> None:
             Path | None, typer.Option(help="Folder for the report; `evaluation-SPLIT` when not given.")
         ] = None,
         provider: Annotated[str, typer.Option(help="cpu, cuda, tensorrt, openvino or auto.")] = "auto",
+        conditions: Annotated[
+            str,
+            typer.Option(
+                help="Degradations to measure under: none, quick (JPEG, half size, both), all, or names "
+                "with commas."
+            ),
+        ] = "quick",
+        pairs: Annotated[
+            list[str] | None,
+            typer.Option(
+                metavar="NAME=REAL,...:FAKE,...",
+                help="Name the worst pair of these sources, such as 'sharp=ffhq*:sg*'; may be repeated.",
+            ),
+        ] = None,
         batch: Annotated[int, typer.Option(min=1, help="Pictures per call.")] = 64,
     ) -> None:
-        """Measure a model on prepared data: metrics.json, report.md, scores.csv and plots.
+        """Measure a model on prepared data: metrics.json, report.md, report.html, scores.csv and plots.
 
-        predictions.png and mistakes.png show pictures of DATA; the other files don't.
+        predictions.png, mistakes.png and report.html show pictures of DATA; the other files don't.
         """
         require_extra("train", "torch", "torchvision", "safetensors", "sklearn", "scipy", "matplotlib")
+        from fauxface_train.conditions import select as chosen
         from fauxface_train.dataset import PreparedData
         from fauxface_train.evaluate import evaluate as run
         from fauxface_train.evaluate import output_folder, select, write
+        from fauxface_train.matched import Subset
         from fauxface_train.report import show
         from fauxface_train.scorers import open_scorer
 
+        grid, subsets = chosen(conditions), [Subset.parse(text) for text in pairs or ()]
         prepared = PreparedData.load(data)
         select(prepared, split)
         folder = output_folder(out or f"evaluation-{split}")
@@ -52,9 +69,10 @@ def register(app: typer.Typer) -> None:
             sys.stderr.write(
                 f"note: {model} has no operating point of its own; temperature 1, threshold 0.5\n"
             )
-        result = run(scorer, prepared, split, batch=batch)
+        result = run(scorer, prepared, split, conditions=grid, subsets=subsets, batch=batch)
         write(result, scorer, prepared, folder)
         overall, worst = result.document["overall"], result.document["worst"]
+        degraded = result.document["robustness"]["worst"]
         for name, value in (
             ("AUROC", overall["auroc"]),
             ("EER", overall["eer"]),
@@ -64,9 +82,13 @@ def register(app: typer.Typer) -> None:
             ("highest BPCER", worst["bpcer"]),
             ("unsure", overall["unsure"]),
             ("ECE", overall["ece"]),
+            *((("AUROC lost", degraded["auroc_loss"]), ("flipped", degraded["flipped"])) if grid else ()),
         ):
-            where = f"  {value['source']}" if "source" in value else ""
+            where = "".join(f"  {value[key]}" for key in ("source", "condition") if key in value)
             typer.echo(
                 f"{name:<14} {show(value)}{where}{'' if value['value'] is not None else value['reason']}"
             )
-        typer.echo(f"report: {folder / 'report.md'}")
+        for part in result.document["pairs"].get("subsets", ()):
+            lowest = part["worst"]
+            typer.echo(f"{part['name']}: AUROC {show(lowest)}  {lowest['real']} against {lowest['fake']}")
+        typer.echo(f"report: {folder / 'report.html'}")

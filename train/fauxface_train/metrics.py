@@ -82,9 +82,19 @@ def rate(events: np.ndarray) -> Value:
     """
     count, total = int(np.count_nonzero(events)), len(events)
     if total == 0:
-        return {"value": None, "reason": "no samples"}
+        return missing("no samples")
     low, high = clopper_pearson(count, total)
     return {"value": count / total, "low": low, "high": high, "count": count, "total": total}
+
+
+def missing(reason: str = _NEEDS_BOTH) -> Value:
+    """Return what stands for a figure that can't be computed."""
+    return {"value": None, "reason": reason}
+
+
+def verdicts(p: np.ndarray, thresholds: Thresholds) -> np.ndarray:
+    """Return the verdict of each probability: 0 bona fide, 1 unsure, 2 generated."""
+    return np.where(p >= thresholds.generated_from, 2, np.where(p < thresholds.bona_fide_below, 0, 1))
 
 
 def evaluate(
@@ -165,7 +175,7 @@ def one_label(scored: Scored, label: int, thresholds: Thresholds) -> dict[str, A
         "called_bona_fide": rate(below),
         "called_unsure": rate(~called & ~below),
         "called_generated": rate(called),
-        "median_p": {"value": float(np.median(scored.p))} if len(scored) else _missing("no samples"),
+        "median_p": {"value": float(np.median(scored.p))} if len(scored) else missing("no samples"),
         **proper_scores(scored),
     }
 
@@ -181,7 +191,7 @@ def ranking(scored: Scored, *, balanced: bool, replicates: int, seed: int) -> di
     """
     keys = ["auroc", "ap", "eer", *(f"tpr_at_fpr_{target:g}" for target in FPR_TARGETS), "ece"]
     if len(np.unique(scored.labels)) < 2:
-        return {key: _missing() for key in keys}
+        return {key: missing() for key in keys}
     p, labels = scored.p, scored.labels
     weight = 1 / np.bincount(labels, minlength=2)[labels] if balanced else np.ones(len(p))
     fpr, tpr, _ = roc_curve(labels, p, sample_weight=weight, drop_intermediate=False)
@@ -208,7 +218,7 @@ def ranking(scored: Scored, *, balanced: bool, replicates: int, seed: int) -> di
 def proper_scores(scored: Scored) -> dict[str, Value]:
     """Return the Brier score and the negative log-likelihood (natural logarithm) of p("generated")."""
     if not len(scored):
-        return {"brier": _missing("no samples"), "nll": _missing("no samples")}
+        return {"brier": missing("no samples"), "nll": missing("no samples")}
     return {
         "brier": {"value": float(brier_score_loss(scored.labels, scored.p, labels=[0, 1], pos_label=1))},
         "nll": {"value": float(log_loss(scored.labels, scored.p, labels=[0, 1]))},
@@ -217,13 +227,11 @@ def proper_scores(scored: Scored) -> dict[str, Value]:
 
 def confusion(scored: Scored, thresholds: Thresholds) -> dict[str, dict[str, int]]:
     """Return how many samples of each label were called bona fide, unsure and generated."""
-    verdicts = np.where(
-        scored.p >= thresholds.generated_from, 2, np.where(scored.p < thresholds.bona_fide_below, 0, 1)
-    )
+    called = verdicts(scored.p, thresholds)
     columns = (LABELS[REAL], UNSURE, LABELS[FAKE])
     return {
         LABELS[label]: {
-            name: int(np.count_nonzero((scored.labels == label) & (verdicts == column)))
+            name: int(np.count_nonzero((scored.labels == label) & (called == column)))
             for column, name in enumerate(columns)
         }
         for label in (REAL, FAKE)
@@ -298,13 +306,9 @@ def reliability(scored: Scored, bins: int = ECE_BINS) -> list[dict[str, float | 
     return table
 
 
-def _missing(reason: str = _NEEDS_BOTH) -> Value:
-    return {"value": None, "reason": reason}
-
-
 def _balanced_accuracy(apcer: Value, bpcer: Value) -> Value:
     if "count" not in apcer or "count" not in bpcer:
-        return _missing()
+        return missing()
     return {"value": 1 - (apcer["value"] + bpcer["value"]) / 2}
 
 
@@ -318,7 +322,7 @@ def _acer(scored: Scored, thresholds: Thresholds) -> Value:
     called = scored.p >= thresholds.generated_from
     fakes, reals = scored.labels == FAKE, scored.labels == REAL
     if not fakes.any() or not reals.any():
-        return _missing()
+        return missing()
     worst = max(np.mean(~called[fakes & (scored.sources == name)]) for name in scored.names(FAKE))
     return {"value": float(worst + np.mean(called[reals])) / 2}
 
@@ -327,7 +331,7 @@ def _worst(sources: Iterable[dict[str, Any]], key: str, choose: Callable[..., An
     """Return the entry with the highest or lowest value of a key, with its source's name."""
     found = [s for s in sources if key in s and s[key]["value"] is not None]
     if not found:
-        return _missing(f"no source has {key}")
+        return missing(f"no source has {key}")
     chosen = choose(found, key=lambda s: s[key]["value"])
     return {"source": chosen["source"], **chosen[key]}
 

@@ -53,6 +53,7 @@ def write_all(
         "confusion.png": lambda: confusion(document["overall"]["confusion"]),
         "errors_per_source.png": lambda: errors_per_source(document["sources"]),
         "scores_per_source.png": lambda: scores_per_source(scored, thresholds),
+        "risk_coverage.png": lambda: risk_coverage(document["risk_coverage"]),
         "predictions.png": lambda: predictions(scored, samples, thresholds),
         "mistakes.png": lambda: mistakes(scored, samples, thresholds),
     }
@@ -62,8 +63,10 @@ def write_all(
             "reliability.png": lambda: reliability(
                 document["reliability"], document["overall"]["ece"]["value"]
             ),
-            "pairs.png": lambda: pairs(document["pairs"]),
+            "pairs.png": lambda: pairs(document["pairs"], document["sources"]),
         } | figures
+    if len(document["robustness"]["conditions"]) > 1:
+        figures = {"robustness.png": lambda: robustness(document["robustness"]["conditions"])} | figures
     written = []
     for name, draw in figures.items():
         figure = draw()
@@ -136,6 +139,63 @@ def reliability(table: Sequence[dict[str, float]], ece: float) -> Figure:
     return figure
 
 
+def risk_coverage(found: dict[str, Any]) -> Figure:
+    """Draw the share of wrong verdicts over the share of samples that get one, with the shipped band."""
+    figure = Figure(figsize=(6.4, 4.6), layout="constrained")
+    axes = figure.subplots()
+    coverage = [point["coverage"] for point in found["curve"]]
+    risk = [point["risk"] for point in found["curve"]]
+    label = f"verdict p >= 0.5, AURC {found['aurc']['value']:.4f}"
+    axes.plot(coverage, risk, "-", color=COLORS[BONA_FIDE], linewidth=1.8, label=label)
+    kept, wrong = found["coverage"]["value"], found["risk"]
+    if wrong["value"] is not None:
+        axes.plot([kept, kept], [wrong["low"], wrong["high"]], "-", color=COLORS[GENERATED], linewidth=2)
+        shipped = f"shipped band, risk {wrong['value']:.4f} at coverage {kept:.4f}"
+        axes.plot(kept, wrong["value"], "D", color=COLORS[GENERATED], markersize=8, label=shipped)
+    axes.set(
+        xlabel="coverage (share of verdicts that aren't unsure)",
+        ylabel="risk (share of these that are wrong)",
+    )
+    axes.set(title="Risk and coverage", xlim=(0, 1.02), ylim=(0, None))
+    axes.legend(loc="upper left", frameon=False)
+    _tidy(axes, "both")
+    return figure
+
+
+def robustness(conditions: dict[str, dict[str, Any]]) -> Figure:
+    """Draw AUROC per condition with its interval, and the error of every source under every condition."""
+    names = list(conditions)
+    tables = [
+        (key, title, list(conditions[names[0]][f"{key}_per_source"]))
+        for key, title in (("apcer", "APCER of each generator"), ("bpcer", "BPCER of each bona fide source"))
+    ]
+    tables = [table for table in tables if table[2]]
+    sizes = [2.2, *(0.8 + 0.32 * len(sources) for _, _, sources in tables)]
+    figure = Figure(figsize=(3.2 + 0.72 * len(names), 1.6 + sum(sizes)), layout="constrained")
+    top, *panels = figure.subplots(len(sizes), 1, height_ratios=sizes, sharex=True)
+    areas = [conditions[name]["auroc"] for name in names]
+    if areas[0]["value"] is not None:
+        for column, area in enumerate(areas):
+            top.plot([column, column], [area["low"], area["high"]], "-", color=COLORS[BONA_FIDE], linewidth=2)
+            top.plot(column, area["value"], "o", color=COLORS[BONA_FIDE], markersize=6)
+        top.axhline(areas[0]["value"], color="#666666", linestyle=":", linewidth=1)
+    top.set(ylabel="AUROC", title="Robustness (dotted: clean)")
+    _tidy(top, "y")
+    for axes, (key, title, sources) in zip(panels, tables, strict=True):
+        values = np.array(
+            [[conditions[name][f"{key}_per_source"][source]["value"] for name in names] for source in sources]
+        )
+        high = max(0.05, float(values.max()))
+        axes.imshow(values, cmap="cividis", vmin=0, vmax=high, aspect="auto")
+        for (row, column), value in np.ndenumerate(values):
+            color = "black" if value > 0.55 * high else "white"
+            axes.text(column, row, f"{value:.3f}", ha="center", va="center", fontsize=8, color=color)
+        axes.set_yticks(range(len(sources)), sources)
+        axes.set_title(title, fontsize=10)
+    [top, *panels][-1].set_xticks(range(len(names)), names, rotation=40, ha="right", rotation_mode="anchor")
+    return figure
+
+
 def confusion(counts: dict[str, dict[str, int]]) -> Figure:
     """Draw how many samples of each label were called bona fide, unsure and generated."""
     columns = (BONA_FIDE, UNSURE, GENERATED)
@@ -205,9 +265,19 @@ def scores_per_source(scored: Scored, thresholds: Thresholds) -> Figure:
     return figure
 
 
-def pairs(table: dict[str, Any]) -> Figure:
-    """Draw the AUROC of every real source against every fake source as a heat map."""
-    values = np.array([[cell["value"] for cell in row] for row in table["auroc"]])
+def pairs(table: dict[str, Any], sources: Sequence[dict[str, Any]] = ()) -> Figure:
+    """Draw the AUROC of every real source against every fake source as a heat map, the sharpest first.
+
+    Args:
+        table: `pairs` of metrics.json.
+        sources: `sources` of metrics.json; without their sharpness the table's order stays.
+    """
+    sharp = {s["source"]: -s["sharpness"]["value"] for s in sources if "sharpness" in s}
+    reals, fakes = (
+        sorted(table[f"{label}_sources"], key=lambda name: sharp.get(name, 0)) for label in ("real", "fake")
+    )
+    row_of, column_of = table["real_sources"].index, table["fake_sources"].index
+    values = np.array([[table["auroc"][row_of(r)][column_of(f)]["value"] for f in fakes] for r in reals])
     rows, columns = values.shape
     figure = Figure(figsize=(3.4 + 0.85 * columns, 2.6 + 0.42 * rows), layout="constrained")
     axes = figure.subplots()
@@ -224,13 +294,14 @@ def pairs(table: dict[str, Any]) -> Figure:
             fontsize=9,
             color="black" if bright else "white",
         )
-    axes.set_xticks(range(columns), table["fake_sources"], rotation=40, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(rows), table["real_sources"])
+    axes.set_xticks(range(columns), fakes, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(rows), reals)
     worst = table["worst"]
     axes.set_title(
         f"AUROC per pair; worst {worst['value']:.3f}: {worst['real']} against {worst['fake']}", fontsize=10
     )
-    axes.set(xlabel="generated", ylabel="bona fide")
+    order = ", sharpest first" if sharp else ""
+    axes.set(xlabel=f"generated{order}", ylabel=f"bona fide{order}")
     figure.colorbar(image, ax=axes, label="AUROC")
     return figure
 

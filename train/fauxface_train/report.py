@@ -1,10 +1,12 @@
-"""report.md: the evaluation as tables for people, rendered from the content of metrics.json."""
+"""What a report of an evaluation says, as blocks made from the content of metrics.json alone."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from fauxface.verdicts import BONA_FIDE, GENERATED, UNSURE
+from fauxface_train.conditions import CLEAN
 from fauxface_train.intervals import FPR_TARGETS
+from fauxface_train.pages import Block, Heading, Items, Picture, Table, Text
 
 _OVERALL = (
     ("AUROC", "auroc"),
@@ -27,13 +29,16 @@ _OVERALL = (
 _PLOTS = {
     "roc_det.png": "ROC and DET curves",
     "reliability.png": "Reliability",
+    "risk_coverage.png": "Risk and coverage",
     "confusion.png": "Verdicts",
     "errors_per_source.png": "APCER and BPCER per source",
     "scores_per_source.png": "Scores per source",
     "pairs.png": "AUROC per pair of sources",
+    "robustness.png": "AUROC and errors per condition",
     "predictions.png": "A random choice of predictions",
     "mistakes.png": "Worst mistakes",
 }
+_PICTURES_OF_DATA = ("predictions.png", "mistakes.png")
 
 
 def show(value: dict[str, Any], interval: bool = True) -> str:
@@ -51,14 +56,8 @@ def show(value: dict[str, Any], interval: bool = True) -> str:
     return text
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return the lines of a Markdown table; pipes in cells are escaped."""
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
-
-
-def render(document: dict[str, Any], plots: Sequence[str] = ()) -> str:
-    """Return the whole report as Markdown.
+def blocks(document: dict[str, Any], plots: Sequence[str] = ()) -> list[Block]:
+    """Return the whole report.
 
     Args:
         document: The content of metrics.json.
@@ -66,53 +65,59 @@ def render(document: dict[str, Any], plots: Sequence[str] = ()) -> str:
     """
     model, data, point = document["model"], document["data"], document["operating_point"]
     overall = document["overall"]
-    lines = [
-        "# Evaluation",
-        "",
-        f"- Model: {model['kind']} `{model['identity']}` on {model['provider']}",
-        f"- Data: `{data['name']}`, split {data['split']}: {overall['bona_fide']} bona fide, "
-        f"{overall['generated']} generated",
-        f"- Operating point: bona fide below {point['bona_fide_below']:.6g}, generated from "
-        f"{point['generated_from']:.6g}; temperature {point['temperature']:.4g}, bias {point['bias']:.4g}",
-        f"- Rule: {point['rule'] or 'not recorded'}",
-        f"- fauxface {document['fauxface']}, {document['created']}",
-        "",
-        "APCER counts generated faces that weren't called generated, so an unsure one counts as an error; "
-        "BPCER counts bona fide faces that were called generated. Intervals in brackets are 95 %: "
-        "Clopper-Pearson for rates, a bootstrap grouped by source for the rest.",
-        "",
-        "## Overall",
-        "",
-        *table(["Figure", "Value"], [[name, show(overall[key])] for name, key in _OVERALL]),
+    content: list[Block] = [
+        Heading("Evaluation", 1),
+        Items(
+            [
+                f"Model: {model['kind']} `{model['identity']}` on {model['provider']}",
+                f"Data: `{data['name']}`, split {data['split']}: {overall['bona_fide']} bona fide, "
+                f"{overall['generated']} generated",
+                f"Operating point: bona fide below {point['bona_fide_below']:.6g}, generated from "
+                f"{point['generated_from']:.6g}; temperature {point['temperature']:.4g}, bias "
+                f"{point['bias']:.4g}",
+                f"Rule: {point['rule'] or 'not recorded'}",
+                f"fauxface {document['fauxface']}, {document['created']}",
+            ]
+        ),
+        Text(
+            "APCER counts generated faces that weren't called generated, so an unsure one counts as an "
+            "error; BPCER counts bona fide faces that were called generated. Intervals in brackets are 95 %: "
+            "Clopper-Pearson for rates, a bootstrap grouped by source for the rest."
+        ),
+        Heading("Overall"),
+        Table(["Figure", "Value"], [[name, show(overall[key])] for name, key in _OVERALL]),
         *_reasons(overall),
-        "",
         *_verdicts(document),
+        *_selective(document["risk_coverage"]),
         *_sources(document, BONA_FIDE, "Bona fide sources", "all generated samples"),
         *_sources(document, GENERATED, "Generators", "all bona fide samples"),
         *_pairs(document["pairs"]),
         *_demographics(document["demographics"]),
+        *_robustness(document["robustness"]),
     ]
     if plots:
-        lines += ["## Plots", ""]
-        for name in plots:
-            lines += [f"![{_PLOTS.get(name, name)}]({name})", ""]
-    return "\n".join(lines).rstrip() + "\n"
+        content.append(Heading("Plots"))
+        if any(name in _PICTURES_OF_DATA for name in plots):
+            content.append(
+                Text(
+                    "The last ones show pictures of the data: don't publish them, nor a page that holds "
+                    "them, unless you may publish the data."
+                )
+            )
+        content += [Picture(name, _PLOTS.get(name, name)) for name in plots]
+    return content
 
 
-def _reasons(overall: dict[str, Any]) -> list[str]:
+def _reasons(overall: dict[str, Any]) -> list[Block]:
     """Name the figures that couldn't be computed."""
     missing: dict[str, list[str]] = {}
     for name, key in _OVERALL:
         if overall[key]["value"] is None:
             missing.setdefault(overall[key]["reason"], []).append(name)
-    return [
-        line
-        for reason, names in missing.items()
-        for line in ("", f"Not computed ({reason}): {', '.join(names)}.")
-    ]
+    return [Text(f"Not computed ({reason}): {', '.join(names)}.") for reason, names in missing.items()]
 
 
-def _verdicts(document: dict[str, Any]) -> list[str]:
+def _verdicts(document: dict[str, Any]) -> list[Block]:
     rows = []
     for label, name in ((BONA_FIDE, "Bona fide"), (GENERATED, "Generated")):
         counts, figures = document["overall"]["confusion"][label], document["labels"][label]
@@ -122,10 +127,21 @@ def _verdicts(document: dict[str, Any]) -> list[str]:
         ]
         rows.append([name, *cells, show(figures["brier"]), show(figures["nll"])])
     header = ["Truth", "called bona fide", "unsure", "called generated", "Brier", "NLL"]
-    return ["## Verdicts per label", "", *table(header, rows), ""]
+    return [Heading("Verdicts per label"), Table(header, rows)]
 
 
-def _sources(document: dict[str, Any], label: str, title: str, against: str) -> list[str]:
+def _selective(found: dict[str, Any]) -> list[Block]:
+    """Tell what withholding the unsure verdicts buys."""
+    rows = [
+        ["Share of verdicts that aren't unsure (coverage)", show(found["coverage"])],
+        ["Share of these that are wrong (risk)", show(found["risk"])],
+        ["Risk of p >= 0.5 at the same coverage", show(found["curve_risk"])],
+        ["Area under the risk-coverage curve (AURC)", show(found["aurc"])],
+    ]
+    return [Heading("Risk and coverage"), Table(["Figure", "Value"], rows)]
+
+
+def _sources(document: dict[str, Any], label: str, title: str, against: str) -> list[Block]:
     key = "bpcer" if label == BONA_FIDE else "apcer"
     name = key.upper()
     chosen = [s for s in document["sources"] if s["label"] == label]
@@ -142,37 +158,50 @@ def _sources(document: dict[str, Any], label: str, title: str, against: str) -> 
             show(s["eer"], interval=False),
             show(s["tpr_at_fpr_0.01"], interval=False),
             show(s["brier"]),
+            f"{s['sharpness']['value']:.0f}",
         ]
         for s in chosen
     ]
     header = ["Source", "n", name, "unsure", f"AUROC against {against}", "EER", "TPR at 1 % FPR", "Brier"]
     worst = document["worst"][key]
     line = f"Highest {name}: {show(worst)} on {worst['source']} ({worst['count']} of {worst['total']})."
-    return [f"## {title}", "", *table(header, rows), "", line, ""]
+    return [Heading(title), Table([*header, "sharpness"], rows), Text(line)]
 
 
-def _pairs(pairs: dict[str, Any]) -> list[str]:
+def _pairs(pairs: dict[str, Any]) -> list[Block]:
     if pairs["auroc"] is None:
-        return ["## Matched pairs", "", f"Not computed: {pairs['reason']}.", ""]
+        return [Heading("Matched pairs"), Text(f"Not computed: {pairs['reason']}.")]
     worst = pairs["worst"]
     rows = [
         [name, *(show(cell, interval=False) for cell in cells)]
         for name, cells in zip(pairs["real_sources"], pairs["auroc"], strict=True)
     ]
-    return [
-        "## Matched pairs",
-        "",
-        "AUROC of each bona fide source (row) against each generator (column): a style that tells sources "
-        "apart can't hide in it as it can in the pooled figure.",
-        "",
-        *table(["", *pairs["fake_sources"]], rows),
-        "",
-        f"Worst pair: {show(worst)}, {worst['real']} against {worst['fake']}.",
-        "",
+    content: list[Block] = [
+        Heading("Matched pairs"),
+        Text(
+            "AUROC of each bona fide source (row) against each generator (column): a style that tells "
+            "sources apart can't hide in it as it can in the pooled figure."
+        ),
+        Table(["", *pairs["fake_sources"]], rows),
+        Text(f"Worst pair: {show(worst)}, {worst['real']} against {worst['fake']}."),
     ]
+    if pairs["subsets"]:
+        parts = [
+            [
+                part["name"],
+                str(part["pairs"]),
+                show(part["median"]),
+                show(part["worst"]),
+                f"{part['worst']['real']} against {part['worst']['fake']}",
+            ]
+            for part in pairs["subsets"]
+        ]
+        header = ["Chosen pairs", "pairs", "median AUROC", "lowest AUROC", "of"]
+        content += [Table(header, parts)]
+    return content
 
 
-def _demographics(cells: Sequence[dict[str, Any]]) -> list[str]:
+def _demographics(cells: Sequence[dict[str, Any]]) -> list[Block]:
     if not cells:
         return []
     rows = [
@@ -180,4 +209,61 @@ def _demographics(cells: Sequence[dict[str, Any]]) -> list[str]:
         for cell in cells
     ]
     note = "Bona fide samples whose file names tell age, gender and race (as labelled by their data set)."
-    return ["## BPCER per demographic cell", "", note, "", *table(["By", "Cell", "n", "BPCER"], rows), ""]
+    return [
+        Heading("BPCER per demographic cell"),
+        Text(note),
+        Table(["By", "Cell", "n", "BPCER"], rows),
+    ]
+
+
+def _robustness(found: dict[str, Any]) -> list[Block]:
+    conditions = found["conditions"]
+    if set(conditions) == {CLEAN}:
+        return [Heading("Robustness"), Text("Not measured: no condition was chosen.")]
+    flipped = [entry.get("flipped_per_label", {}) for entry in conditions.values()]
+    rows = [
+        [
+            name,
+            entry["words"],
+            show(entry["auroc"]),
+            show(entry["auroc_loss"]) if "auroc_loss" in entry else "",
+            show(entry["apcer"], interval=False),
+            show(entry["bpcer"], interval=False),
+            show(entry["unsure"], interval=False),
+            *(show(per[label], interval=False) if per else "" for label in (BONA_FIDE, GENERATED)),
+        ]
+        for (name, entry), per in zip(conditions.items(), flipped, strict=True)
+    ]
+    header = ["Condition", "what", "AUROC", "AUROC lost", "APCER", "BPCER", "unsure"]
+    return [
+        Heading("Robustness"),
+        Text(
+            "Every condition acts on the crop at 128 px, before the runtime's own preprocessing. Flipped: "
+            "share of the label's verdicts that differ from the clean picture's."
+        ),
+        Table([*header, "bona fide flipped", "generated flipped"], rows),
+        *_per_source(conditions, "apcer", "APCER of each generator under each condition"),
+        *_per_source(conditions, "bpcer", "BPCER of each bona fide source under each condition"),
+        Items([line for key, line in _extremes(found["worst"]) if found["worst"][key]["value"] is not None]),
+    ]
+
+
+def _per_source(conditions: dict[str, Any], key: str, title: str) -> list[Block]:
+    tables = {name: entry[f"{key}_per_source"] for name, entry in conditions.items()}
+    sources = list(tables[CLEAN])
+    rows = [[source, *(show(each[source], interval=False) for each in tables.values())] for source in sources]
+    return [Heading(title, 3), Table(["Source", *tables], rows)] if sources else []
+
+
+def _extremes(worst: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return a sentence per figure of `robustness.worst`."""
+    where = {
+        key: f"{show(value)}, {value.get('source', 'all')} under {value.get('condition')}"
+        for key, value in worst.items()
+    }
+    return [
+        ("apcer", f"Highest APCER of a species (generator and condition): {where['apcer']}."),
+        ("bpcer", f"Highest BPCER of a source and condition: {where['bpcer']}."),
+        ("auroc_loss", f"Most AUROC lost: {where['auroc_loss']}."),
+        ("flipped", f"Most verdicts flipped: {where['flipped']}."),
+    ]

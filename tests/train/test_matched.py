@@ -1,0 +1,59 @@
+import cv2
+import numpy as np
+import pytest
+
+from fauxface.errors import DataError
+
+metrics = pytest.importorskip("fauxface_train.metrics")
+matched = pytest.importorskip("fauxface_train.matched")
+
+SCORED = metrics.Scored(
+    np.array([0.1, 0.6, 0.2, 0.9, 0.5, 0.95]),
+    np.array([0, 0, 0, 1, 1, 1]),
+    np.array(["ffhq_a", "ffhq_b", "utkface", "sg1", "sg2", "sdxl"]),
+)
+
+
+def found(*texts):
+    wanted = [matched.Subset.parse(text) for text in texts]
+    table = metrics.pairs(SCORED, replicates=2)
+    return matched.subsets(table, [(subset.name, *subset.sources(SCORED)) for subset in wanted])
+
+
+def test_subset_names_its_worst_pair():
+    (got,) = found("sharp portraits = ffhq* : sg1, sg2")
+    assert got["name"] == "sharp portraits"
+    assert (got["real_sources"], got["fake_sources"]) == (["ffhq_a", "ffhq_b"], ["sg1", "sg2"])
+    assert got["pairs"] == 4
+    assert (got["worst"]["real"], got["worst"]["fake"], got["worst"]["value"]) == ("ffhq_b", "sg2", 0.0)
+    assert got["median"]["value"] == 1.0
+
+
+def test_a_source_that_two_patterns_name_counts_once():
+    assert [part["pairs"] for part in found("a=ffhq*,ffhq_a:sg?", "b=*:*")] == [4, 9]
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("sharp", "can't read the pairs 'sharp'; write NAME="),
+        ("sharp=ffhq*", "can't read the pairs"),
+        ("=ffhq*:sg*", "can't read the pairs"),
+        ("sharp=ffhq*:", "can't read the pairs"),
+        ("sharp=ffhq*:stylegan*", r"no fake source is called 'stylegan\*'; there are sdxl, sg1, sg2"),
+        ("sharp=sg1:sg2", "no real source is called 'sg1'; there are ffhq_a, ffhq_b, utkface"),
+    ],
+)
+def test_bad_pairs_are_refused(text, match):
+    with pytest.raises(DataError, match=match):
+        found(text)
+
+
+def test_one_label_has_no_subsets():
+    assert matched.subsets({"auroc": None, "reason": "needs both"}, [("a", ["x"], ["y"])]) == []
+
+
+def test_sharpness_falls_with_blur():
+    crop = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
+    values = [matched.sharpness(cv2.GaussianBlur(crop, (0, 0), sigma)) for sigma in (0.5, 1, 2)]
+    assert matched.sharpness(crop) > values[0] > values[1] > values[2] > 0
