@@ -111,7 +111,7 @@ GRID = (
     *(Condition(f"blur{s}", f"Gaussian blur, sigma {s} px", (blur(s),)) for s in (1, 2)),
     *(Condition(f"noise{s}", f"Gaussian noise, sigma {s} of 255 levels", (noise(s),)) for s in (4, 10)),
     Condition(
-        "jpeg60_half", "shrunk to 64 px, then JPEG of quality 60, then enlarged again", (scale(0.5), jpeg(60))
+        "jpeg60_half", "JPEG of quality 60, then shrunk to 64 px and enlarged again", (jpeg(60), scale(0.5))
     ),
 )
 """Every condition, in the order of tables and plots."""
