@@ -114,7 +114,7 @@ def test_gates_of_the_bundle_make_a_face_unsure(gates, reason, tmp_path):
             points = tuple(
                 (40 + 30 * x, 40 + 31 * x + y) for x, y in [(-1, 0), (1, 0), (0, 9), (0, 20), (0, 20)]
             )
-            return [Location((20, 20, 64, 64), points, 0.9)]
+            return [Location((26, 26, 44, 44), points, 0.9)]
 
     scanner = Scanner(tmp_path / "gated", provider="cpu", threads=1, locator=Tilted())
     (face,) = scanner.image(scene(RED)).faces

@@ -58,7 +58,7 @@ generator=$runs/generator
 fauxface generator train "$runs/prepared" --out "$generator"
 
 fauxface export "$third" --out "$runs/bundle" --name fauxface-default --locator "$locator/locator.onnx" \
-  --data "$runs/prepared" --metrics "$runs/evaluation/metrics.json" --terms "$here/terms.csv" \
+  --data "$runs/prepared" --metrics "$runs/evaluation/metrics.json" --require "$here/require.toml" --terms "$here/terms.csv" \
   --license "$here/LICENSE-WEIGHTS.md" --formats onnx --overwrite
 rm -rf "$bundle" && cp -r "$runs/bundle" "$bundle"
 python "$here/record.py" "$runs"

@@ -12,11 +12,13 @@ from scipy.special import expit
 
 from fauxface.errors import DataError
 from fauxface.verdicts import Calibration, Thresholds
-from fauxface_train.conditions import HARD
+from fauxface_train.conditions import CLEAN, HARD, WEB
 from fauxface_train.thresholds import BPCER_TARGET, choose_thresholds, require_both
 
 TEMPERATURE_RANGE = (0.05, 20.0)
 BIAS_RANGE = (-10.0, 10.0)
+SHARES = {CLEAN: 0.60, WEB: 0.35, HARD: 0.05}
+"""What the conditions weigh in the fit of temperature and bias."""
 
 
 def fit(
@@ -80,9 +82,10 @@ def operating_point(
 ) -> tuple[Calibration, Thresholds]:
     """Fit the calibration and choose the thresholds: all that turns a classifier's logits into verdicts.
 
-    Temperature and bias are fitted on all conditions together, each weighing the same; the thresholds are
-    chosen on all but the hard one, which shows what blur and coarse codecs do to the scores but isn't what a
-    BPCER is promised for.
+    Temperature and bias are fitted on all conditions together, each with its share of `SHARES`: no two
+    numbers fit every condition, so the mix leans to what a model mostly sees. The thresholds are chosen on
+    all but the hard one, which shows what blur and coarse codecs do to the scores but isn't what a BPCER is
+    promised for.
 
     Args:
         logits: float [N, 2], or the same faces' logits by condition ("clean", "web", "hard").
@@ -100,8 +103,11 @@ def operating_point(
     by_condition = dict(logits) if isinstance(logits, Mapping) else {"": logits}
     labels, names = np.asarray(labels), np.asarray(sources, dtype=str)
     shown = f"{fitted_on} ({', '.join(by_condition)} views)" if isinstance(logits, Mapping) else fitted_on
-    times = len(by_condition)
-    fitted = fit(np.concatenate(list(by_condition.values())), np.tile(labels, times), fitted_on=shown)
+    shares = np.repeat([SHARES.get(name, 1.0) for name in by_condition], len(labels))
+    every = np.concatenate(list(by_condition.values()))
+    if len(every) != len(shares):
+        raise DataError("every condition needs one pair of logits per label; score the same faces under each")
+    fitted = fit(every, np.tile(labels, len(by_condition)), weights=shares, fitted_on=shown)
     held = [name for name in by_condition if name != HARD] or list(by_condition)
     p = np.concatenate([fitted.probability(by_condition[name]) for name in held])
     conditions = np.repeat(held, len(labels))

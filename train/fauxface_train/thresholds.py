@@ -70,9 +70,9 @@ def choose_thresholds(
 
     `generated_from` is the lowest threshold at which BPCER <= `bpcer_target` holds on every real source under
     every condition, and on all reals of a condition together. On all reals, the share of errors itself must
-    not be above the target, but for one picture where they are few. A single source is small, so that one picture would be worth more than the
-    target: there the number of errors must not contradict the target, see `allowed_errors`. No source is
-    left out and none is pooled. The threshold is never below 0.6.
+    not be above the target, but for one picture where they are few. In a single source, which is small, one
+    picture may be worth more than the target: there the number of errors must not contradict the target, see
+    `allowed_errors`. No source is left out and none is pooled. The threshold is never below 0.6.
 
     `bona_fide_below` follows from risk and coverage: the highest threshold, which is the widest coverage, at
     which the risk among the decided samples (not "unsure") is at most `risk_target`; where no threshold
