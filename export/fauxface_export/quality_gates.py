@@ -53,7 +53,10 @@ def pose(prepared: PreparedData, locator: FaceLocator) -> dict[str, float]:
             rolls.append(abs(roll(found[0].landmarks)))
     if len(yaws) < FEWEST_FACES:
         return {}
-    return {
-        "max_yaw": float(min(90, math.ceil(np.quantile(yaws, SHARE)) + SLACK_DEGREES)),
-        "max_roll": float(min(180, math.ceil(np.quantile(rolls, SHARE)) + SLACK_DEGREES)),
-    }
+
+    def limit(angles: list[float], highest: int) -> float:
+        # Rounding first keeps a hair above a whole degree from counting as the next.
+        seen = math.ceil(round(float(np.quantile(angles, SHARE)), 3))
+        return float(min(highest, seen + SLACK_DEGREES))
+
+    return {"max_yaw": limit(yaws, 90), "max_roll": limit(rolls, 180)}

@@ -68,16 +68,18 @@ def test_fit_refuses(logits, labels, match):
 
 
 def test_weights_count_within_their_label():
-    logits = as_logits([-3.0, 1.0, 1.0, 3.0])
-    labels = np.array([0, 0, 1, 1])
-    heavy = calibration.fit(logits, labels, weights=np.array([9.0, 1.0, 1.0, 1.0]))
-    copied = calibration.fit(
-        np.concatenate([np.repeat(logits[:1], 9, axis=0), logits[1:]]), np.r_[np.zeros(10, int), 1, 1]
-    )
+    rng = np.random.default_rng(0)
+    logits = as_logits(np.r_[rng.normal(-1, 1, 500), rng.normal(1, 1, 500)])
+    labels, times = np.repeat([0, 1], 500), rng.integers(1, 4, 1000)
+    times[:250] = 9
+    weighed = calibration.fit(logits, labels, weights=times.astype(float))
+    copied = calibration.fit(np.repeat(logits, times, axis=0), np.repeat(labels, times))
     plain = calibration.fit(logits, labels)
-    # Nine copies of a sample weigh like a weight of nine; only the smoothed targets differ.
-    assert abs(heavy.bias - copied.bias) < abs(plain.bias - copied.bias)
-    scaled = calibration.fit(logits, labels, weights=np.full(4, 7.0))
+    # A weight of nine is nine copies; only the smoothed targets differ.
+    got = (weighed.temperature, weighed.bias)
+    assert got == pytest.approx((copied.temperature, copied.bias), abs=0.01)
+    assert got != pytest.approx((plain.temperature, plain.bias), abs=0.01)
+    scaled = calibration.fit(logits, labels, weights=np.full(1000, 7.0))
     assert (scaled.temperature, scaled.bias) == pytest.approx((plain.temperature, plain.bias))
 
 

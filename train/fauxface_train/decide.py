@@ -13,7 +13,7 @@ from fauxface_train.thresholds import BPCER_TARGET, CONFIDENCE, held
 from fauxface_train.validation import Validation
 
 
-def decide(val: Validation, logits: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
+def decide(val: Validation, logits: Callable[[np.ndarray], np.ndarray]) -> tuple[dict[str, Any], np.ndarray]:
     """Fit and choose everything that turns the network's logits into verdicts.
 
     The validation faces are scored three times (clean, web, hard), and some of them once more, blurred.
@@ -23,8 +23,8 @@ def decide(val: Validation, logits: Callable[[np.ndarray], np.ndarray]) -> dict[
         logits: Scores uint8 [N, 128, 128, 3] RGB as float32 [N, 2].
 
     Returns:
-        The checkpoint's entries "calibration", "thresholds", "gates" and "held": JSON values. "held" lists
-        every real source under the conditions that the BPCER is held on.
+        The checkpoint's entries "calibration", "thresholds", "gates" and "held", JSON values, of which "held"
+        lists every real source under the conditions that the BPCER is held on; and the clean logits.
     """
     scores = {CLEAN: logits(val.clean)}
     for condition, crops in views(val.samples, (WEB, HARD)).items():
@@ -47,7 +47,7 @@ def decide(val: Validation, logits: Callable[[np.ndarray], np.ndarray]) -> dict[
             condition=condition,
         )
     ]
-    return {
+    decided = {
         "calibration": {
             "temperature": calibration.temperature,
             "bias": calibration.bias,
@@ -65,3 +65,4 @@ def decide(val: Validation, logits: Callable[[np.ndarray], np.ndarray]) -> dict[
             "real_sources": [asdict(row) for row in rows],
         },
     }
+    return decided, scores[CLEAN]

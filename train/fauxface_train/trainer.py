@@ -272,9 +272,8 @@ class Run:
         best = checkpoint.load(self._out / "best.safetensors")
         engine, val = self._engine, self._val
         module = best.deployed().to(engine.device)
-        decided = decide(val, lambda crops: validation.logits(module, crops, engine.device))
+        decided, scores = decide(val, lambda crops: validation.logits(module, crops, engine.device))
         metrics = self._measure(module, mixed=False)
-        scores = validation.logits(module, val.clean, engine.device)
         margin = scores[:, 1].astype(np.float64) - scores[:, 0]
         sources = validation.per_source(margin, val.labels, val.sources)
         self._save("best", {**metrics, "source_auroc": sources}, decided, best.net.state_dict())
