@@ -30,6 +30,10 @@ def export_command(
     metrics: Annotated[
         Path | None, typer.Option(help="metrics.json of `fauxface evaluate` for the model card.")
     ] = None,
+    require: Annotated[
+        Path | None,
+        typer.Option(help="TOML of bounds that --metrics must keep; a missed bound means no bundle."),
+    ] = None,
     terms: Annotated[
         Path | None, typer.Option(help="CSV with columns source, label, origin, terms for the model card.")
     ] = None,
@@ -70,6 +74,8 @@ def export_command(
         )
     if "onnx" not in chosen:
         raise typer.BadParameter("a bundle needs onnx", param_hint="--formats")
+    if require is not None and metrics is None:
+        raise typer.BadParameter("bounds need figures; give --metrics too", param_hint="--require")
     require_extra("export", "torch", "torchvision", "onnx", "onnxscript", "safetensors")
     require_extra("cpu", "onnxruntime")
     from fauxface_export.export import DEMO_MEDIA, Options, export
@@ -80,6 +86,7 @@ def export_command(
         locator=locator,
         data=data,
         metrics=metrics,
+        require=require,
         terms=terms,
         weights_license=weights_license,
         golden=golden or DEMO_MEDIA,

@@ -17,10 +17,19 @@ from fauxface.bundle import Bundle, write_manifest
 from fauxface.crops import INPUT_SIZE
 from fauxface.errors import BundleError, CheckpointError, DataError
 from fauxface.locator import Locator
-from fauxface.manifest import VERSION
 from fauxface.session import Classifier
 from fauxface.verdicts import LABELS, Calibration, Thresholds
-from fauxface_export import card, failures, golden, onnx_graph, parity, program, torchscript
+from fauxface_export import (
+    card,
+    failures,
+    golden,
+    onnx_graph,
+    parity,
+    program,
+    quality_gates,
+    require,
+    torchscript,
+)
 from fauxface_export.folder import (
     CARD,
     CLASSIFIER,
@@ -60,6 +69,7 @@ class Options:
         locator: A face locator, ONNX in YuNet's format; None takes the shipped bundle's.
         data: Prepared data; its val split gives the real crops of the parity gate.
         metrics: metrics.json of `fauxface evaluate` for this checkpoint.
+        require: TOML of bounds that the metrics must keep.
         terms: CSV with columns source, label, origin, terms.
         weights_license: Licence text of the weights.
         golden: Folder of pictures that may be given away.
@@ -75,6 +85,7 @@ class Options:
     locator: Path | None = None
     data: Path | None = None
     metrics: Path | None = None
+    require: Path | None = None
     terms: Path | None = None
     weights_license: Path | None = None
     golden: Path = DEMO_MEDIA
@@ -96,7 +107,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
         CheckpointError: The checkpoint is missing, corrupt, unfinished or of another architecture.
         BundleError: The locator isn't in YuNet's format, or a field of the manifest is refused.
         DataError: Data, metrics, terms or golden pictures are missing or don't belong to the checkpoint.
-        GateError: An exported file doesn't answer as the network does.
+        GateError: An exported file doesn't answer as the network does, or the metrics miss a requirement.
         OutputError: The bundle can't be written, or exists.
 
     Nothing is left behind in any of these cases.
@@ -109,6 +120,8 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
     locator = Locator(locator_bytes, locator_score, NMS_THRESHOLD, MAX_SIDE)
     prepared = PreparedData.load(options.data) if options.data else None
     metrics = _metrics(options.metrics, digest, calibration, thresholds) if options.metrics else None
+    if options.require:
+        require.check(options.require, metrics or {}, say)
     terms = read_terms(options.terms) if options.terms else []
     license_text = _read(options.weights_license, "licence", DataError) if options.weights_license else None
     margin = float(loaded.info["margin"])
@@ -147,7 +160,6 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
             (folder / LICENSE).write_bytes(license_text)
         document: dict[str, Any] = {
             "format": "fauxface.bundle",
-            "version": VERSION,
             "name": options.name or options.out.absolute().name,
             "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "labels": list(LABELS),
@@ -171,6 +183,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
                 "generated_from": thresholds.generated_from,
                 "rule": thresholds.rule,
             },
+            **quality_gates.field(loaded, prepared, locator),
             "golden": GOLDEN,
             "card": CARD,
             **({"weights_license": LICENSE} if license_text is not None else {}),
@@ -184,6 +197,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
                     "training": loaded.info.get("provenance", {}),
                     "config": loaded.info.get("config", {}),
                     "data": loaded.info.get("data", {}),
+                    "held": loaded.info.get("held", {}),
                 }
             ),
         }

@@ -22,10 +22,10 @@ from fauxface.manifest import (
     MANIFEST_NAME,
     MAX_FILE_BYTES,
     MAX_MANIFEST_BYTES,
-    VERSION,
     FileEntry,
     Manifest,
     is_safe_name,
+    lowest_version,
 )
 from fauxface.onnx_wire import check_self_contained
 from fauxface.verdicts import LABELS
@@ -180,7 +180,13 @@ def write_manifest(folder: str | os.PathLike[str], document: Mapping[str, Any]) 
         data = _read_regular(root, name, MAX_FILE_BYTES)
         files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    complete = {"format": FORMAT, "version": VERSION, "created": now, **document, "files": files}
+    complete = {
+        "format": FORMAT,
+        "version": lowest_version(document),
+        "created": now,
+        **document,
+        "files": files,
+    }
     try:
         data = (json.dumps(complete, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode("utf-8")
     except (TypeError, ValueError) as error:

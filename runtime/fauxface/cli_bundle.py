@@ -53,6 +53,9 @@ def info(
     ]
     if points.rule:
         rows.append(("", points.rule))
+    if manifest.gates:
+        shown = ", ".join(f"{name} {value:g}" for name, value in manifest.gates.to_dict().items())
+        rows.append(("gates", shown))
     _print_rows(rows)
     typer.echo()
     typer.echo(printable(loaded.card()).strip())

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,3 +45,40 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise
         reason = error.strerror or str(error)
         raise OutputError(f"can't write {path}: {reason}; choose a writable path") from error
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; rename it to `path` on success, remove it on any error.
+
+    Args:
+        path: The folder to make; it must not exist.
+
+    Yields:
+        The temporary folder.
+
+    Raises:
+        OutputError: `path` exists or can't be written. An OSError of the body about another place passes as
+            it is.
+    """
+    target = Path(path).absolute()
+    if target.exists() or target.is_symlink():
+        raise OutputError(f"{path} exists; choose another folder")
+    temporary = target.with_name(f".{secrets.token_hex(6)}")
+    try:
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            temporary.rename(target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        named = None if error.filename is None else Path(os.fsdecode(error.filename))
+        if (
+            named is not None
+            and not named.is_relative_to(temporary)
+            and named not in (target, *target.parents)
+        ):
+            raise
+        reason = error.strerror or str(error)
+        raise OutputError(f"can't write {path}: {reason}; choose a writable folder") from error

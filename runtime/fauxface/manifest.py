@@ -11,10 +11,11 @@ from typing import Any, NoReturn
 
 from fauxface.crops import INPUT_SIZE
 from fauxface.errors import BundleError
+from fauxface.gates import Gates
 from fauxface.verdicts import LABELS, Calibration, Thresholds
 
 FORMAT = "fauxface.bundle"
-VERSION = "1.0"
+VERSION = "1.1"
 MANIFEST_NAME = "bundle.json"
 
 MAX_MANIFEST_BYTES = 1 << 20
@@ -95,6 +96,7 @@ class Manifest:
         classifier: Precision ("fp32", ...) to name of the ONNX file.
         calibration: From logits to probability.
         thresholds: From probability to label.
+        gates: What a face must fulfil for its probability to count; without limits where absent.
         golden: Name of the file of golden crops and logits.
         card: Name of the model card, Markdown.
         weights_license: Name of the weights' licence, or None.
@@ -114,6 +116,7 @@ class Manifest:
     classifier: Mapping[str, str]
     calibration: Calibration
     thresholds: Thresholds
+    gates: Gates
     golden: str
     card: str
     weights_license: str | None
@@ -175,6 +178,7 @@ class Manifest:
                 generated_from=thresholds.number("generated_from", lower, 1),
                 rule=thresholds.optional_text("rule", 1000) or "",
             ),
+            gates=_gates(top),
             golden=top.text("golden"),
             card=top.text("card"),
             weights_license=top.optional_text("weights_license"),
@@ -195,6 +199,7 @@ class Manifest:
         }
         plain |= {key: dict(value) for key, value in plain.items() if isinstance(value, Mapping)}
         plain["labels"] = list(self.labels)
+        plain["gates"] = self.gates.to_dict()
         plain["files"] = {name: asdict(entry) for name, entry in self.files.items()}
         return {"format": FORMAT, **plain}
 
@@ -206,6 +211,11 @@ class Manifest:
         for field, name in references.items():
             if name not in self.files:
                 raise BundleError(f"{MANIFEST_NAME}: {field} names {_show(name)}, which files doesn't list")
+
+
+def lowest_version(document: Mapping[str, Any]) -> str:
+    """Return the lowest format version that has every field which a manifest uses."""
+    return VERSION if document.get("gates") else "1.0"
 
 
 def _document(data: bytes) -> dict[str, Any]:
@@ -274,6 +284,17 @@ def _created(top: "_Fields") -> str:
 def _classifier(listed: "_Fields") -> Mapping[str, str]:
     listed.text("fp32")
     return MappingProxyType({key: listed.text(key) for key in listed.values})
+
+
+def _gates(top: "_Fields") -> Gates:
+    if "gates" not in top.values:
+        return Gates()
+    listed = top.object("gates")
+    return Gates(
+        min_sharpness=listed.optional_number("min_sharpness", 0, 1e6),
+        max_yaw=listed.optional_number("max_yaw", 1, 90),
+        max_roll=listed.optional_number("max_roll", 1, 180),
+    )
 
 
 def _files(listed: "_Fields") -> Mapping[str, FileEntry]:
@@ -367,6 +388,9 @@ class _Fields:
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
             self._fail(key, f"a number from {low:g} to {high:g}")
         return float(value)
+
+    def optional_number(self, key: str, low: float, high: float) -> float | None:
+        return None if self.values.get(key) is None else self.number(key, low, high)
 
     def integer(self, key: str, low: int, high: int) -> int:
         value = self.values.get(key)

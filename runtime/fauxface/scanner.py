@@ -219,16 +219,20 @@ class Scanner:
         values = np.concatenate(logits) if logits else np.zeros((0, 2), np.float32)
         probabilities = iter(manifest.calibration.probability(values).tolist())
         for item in items:
-            faces = tuple(self._face(place, next(probabilities)) for place in item.places)
+            faces = tuple(
+                self._face(place, crop, next(probabilities))
+                for place, crop in zip(item.places, item.crops, strict=True)
+            )
             yield (
                 Result(item.source, item.frame, item.time_s, item.error, faces, self.model),
                 item.image,
             )
 
-    def _face(self, place: Location, p_generated: float) -> Face:
+    def _face(self, place: Location, crop: np.ndarray, p_generated: float) -> Face:
         manifest = self.bundle.manifest
         size = int(max(place.box[2:]))
-        label, reason = manifest.thresholds.verdict(p_generated, size, manifest.crop.min_face_px)
+        failure = manifest.gates.failure(crop, place.landmarks)
+        label, reason = manifest.thresholds.verdict(p_generated, size, manifest.crop.min_face_px, failure)
         score = None if self.faces == "whole" else place.score
         return Face(place.box, place.landmarks, score, p_generated, label, reason, size)
 

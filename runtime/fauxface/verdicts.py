@@ -88,19 +88,24 @@ class Thresholds:
             return GENERATED
         return BONA_FIDE if p_generated < self.bona_fide_below else UNSURE
 
-    def verdict(self, p_generated: float, face_px: float, min_face_px: float) -> tuple[str, str | None]:
+    def verdict(
+        self, p_generated: float, face_px: float, min_face_px: float, failure: str | None = None
+    ) -> tuple[str, str | None]:
         """Return the label of a face and the reason where it is "unsure".
 
         Args:
             p_generated: Calibrated probability of "generated" in [0, 1].
             face_px: Size of the face in pixels of the full-resolution picture.
             min_face_px: Faces smaller than this are "unsure" whatever their probability.
+            failure: Why the face fails a quality gate, which makes it "unsure" too; see `Gates.failure`.
 
         Returns:
             The label, and a reason that is None unless the label is "unsure".
         """
         if face_px < min_face_px:
             return UNSURE, f"face is {math.floor(face_px)} px, smaller than {math.ceil(min_face_px)} px"
+        if failure is not None:
+            return UNSURE, failure
         label = self.label(p_generated)
         if label != UNSURE:
             return label, None

@@ -277,6 +277,21 @@ BAD = {
         DataError,
         lambda p, i: {"metrics": metrics_with(p / "m.json", i, model={"checkpoint_sha256": "0" * 64})},
     ),
+    "metrics that miss a requirement": (
+        GateError,
+        lambda p, i: {
+            "metrics": i.metrics,
+            "require": text(p / "r.toml", "[overall]\nauroc = { min = 0.99 }"),
+        },
+    ),
+    "requirements without metrics": (
+        DataError,
+        lambda p, i: {"require": text(p / "r.toml", "[overall]\nauroc = { min = 0.9 }")},
+    ),
+    "gates out of range": (
+        CheckpointError,
+        lambda p, i: {"checkpoint": checkpoint_with(p / "a", i, gates={"max_yaw": 200})},
+    ),
     "terms without a column": (
         DataError,
         lambda p, i: {"terms": text(p / "t.csv", "source,label\na,real\n")},

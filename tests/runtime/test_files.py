@@ -5,7 +5,7 @@ import pytest
 
 from fauxface import errors
 from fauxface.errors import FauxfaceError, OutputError
-from fauxface.files import atomic_write
+from fauxface.files import atomic_folder, atomic_write
 
 
 def names(folder: Path) -> list[str]:
@@ -81,3 +81,45 @@ def test_messages_are_one_printable_line(kind):
     assert str(error) == "a\\nb\\x1b[31m\\udcff.jpg: é is kept; x"
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
     assert isinstance(error, FauxfaceError)
+
+
+def test_folder_appears_whole(tmp_path):
+    target = tmp_path / "new" / "bundle"
+    with atomic_folder(target) as temporary:
+        (temporary / "a").write_text("a")
+        assert not target.exists()
+    assert names(target) == ["a"]
+    assert names(target.parent) == ["bundle"]
+
+
+def test_nothing_is_left_of_a_folder_that_failed(tmp_path):
+    def fail(folder):
+        (folder / "a").write_text("a")
+        raise KeyError
+
+    with pytest.raises(KeyError), atomic_folder(tmp_path / "bundle") as temporary:
+        fail(temporary)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "dangling link"])
+def test_a_folder_never_replaces_anything(kind, tmp_path):
+    target = tmp_path / "taken"
+    if kind == "folder":
+        target.mkdir()
+    elif kind == "file":
+        target.write_text("mine")
+    else:
+        target.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(OutputError, match="exists"), atomic_folder(target):
+        pass
+    assert names(tmp_path) == ["taken"]
+
+
+def test_a_folder_below_a_file_is_refused(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with (
+        pytest.raises(OutputError, match="choose a writable folder"),
+        atomic_folder(tmp_path / "file" / "new"),
+    ):
+        pass

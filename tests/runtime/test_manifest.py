@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fauxface.errors import BundleError
-from fauxface.manifest import Manifest
+from fauxface.gates import Gates
+from fauxface.manifest import Manifest, lowest_version
 
 TINY = Path(__file__).parents[1] / "data" / "tiny_bundle" / "bundle.json"
 
@@ -31,6 +32,29 @@ def refused(data, *parts):
 def test_manifest_survives_a_round_trip():
     manifest = Manifest.parse(TINY.read_bytes())
     assert Manifest.parse(json.dumps(manifest.to_dict()).encode()) == manifest
+
+
+@pytest.mark.parametrize(
+    ("written", "gates"),
+    [
+        ({}, Gates()),
+        ({"gates": {}}, Gates()),
+        ({"gates": {"min_sharpness": 12, "max_yaw": None, "later": 1}}, Gates(min_sharpness=12)),
+        ({"gates": {"max_yaw": 45.5, "max_roll": 40}}, Gates(max_yaw=45.5, max_roll=40)),
+    ],
+)
+def test_gates_are_optional(written, gates):
+    document = json.loads(TINY.read_bytes()) | written
+    manifest = Manifest.parse(json.dumps(document).encode())
+    assert manifest.gates == gates
+    assert Manifest.parse(json.dumps(manifest.to_dict()).encode()) == manifest
+
+
+@pytest.mark.parametrize(
+    ("fields", "version"), [({}, "1.0"), ({"gates": {}}, "1.0"), ({"gates": {"max_yaw": 40}}, "1.1")]
+)
+def test_a_writer_names_the_lowest_version_that_will_do(fields, version):
+    assert lowest_version(fields) == version
 
 
 MISSING = object()
@@ -70,6 +94,10 @@ FIELD_CASES = [
     ("thresholds", [MISSING, [0.5, 0.5]]),
     ("thresholds.bona_fide_below", [MISSING, -0.01, 1.01, float("nan"), "0.5"]),
     ("thresholds.generated_from", [MISSING, 0.29, 1.01, float("nan"), None]),
+    ("gates", [None, [], 12]),
+    ("gates.min_sharpness", [-1, "12", True, float("nan")]),
+    ("gates.max_yaw", [0, 91, [40]]),
+    ("gates.max_roll", [0.5, 181, "x"]),
     ("golden", [MISSING, "nowhere.npz", 1]),
     ("card", [MISSING, "nowhere.md", None]),
     ("weights_license", ["nowhere.md", 1]),
@@ -91,7 +119,7 @@ def test_a_wrong_field_is_named(field, value):
     *parents, last = field.split(".")
     target = document
     for key in parents:
-        target = target[key]
+        target = target.setdefault(key, {})
     if value is MISSING:
         del target[last]
     else:

@@ -1,3 +1,5 @@
+import json
+import shutil
 from pathlib import Path
 
 import cv2
@@ -6,6 +8,7 @@ import pytest
 
 from fauxface import Bundle, Scanner, images
 from fauxface import scanner as scanner_module
+from fauxface.bundle import write_manifest
 from fauxface.errors import BundleError, ImageError, SourceError, VideoError
 from fauxface.locator import Location
 from fauxface.video import Frame, FrameWriter
@@ -90,6 +93,33 @@ def test_small_face_is_unsure_with_its_reason(scanner):
     assert face.label == "unsure"
     assert face.reason == "face is 30 px, smaller than 40 px"
     assert face.p_generated > 0.5
+
+
+@pytest.mark.parametrize(
+    ("gates", "reason"),
+    [
+        ({"min_sharpness": 12}, "face is blurred: sharpness 0, below 12"),
+        ({"max_roll": 20}, "face is tilted: roll 46 degrees, above 20"),
+        ({"max_yaw": 20}, None),
+    ],
+)
+def test_gates_of_the_bundle_make_a_face_unsure(gates, reason, tmp_path):
+    shutil.copytree(TINY_BUNDLE, tmp_path / "gated")
+    document = json.loads((TINY_BUNDLE / "bundle.json").read_text())
+    (tmp_path / "gated" / "bundle.json").unlink()
+    write_manifest(tmp_path / "gated", document | {"gates": gates})
+
+    class Tilted:
+        def locate(self, image):
+            points = tuple(
+                (40 + 30 * x, 40 + 31 * x + y) for x, y in [(-1, 0), (1, 0), (0, 9), (0, 20), (0, 20)]
+            )
+            return [Location((26, 26, 44, 44), points, 0.9)]
+
+    scanner = Scanner(tmp_path / "gated", provider="cpu", threads=1, locator=Tilted())
+    (face,) = scanner.image(scene(RED)).faces
+    assert face.p_generated > 0.9
+    assert (face.label, face.reason) == (("unsure", reason) if reason else ("generated", None))
 
 
 def test_face_at_the_border_is_judged(scanner):

@@ -94,3 +94,14 @@ def test_label(lower, upper, p, label):
 )
 def test_verdict(p, face_px, verdict):
     assert Thresholds(0.3, 0.7).verdict(p, face_px, 40) == verdict
+
+
+@pytest.mark.parametrize(
+    ("face_px", "failure", "reason"),
+    [
+        (40, "face is blurred", "face is blurred"),
+        (22, "face is blurred", "face is 22 px, smaller than 40 px"),
+    ],
+)
+def test_a_failed_gate_is_unsure_whatever_the_probability(face_px, failure, reason):
+    assert Thresholds(0.3, 0.7).verdict(0.99, face_px, 40, failure) == ("unsure", reason)

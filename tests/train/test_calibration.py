@@ -1,7 +1,5 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fauxface.errors import DataError
 
@@ -69,86 +67,47 @@ def test_fit_refuses(logits, labels, match):
         calibration.fit(logits, np.array(labels, int))
 
 
-def evenly(count, low, high):
-    return np.linspace(low, high, count)
+def test_weights_count_within_their_label():
+    rng = np.random.default_rng(0)
+    logits = as_logits(np.r_[rng.normal(-1, 1, 500), rng.normal(1, 1, 500)])
+    labels, times = np.repeat([0, 1], 500), rng.integers(1, 4, 1000)
+    times[:250] = 9
+    weighed = calibration.fit(logits, labels, weights=times.astype(float))
+    copied = calibration.fit(np.repeat(logits, times, axis=0), np.repeat(labels, times))
+    plain = calibration.fit(logits, labels)
+    # A weight of nine is nine copies; only the smoothed targets differ.
+    got = (weighed.temperature, weighed.bias)
+    assert got == pytest.approx((copied.temperature, copied.bias), abs=0.01)
+    assert got != pytest.approx((plain.temperature, plain.bias), abs=0.01)
+    scaled = calibration.fit(logits, labels, weights=np.full(1000, 7.0))
+    assert (scaled.temperature, scaled.bias) == pytest.approx((plain.temperature, plain.bias))
 
 
-def test_generated_from_holds_on_the_worst_source():
-    easy, hard, fake = evenly(200, 0.01, 0.3), evenly(200, 0.5, 0.9), evenly(100, 0.7, 0.99)
-    p = np.r_[easy, hard, fake]
-    labels = np.r_[np.zeros(400, int), np.ones(100, int)]
-    sources = ["easy"] * 200 + ["hard"] * 200 + ["gan"] * 100
-    got = calibration.choose_thresholds(p, labels, sources, 0.01)
-    # 1 % of 200 allows two: the threshold lies above the third highest score of the hard source.
-    third, second = np.sort(hard)[-3], np.sort(hard)[-2]
-    assert third < got.generated_from <= second
-    assert np.sum(hard >= got.generated_from) == 2
-    assert "set by hard" in got.rule
+def scores(rng, shift=0.0, count=300):
+    difference = np.r_[rng.normal(-2, 1, count), rng.normal(2 - shift, 1, count)]
+    return as_logits(difference)
 
 
-def test_small_sources_are_pooled():
-    p = np.r_[evenly(200, 0.0, 0.2), evenly(30, 0.6, 0.7), evenly(40, 0.6, 0.8), evenly(50, 0.9, 1.0)]
-    labels = np.r_[np.zeros(270, int), np.ones(50, int)]
-    sources = ["big"] * 200 + ["small1"] * 30 + ["small2"] * 40 + ["gan"] * 50
-    got = calibration.choose_thresholds(p, labels, sources)
-    # The pool has 70 samples, 1 % of which is none: the threshold lies between 0.8 and the next score, 0.9.
-    assert got.generated_from == pytest.approx(0.85)
-    assert "pool of small sources" in got.rule
+def test_an_operating_point_is_fitted_on_the_mix_and_held_on_all_but_hard():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 300)
+    sources = np.array(["camera"] * 300 + ["gan"] * 300)
+    clean, web, hard = scores(rng), scores(rng, 1), scores(rng, 3)
+    hard[:30] = [-30, 30]  # reals that look generated: hard views must not move the thresholds
+    views = {"clean": clean, "web": web, "hard": hard}
+    fitted, chosen = calibration.operating_point(views, labels, sources, fitted_on="val split")
+    assert fitted.fitted_on == "val split (clean, web, hard views)"
+    assert fitted.bias != pytest.approx(calibration.fit(clean, labels).bias, abs=0.05)
+    for name in ("clean", "web"):
+        assert np.mean(fitted.probability(views[name])[:300] >= chosen.generated_from) <= 0.01
+    assert "clean, web" in chosen.rule
+    again = calibration.operating_point(views, labels, sources, fitted_on="val split")
+    assert (fitted, chosen) == again
 
 
-def test_separable_scores_leave_an_unsure_band():
-    p = np.r_[np.full(100, 0.001), np.full(100, 0.999)]
-    got = calibration.choose_thresholds(p, np.repeat([0, 1], 100), ["r"] * 100 + ["f"] * 100)
-    assert (got.bona_fide_below, got.generated_from) == (0.4, 0.6)
-    assert list(map(got.label, [0.001, 0.5, 0.999])) == ["bona_fide", "unsure", "generated"]
-
-
-def test_bona_fide_below_keeps_missed_fakes_rare():
-    real, fake = evenly(1000, 0.0, 0.1), evenly(1000, 0.05, 0.95)
-    got = calibration.choose_thresholds(
-        np.r_[real, fake], np.repeat([0, 1], 1000), ["r"] * 1000 + ["f"] * 1000, missed_target=0.05
-    )
-    assert np.mean(fake < got.bona_fide_below) == pytest.approx(0.05, abs=1e-9)
-
-
-def test_bona_fide_below_rises_when_too_many_reals_would_be_unsure():
-    real, fake = evenly(1000, 0.0, 0.5), evenly(1000, 0.0, 1.0)
-    got = calibration.choose_thresholds(
-        np.r_[real, fake], np.repeat([0, 1], 1000), ["r"] * 1000 + ["f"] * 1000, unsure_target=0.3
-    )
-    unsure = (real >= got.bona_fide_below) & (real < got.generated_from)
-    assert np.mean(unsure) == pytest.approx(0.3, abs=2e-3)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_thresholds_keep_their_promises_on_any_scores(data):
-    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
-    counts = data.draw(st.lists(st.integers(1, 250), min_size=2, max_size=6))
-    decimals = data.draw(st.sampled_from([1, 2, 12]))
-    p = np.concatenate([np.round(rng.beta(0.4 + i % 2, 0.5, n), decimals) for i, n in enumerate(counts)])
-    p = np.minimum(p, 0.999999)
-    labels = np.repeat(np.arange(len(counts)) % 2, counts)
-    sources = np.repeat([f"s{i}" for i in range(len(counts))], counts)
-    got = calibration.choose_thresholds(p, labels, sources)
-    assert 0 <= got.bona_fide_below <= 0.4
-    assert 0.6 <= got.generated_from <= 1
-    for name, n in zip(np.unique(sources), counts, strict=True):
-        chosen = (sources == name) & (labels == 0)
-        if n >= 100 and chosen.any():
-            assert np.mean(p[chosen] >= got.generated_from) <= 0.01
-    assert got.generated_from == 0.6 or not np.any(p == got.generated_from)
-
-
-@pytest.mark.parametrize(
-    ("p", "labels", "sources", "match"),
-    [
-        ([0.1, 0.2], [0, 0], ["a", "a"], "no fake"),
-        ([0.1, 1.2], [0, 1], ["a", "b"], r"\[0, 1\]"),
-        ([0.1, np.nan], [0, 1], ["a", "b"], r"\[0, 1\]"),
-        ([0.1, 0.2], [0, 1], ["a"], "one length"),
-    ],
-)
-def test_choose_thresholds_refuses(p, labels, sources, match):
-    with pytest.raises(DataError, match=match):
-        calibration.choose_thresholds(np.array(p), np.array(labels), sources)
+def test_an_operating_point_of_plain_logits():
+    rng = np.random.default_rng(0)
+    logits, labels = scores(rng), np.repeat([0, 1], 300)
+    fitted, chosen = calibration.operating_point(logits, labels, ["a"] * 300 + ["b"] * 300, fitted_on="x")
+    assert fitted == calibration.fit(logits, labels, fitted_on="x")
+    assert np.mean(fitted.probability(logits)[:300] >= chosen.generated_from) <= 0.01

@@ -77,7 +77,15 @@ def test_a_run_leaves_all_that_was_promised(prepared, recipe, tmp_path):
     info = json.loads((out / "best.json").read_text())
     assert info["margin"] == 1.2
     assert info["calibration"]["fitted_on"].startswith("val")
+    assert "clean, web, hard views" in info["calibration"]["fitted_on"]
     assert 0 < info["thresholds"]["bona_fide_below"] <= info["thresholds"]["generated_from"] < 1
+    assert info["gates"] == {}
+    rows = info["held"]["real_sources"]
+    assert [(row["source"], row["condition"], row["samples"]) for row in rows] == [
+        ("camera", "clean", 6),
+        ("camera", "web", 6),
+    ]
+    assert all(row["errors"] <= row["allowed"] for row in rows)
     assert info["data"]["train"] == {"real": {"camera": 6}, "fake": {"gan": 6}}
     assert set(METRICS) <= set(info["metrics"])
     assert info["provenance"]["samples"] == 24

@@ -60,8 +60,8 @@ fauxface generator train "$runs/prepared" --out "$generator"
 fauxface generator sample "$generator/generator.pt" --out "$runs/samples" --seeds "$(seq -s, 0 47)" --truncation 0.6
 
 fauxface export "$third" --out "$runs/bundle" --name fauxface-default --locator "$locator/locator.onnx" \
-  --data "$runs/prepared" --metrics "$runs/evaluation/metrics.json" --terms "$here/terms.csv" \
-  --license "$here/LICENSE-WEIGHTS.md" --failures "$runs/samples" --formats onnx --overwrite
+  --data "$runs/prepared" --metrics "$runs/evaluation/metrics.json" --require "$here/require.toml" \
+  --terms "$here/terms.csv" --license "$here/LICENSE-WEIGHTS.md" --failures "$runs/samples" --formats onnx --overwrite
 rm -rf "$bundle" && cp -r "$runs/bundle" "$bundle"
 python "$here/record.py" "$runs"
 python "$here/readme_figures.py"

@@ -1,10 +1,10 @@
 """From the logits of a validation split to calibrated probabilities and the thresholds of the verdict.
 
-Both functions look at validation scores only; what they choose is measured on another split by
+Everything here looks at validation scores only; what is chosen is measured on another split by
 `fauxface evaluate`. docs/evaluation.md defines every term used here.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.optimize import minimize
@@ -12,17 +12,18 @@ from scipy.special import expit
 
 from fauxface.errors import DataError
 from fauxface.verdicts import Calibration, Thresholds
+from fauxface_train.calibration_views import CLEAN, HARD, WEB
+from fauxface_train.thresholds import BPCER_TARGET, choose_thresholds, require_both
 
 TEMPERATURE_RANGE = (0.05, 20.0)
 BIAS_RANGE = (-10.0, 10.0)
-MIN_SOURCE_SAMPLES = 100
-MISSED_TARGET = 0.05
-UNSURE_TARGET = 0.10
-BONA_FIDE_AT_MOST = 0.4
-GENERATED_AT_LEAST = 0.6
+SHARES = {CLEAN: 0.60, WEB: 0.35, HARD: 0.05}
+"""What the conditions weigh in the fit of temperature and bias."""
 
 
-def fit(logits: np.ndarray, labels: np.ndarray, *, fitted_on: str = "") -> Calibration:
+def fit(
+    logits: np.ndarray, labels: np.ndarray, *, weights: np.ndarray | None = None, fitted_on: str = ""
+) -> Calibration:
     """Fit what makes sigmoid((logits[1] - logits[0]) / temperature + bias) a probability.
 
     Minimises the class-balanced negative log-likelihood (each label has half of the weight, so the
@@ -36,6 +37,7 @@ def fit(logits: np.ndarray, labels: np.ndarray, *, fitted_on: str = "") -> Calib
     Args:
         logits: float [N, 2], in the order bona fide, generated.
         labels: int [N], 0 bona fide, 1 generated.
+        weights: float [N], above 0, what each sample counts within its label; None: all alike.
         fitted_on: What the samples were, in words; kept with the result.
 
     Returns:
@@ -47,7 +49,8 @@ def fit(logits: np.ndarray, labels: np.ndarray, *, fitted_on: str = "") -> Calib
     difference, positive = _checked(np.asarray(logits, np.float64), labels)
     counts = np.bincount(positive, minlength=2).astype(np.float64)
     target = np.where(positive == 1, (counts[1] + 1) / (counts[1] + 2), 1 / (counts[0] + 2))
-    weight = 0.5 / counts[positive]
+    each = np.ones(len(positive)) if weights is None else np.asarray(weights, np.float64)
+    weight = 0.5 * each / np.bincount(positive, weights=each, minlength=2)[positive]
 
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         slope, bias = parameters
@@ -69,84 +72,50 @@ def fit(logits: np.ndarray, labels: np.ndarray, *, fitted_on: str = "") -> Calib
     return Calibration(temperature=float(1 / slope), bias=float(bias), fitted_on=fitted_on)
 
 
-def choose_thresholds(
-    p: np.ndarray,
+def operating_point(
+    logits: np.ndarray | Mapping[str, np.ndarray],
     labels: np.ndarray,
-    sources: np.ndarray | list[str],
-    bpcer_target: float = 0.01,
+    sources: np.ndarray | Sequence[str],
+    bpcer_target: float = BPCER_TARGET,
     *,
-    missed_target: float = MISSED_TARGET,
-    unsure_target: float = UNSURE_TARGET,
-    min_source_samples: int = MIN_SOURCE_SAMPLES,
-) -> Thresholds:
-    """Choose the two thresholds of the verdict on validation scores.
+    fitted_on: str = "",
+) -> tuple[Calibration, Thresholds]:
+    """Fit the calibration and choose the thresholds: all that turns a classifier's logits into verdicts.
 
-    `generated_from` is the lowest threshold at which at most `bpcer_target` of the real samples are called
-    generated, in every real source with at least `min_source_samples` samples, in the pool of the smaller
-    ones, and in all reals together. It is never below 0.6.
-
-    `bona_fide_below` is the highest threshold below which at most `missed_target` of the fakes lie (each fake
-    source weighing the same). Where that would leave more than `unsure_target` of the reals (each real source
-    weighing the same) between the thresholds, it is raised until it doesn't. It is never above 0.4, so that a
-    probability that is near a coin toss is always "unsure".
-
-    Thresholds lie halfway between two neighbouring scores, so that a rounding difference between machines
-    doesn't flip a sample of the validation split.
+    Temperature and bias are fitted on all conditions together, each with its share of `SHARES`: no two
+    numbers fit every condition, so the mix leans to what a model mostly sees. The thresholds are chosen on
+    all but the hard one, which shows what blur and coarse codecs do to the scores but isn't what a BPCER is
+    promised for.
 
     Args:
-        p: float [N], calibrated probability of "generated" in [0, 1].
+        logits: float [N, 2], or the same faces' logits by condition ("clean", "web", "hard").
         labels: int [N], 0 bona fide, 1 generated.
-        sources: N names of the data sets or generators that the samples come from.
-        bpcer_target: Highest BPCER allowed in any real source.
-        missed_target: Highest share of fakes that may be called bona fide.
-        unsure_target: Highest share of reals that may be unsure; wins over `missed_target`.
-        min_source_samples: Real sources with fewer samples are pooled.
+        sources: N names.
+        bpcer_target: Highest BPCER of any real source; see `choose_thresholds`.
+        fitted_on: What the faces were, in words; the conditions are added.
 
     Returns:
-        The thresholds with their rule in words; the rule states what was reached.
+        The calibration and the thresholds.
 
     Raises:
-        DataError: A label has no sample, or lengths or values are wrong.
+        DataError: A label has no sample, lengths differ, or a logit isn't finite.
     """
-    p, labels, names = np.asarray(p, np.float64), np.asarray(labels), np.asarray(sources, dtype=str)
-    if p.ndim != 1 or p.shape != labels.shape or p.shape != names.shape:
-        raise DataError("p, labels and sources must be of one length; give one source name per score")
-    if not np.all((p >= 0) & (p <= 1)):
-        raise DataError("p must lie in [0, 1]; calibrate the logits first")
-    _require_both(labels)
-    real, fake = labels == 0, labels == 1
-
-    groups = _real_groups(p[real], names[real], min_source_samples)
-    limits = {group.name: _lowest_threshold(group.scores, p, bpcer_target) for group in groups}
-    binding = max(limits, key=lambda name: limits[name])
-    generated_from = max(limits[binding], GENERATED_AT_LEAST)
-    reached = max(groups, key=lambda group: float(np.mean(group.scores >= generated_from)))
-
-    by_missed = _highest_share_below(p[fake], _source_weights(names[fake]), missed_target)
-    real_weights = _source_weights(names[real])
-    flagged = float(np.sum(real_weights[p[real] >= generated_from]))
-    by_unsure = _lowest_share_below(p[real], real_weights, 1 - flagged - unsure_target)
-    bona_fide_below = _between(p, min(max(by_missed, by_unsure), BONA_FIDE_AT_MOST))
-    missed = float(np.sum(_source_weights(names[fake])[p[fake] < bona_fide_below]))
-    unsure = 1 - flagged - float(np.sum(real_weights[p[real] < bona_fide_below]))
-
-    bound_by = f"set by {binding}" if limits[binding] > GENERATED_AT_LEAST else "the floor"
-    highest = f"{np.mean(reached.scores >= generated_from):.4f} on {reached.name}"
-    rule = (
-        f"generated from {generated_from:.6g}: BPCER <= {bpcer_target:g} on every validation real source "
-        f"with >= {min_source_samples} samples, on the pool of the smaller ones and on all reals, at least "
-        f"{GENERATED_AT_LEAST:g} ({bound_by}; highest BPCER {highest}); bona fide below "
-        f"{bona_fide_below:.6g}: at most {missed_target:g} of the fakes called bona fide, unless more than "
-        f"{unsure_target:g} of the reals would be unsure, never above {BONA_FIDE_AT_MOST:g} ({missed:.4f} of "
-        f"the fakes called bona fide, {unsure:.4f} of the reals unsure, sources weighing the same)"
+    by_condition = dict(logits) if isinstance(logits, Mapping) else {"": logits}
+    labels, names = np.asarray(labels), np.asarray(sources, dtype=str)
+    shown = f"{fitted_on} ({', '.join(by_condition)} views)" if isinstance(logits, Mapping) else fitted_on
+    shares = np.repeat([SHARES.get(name, 1.0) for name in by_condition], len(labels))
+    every = np.concatenate(list(by_condition.values()))
+    if len(every) != len(shares):
+        raise DataError("every condition needs one pair of logits per label; score the same faces under each")
+    fitted = fit(every, np.tile(labels, len(by_condition)), weights=shares, fitted_on=shown)
+    held = [name for name in by_condition if name != HARD] or list(by_condition)
+    p = np.concatenate([fitted.probability(by_condition[name]) for name in held])
+    conditions = np.repeat(held, len(labels))
+    times = len(held)
+    chosen = choose_thresholds(
+        p, np.tile(labels, times), np.tile(names, times), bpcer_target, conditions=conditions
     )
-    return Thresholds(bona_fide_below=bona_fide_below, generated_from=generated_from, rule=rule)
-
-
-@dataclass(frozen=True, slots=True)
-class _Group:
-    name: str
-    scores: np.ndarray
+    return fitted, chosen
 
 
 def _checked(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -158,74 +127,5 @@ def _checked(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.nda
         )
     if not np.all(np.isfinite(logits)):
         raise DataError("a logit isn't finite; the network has diverged, train it with a lower learning rate")
-    _require_both(labels)
+    require_both(labels)
     return logits[:, 1] - logits[:, 0], labels.astype(np.intp)
-
-
-def _require_both(labels: np.ndarray) -> None:
-    unknown = set(np.unique(labels)) - {0, 1}
-    if unknown:
-        raise DataError("labels must be 0 (bona fide) or 1 (generated)")
-    for value, name in enumerate(("real", "fake")):
-        if not np.any(labels == value):
-            raise DataError(f"no {name} sample to calibrate on; add {name} pictures to the validation split")
-
-
-def _real_groups(scores: np.ndarray, names: np.ndarray, enough: int) -> list[_Group]:
-    """Split real scores into large sources, the pool of small ones (if two or more), and all of them."""
-    unique, counts = np.unique(names, return_counts=True)
-    groups = [_Group(str(name), scores[names == name]) for name in unique[counts >= enough]]
-    small = np.isin(names, unique[counts < enough])
-    if np.any(small) and not np.all(small):
-        groups.append(_Group("the pool of small sources", scores[small]))
-    groups.append(_Group("all reals", scores))
-    return groups
-
-
-def _lowest_threshold(scores: np.ndarray, every: np.ndarray, target: float) -> float:
-    """Return the lowest t with mean(scores >= t) <= target, halfway to the next score of any sample."""
-    allowed = int(np.floor(target * len(scores) + 1e-9))
-    if allowed >= len(scores):
-        return 0.0
-    return _above(every, float(np.sort(scores)[::-1][allowed]))
-
-
-def _above(every: np.ndarray, value: float) -> float:
-    """Return the point halfway between `value` and the next higher score, or 1 where there is none."""
-    higher = every[every > value]
-    middle = (value + (float(higher.min()) if len(higher) else 1.0)) / 2
-    return max(middle, float(np.nextafter(value, 2.0)))
-
-
-def _between(every: np.ndarray, threshold: float) -> float:
-    """Move a threshold that equals a score halfway down to the score below, so that `p < t` is unchanged."""
-    if not np.any(every == threshold):
-        return threshold
-    lower = every[every < threshold]
-    return (threshold + float(lower.max())) / 2 if len(lower) else threshold / 2
-
-
-def _source_weights(names: np.ndarray) -> np.ndarray:
-    """Return one weight per sample so that every source weighs the same; they sum to 1."""
-    unique, inverse, counts = np.unique(names, return_inverse=True, return_counts=True)
-    return 1.0 / (counts[inverse] * len(unique))
-
-
-def _highest_share_below(scores: np.ndarray, weights: np.ndarray, share: float) -> float:
-    """Return the highest score t such that samples below t weigh at most `share`."""
-    values, below = _weight_below(scores, weights)
-    return float(values[below <= share + 1e-9].max())
-
-
-def _lowest_share_below(scores: np.ndarray, weights: np.ndarray, share: float) -> float:
-    """Return the lowest score t such that samples below t weigh at least `share`; 1 where none does."""
-    values, below = _weight_below(scores, weights)
-    enough = values[below >= share - 1e-9]
-    return float(enough.min()) if len(enough) else 1.0
-
-
-def _weight_below(scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct scores in ascending order and the weight of the samples below each."""
-    values, inverse = np.unique(scores, return_inverse=True)
-    each = np.bincount(inverse, weights=weights)
-    return values, np.cumsum(each) - each

@@ -268,28 +268,14 @@ class Run:
 
     def _finish(self) -> dict[str, float]:
         """Calibrate the best weights on the validation split and write them with all that is known."""
-        from fauxface_train.calibration import choose_thresholds, fit
+        from fauxface_train.decide import decide
 
         best = checkpoint.load(self._out / "best.safetensors")
         engine, val = self._engine, self._val
         module = best.deployed().to(engine.device)
-        scores = validation.logits(module, val.clean, engine.device)
-        fitted = fit(scores, val.labels, fitted_on=f"val split, {len(val.labels)} clean crops")
-        chosen = choose_thresholds(fitted.probability(scores), val.labels, val.sources)
+        decided, scores = decide(val, lambda crops: validation.logits(module, crops, engine.device))
         metrics = self._measure(module, mixed=False)
         margin = scores[:, 1].astype(np.float64) - scores[:, 0]
-        decided: dict[str, Any] = {
-            "calibration": {
-                "temperature": fitted.temperature,
-                "bias": fitted.bias,
-                "fitted_on": fitted.fitted_on,
-            },
-            "thresholds": {
-                "bona_fide_below": chosen.bona_fide_below,
-                "generated_from": chosen.generated_from,
-                "rule": chosen.rule,
-            },
-        }
         sources = validation.per_source(margin, val.labels, val.sources)
         self._save("best", {**metrics, "source_auroc": sources}, decided, best.net.state_dict())
         return metrics

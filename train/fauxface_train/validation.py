@@ -23,12 +23,14 @@ class Validation:
     """The validation split, decoded.
 
     Attributes:
+        samples: The N faces.
         clean: Nominal crops, uint8 [N, 128, 128, 3] RGB, cut and resized by the runtime's own code.
         degraded: The same faces through the train degradations with a fixed seed, or None.
         labels: int64 [N].
         sources: N names.
     """
 
+    samples: tuple[Sample, ...]
     clean: np.ndarray
     degraded: np.ndarray | None
     labels: np.ndarray
@@ -50,6 +52,7 @@ def prepare(samples: Sequence[Sample], degradations: Degradations | None) -> Val
         if degradations is not None:
             hard.append(degraded(stored, sample.square, np.random.default_rng([5, index]), degradations))
     return Validation(
+        tuple(samples),
         np.stack(clean),
         np.stack(hard) if hard else None,
         np.array([s.label for s in samples]),

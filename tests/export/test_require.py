@@ -1,0 +1,164 @@
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnxscript")
+
+from fauxface.errors import DataError, GateError
+from fauxface_export import require
+
+DEFAULT = Path(__file__).parents[2] / "train" / "default_model" / "require.toml"
+
+
+def figure(value, **more):
+    return {"value": value, "low": value - 0.01, "high": value + 0.01} | more
+
+
+METRICS = {
+    "overall": {
+        "samples": 130,
+        "auroc": figure(0.9876),
+        "ece": figure(0.012),
+        "eer": {"value": None, "reason": "needs both bona fide and generated samples"},
+    },
+    "labels": {"generated": {"apcer": figure(0.2)}},
+    "worst": {"apcer": {"source": "gan", **figure(0.3)}},
+    "sources": [
+        {"source": "camera", "label": "bona_fide", "bpcer": figure(0.0123)},
+        {"source": "phone", "label": "bona_fide", "bpcer": figure(0.4321)},
+        {"source": "gan", "label": "generated", "apcer": figure(0.2345)},
+    ],
+    "pairs": {
+        "real_sources": ["camera", "phone"],
+        "fake_sources": ["gan"],
+        "auroc": [[figure(0.9911)], [figure(0.7531)]],
+        "worst": {"real": "phone", "fake": "gan", **figure(0.7531)},
+    },
+    "demographics": [{"by": ["gender", "race"], "cell": ["female", "indian"], "bpcer": figure(0.0456)}],
+}
+
+
+@pytest.fixture
+def check(tmp_path):
+    def run(text, metrics=METRICS):
+        path = tmp_path / "require.toml"
+        path.write_text(text)
+        lines = []
+        try:
+            require.check(path, metrics, lines.append)
+        except GateError as error:
+            return lines, str(error)
+        return lines, None
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("[overall]\nauroc = { min = 0.98 }\nsamples = { min = 100, max = 130 }", 3),
+        ("[labels.generated]\napcer = { max = 0.2 }", 1),
+        ("[worst]\napcer = { max = 0.3 }", 1),
+        ("[worst_pair]\nauroc = { min = 0.75 }", 1),
+        ("[each.real_source]\nbpcer = { max = 0.5 }", 2),
+        ("[each.fake_source]\napcer = { min = 0.1, max = 0.5 }", 2),
+        ("[each.pair]\nauroc = { min = 0.7531 }", 2),
+        ("[each.demographic]\nbpcer = { max = 0.05 }", 1),
+    ],
+)
+def test_bounds_that_hold_are_counted(check, text, count):
+    assert check(text) == ([f"all {count} bounds of require.toml hold"], None)
+
+
+@pytest.mark.parametrize(
+    ("text", "missed"),
+    [
+        ("[overall]\nauroc = { min = 0.99 }", ["overall.auroc is 0.9876, must be at least 0.99"]),
+        (
+            "[overall]\neer = { max = 0.5 }",
+            ["overall.eer wasn't measured (needs both bona fide and generated samples), must be at most 0.5"],
+        ),
+        (
+            "[each.real_source]\nbpcer = { max = 0.01 }",
+            [
+                "each.real_source camera bpcer is 0.0123, must be at most 0.01",
+                "each.real_source phone bpcer is 0.4321, must be at most 0.01",
+            ],
+        ),
+        ("[worst]\napcer = { max = 0.1 }", ["worst.apcer is 0.3, must be at most 0.1"]),
+        (
+            "[worst_pair]\nauroc = { min = 0.8 }",
+            ["worst_pair (phone, gan) auroc is 0.7531, must be at least 0.8"],
+        ),
+        (
+            "[each.pair]\nauroc = { min = 0.8 }",
+            ["each.pair (phone, gan) auroc is 0.7531, must be at least 0.8"],
+        ),
+        (
+            "[each.demographic]\nbpcer = { max = 0.03 }",
+            ["each.demographic female/indian bpcer is 0.0456, must be at most 0.03"],
+        ),
+    ],
+)
+def test_each_missed_bound_is_one_line(check, text, missed):
+    lines, error = check(text)
+    assert lines == [f"missed: {line}" for line in missed]
+    assert error is not None
+    assert error.startswith(f"{len(missed)} of ")
+    assert error.endswith("no bundle was written")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "bounds nothing"),
+        ("[overall]", "must be a table"),
+        ("[overall]\nauroc = {}", "must be a table"),
+        ("auroc = 0.9", "must be a table"),
+        ("[overall]\nauroc = 0.9", "must be a table"),
+        ("[overall]\nauroc = { least = 0.9 }", "min = NUMBER"),
+        ("[overall]\nauroc = { min = 0.9, typo = 1 }", "min = NUMBER"),
+        ("[overall]\nauroc = { min = true }", "finite number"),
+        ("[overall]\nauroc = { min = nan }", "finite number"),
+        ("[overall]\nauroc = { min = -inf }", "finite number"),
+        ("[overall]\nauroc = { min = '0.9' }", "finite number"),
+        ("[overall]\nauroc = { min = 0.9, max = 0.8 }", "min above max"),
+        ("[overall]\nauroq = { min = 0.9 }", "overall.auroq isn't in the metrics"),
+        ("[overal]\nauroc = { min = 0.9 }", "no section overal"),
+        ("[labels.fake]\napcer = { max = 0.2 }", "labels.fake isn't in the metrics"),
+        ("[each]\nreal_source = 3", "must be a table"),
+        ("[each.source]\nbpcer = { max = 1 }", "unknown each.source"),
+        ("[each.real_source]\napcer = { max = 1 }", "isn't in the metrics"),
+        ("[each.real_source]\nbpcer = 0.1", "min = NUMBER"),
+        ("[worst_pair]\nbpcer = { max = 1 }", "a pair has auroc alone"),
+        ("[worst_pair]\nauroc = { }", "must be a table"),
+        ("[worst]\napcer = { source = 1 }", "min = NUMBER"),
+        ("[sources]\ncamera = { max = 1 }", "no section sources"),
+        ("[overall", "isn't TOML"),
+    ],
+)
+def test_what_could_never_fail_is_refused(check, text, said):
+    with pytest.raises(DataError, match=said):
+        check(text)
+
+
+@pytest.mark.parametrize("table", ["each.real_source", "each.demographic", "each.pair", "worst_pair"])
+def test_nothing_to_bound_is_refused(check, table):
+    with pytest.raises(DataError, match="the metrics have no"):
+        check(f"[{table}]\nbpcer = {{ max = 1 }}", {"overall": {}})
+
+
+def test_requirements_must_exist(tmp_path):
+    with pytest.raises(DataError, match="can't read the requirements"):
+        require.check(tmp_path / "absent.toml", METRICS)
+
+
+def test_the_default_models_requirements_bound_what_evaluate_writes():
+    bounds = require.read(DEFAULT, METRICS)
+    assert {bound.name for bound in bounds} >= {
+        "overall.auroc",
+        "overall.ece",
+        "each.real_source phone bpcer",
+    }
+    assert not all(bound.holds for bound in bounds)

@@ -1,0 +1,163 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+pytest.importorskip("scipy")
+pytest.importorskip("onnxruntime")
+
+from fauxface.bundle import Bundle, write_manifest
+from fauxface.errors import DataError, MissingExtraError, OutputError
+from fauxface_train import calibrate_cli
+
+TINY = Path(__file__).parents[1] / "data" / "tiny_bundle"
+
+
+@pytest.fixture
+def run():
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    calibrate_cli.register(app)
+
+    def invoke(*arguments):
+        return CliRunner().invoke(app, ["calibrate", *map(str, arguments)])
+
+    return invoke
+
+
+@pytest.fixture
+def prepared(write_prepared):
+    """Redness 20 to 44 for 25 camera faces, some of which the tiny bundle calls generated; 30 generated."""
+    rows = [("train", "real", "lobby", 20 + k, {}) for k in range(25)]
+    rows += [("test", "fake", "gan", 80 + k, {}) for k in range(30)]
+    return write_prepared(rows)
+
+
+def manifest(folder):
+    return json.loads((folder / "bundle.json").read_text())
+
+
+def test_a_bundle_is_calibrated_and_signed_off(run, prepared, tmp_path):
+    out = tmp_path / "new"
+    result = run(TINY, prepared, "--out", out)
+    assert result.exit_code == 0, result.output
+    parent, bundle = Bundle.load(TINY), Bundle.load(out)
+    assert result.output.endswith(f"model {bundle.sha256}\n")
+    assert bundle.classifier_bytes() == parent.classifier_bytes()
+    assert bundle.manifest.calibration.fitted_on.startswith("bias on 55 pictures on site")
+    assert bundle.manifest.calibration.temperature == 1.0
+    (record,) = bundle.manifest.provenance["calibrations"]
+    assert record["parent"] == {"sha256": parent.sha256, "name": "tiny"}
+    assert record["data"]["real"] == {"lobby": 25}
+    assert record["data"]["fake"] == {"gan": 30}
+    assert record["data"]["name"] == "prepared"
+    assert record["created"] == bundle.manifest.created != parent.manifest.created
+    figures = record["results"]["fp32"]
+    assert figures["before"]["bpcer"]["errors"] > figures["after"]["bpcer"]["errors"]
+    assert figures["after"]["bpcer"]["high"] > 0.1
+    assert f"BPCER before {figures['before']['bpcer']['errors'] / 25:.3f}" in result.output
+    assert str(tmp_path) not in (out / "bundle.json").read_text()
+    card = bundle.card()
+    assert "Calibrated on site" in card
+    assert parent.sha256 in card
+    assert bundle.manifest.provenance["made_by"] == "tests/data/make_tiny_bundle.py"
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+
+
+def test_a_second_calibration_keeps_the_first_in_the_record(run, prepared, tmp_path):
+    assert run(TINY, prepared, "--out", tmp_path / "a").exit_code == 0
+    assert run(tmp_path / "a", prepared, "--out", tmp_path / "b", "--name", "second").exit_code == 0
+    bundle = Bundle.load(tmp_path / "b")
+    first, second = bundle.manifest.provenance["calibrations"]
+    assert second["parent"]["sha256"] == Bundle.load(tmp_path / "a").sha256
+    assert first["parent"]["sha256"] == Bundle.load(TINY).sha256
+    assert bundle.manifest.name == "second"
+    assert bundle.card().count("## Calibrated on site") == 1
+
+
+def test_variants_get_their_own_operating_point_and_unknown_fields_stay(run, prepared, tmp_path):
+    parent = tmp_path / "parent"
+    shutil.copytree(TINY, parent)
+    shutil.copy(parent / "classifier.onnx", parent / "classifier_int8.onnx")
+    document = manifest(parent) | {"later": {"kept": 1}, "metrics": {"overall": 3}}
+    document["classifier"] = {"fp32": "classifier.onnx", "int8": "classifier_int8.onnx"}
+    document["operating_points"] = {
+        "int8": {
+            "calibration": {"temperature": 3.0, "bias": 1.0, "fitted_on": "x"},
+            "thresholds": {"bona_fide_below": 0.2, "generated_from": 0.9, "rule": "y"},
+        }
+    }
+    write_manifest(parent, document)
+    out = tmp_path / "new"
+    assert run(parent, prepared, "--out", out).exit_code == 0
+    new = manifest(out)
+    assert new["later"] == {"kept": 1}
+    assert new["metrics"] == {}
+    assert new["provenance"]["calibrations"][0]["parent_metrics"] == {"overall": 3}
+    assert new["operating_points"]["int8"]["calibration"]["temperature"] == 3.0
+    assert new["calibration"]["temperature"] == 1.0
+    assert set(new["operating_points"]) == {"int8"}
+    assert set(new["provenance"]["calibrations"][0]["results"]) == {"fp32", "int8"}
+
+
+def test_pictures_are_cut_by_the_bundles_own_rule(run, tmp_path):
+    rng = np.random.default_rng(0)
+    for number in range(22):
+        noise = rng.integers(100, 140, (12, 12, 3), np.uint8)
+        picture = cv2.resize(noise, (90, 90), interpolation=cv2.INTER_CUBIC)
+        (tmp_path / "mine" / "real" / "lobby").mkdir(parents=True, exist_ok=True)
+        assert cv2.imwrite(str(tmp_path / "mine" / "real" / "lobby" / f"{number}.png"), picture)
+    result = run(TINY, tmp_path / "mine", "--out", tmp_path / "new", "--faces", "whole")
+    assert result.exit_code == 0, result.output
+    assert "of 22 pictures can be used" in result.output
+    assert "APCER after  not known: no picture" in result.output
+    (record,) = manifest(tmp_path / "new")["provenance"]["calibrations"]
+    assert record["data"]["name"] == "mine"
+    assert record["results"]["fp32"]["fitted"] == "nothing"
+
+
+def test_what_is_refused_leaves_nothing(run, write_prepared, tmp_path):
+    few = write_prepared([("test", "real", "lobby", k, {}) for k in range(5)], name="few")
+    other = write_prepared([("test", "real", "lobby", k, {}) for k in range(30)], name="other", margin=2.0)
+    (tmp_path / "taken").mkdir()
+    for data, out, error, message in [
+        (few, "new", DataError, "5 real pictures are too few"),
+        (other, "new", DataError, "cut with margin 2"),
+        (tmp_path / "absent", "new", DataError, "does not exist"),
+        (few, "taken", OutputError, "exists"),
+    ]:
+        result = run(TINY, data, "--out", tmp_path / out)
+        assert result.exit_code == 1
+        assert isinstance(result.exception, error), result.exception
+        assert message in str(result.exception)
+    assert not (tmp_path / "new").exists()
+    assert list((tmp_path / "taken").iterdir()) == []
+
+
+def test_a_missing_extra_is_named(run, monkeypatch):
+    import importlib.util
+
+    honest = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "scipy" else honest(name))
+    result = run(TINY, "data", "--out", "new")
+    assert isinstance(result.exception, MissingExtraError)
+    assert "fauxface[calibrate]" in str(result.exception)
+
+
+def test_neither_torch_nor_sklearn_is_needed():
+    code = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('torch', 'sklearn', 'matplotlib'): raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "import fauxface_train.site_bundle, fauxface_train.prepare, fauxface_train.calibrate_cli"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

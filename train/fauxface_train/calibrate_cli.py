@@ -1,0 +1,115 @@
+"""The command `fauxface calibrate`; it needs neither PyTorch nor scikit-learn, only SciPy."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from fauxface.cli import require_extra
+
+if TYPE_CHECKING:
+    from fauxface.bundle import Bundle
+    from fauxface_train.dataset import PreparedData
+    from fauxface_train.site import Refit
+
+
+def register(app: typer.Typer) -> None:
+    """Add `fauxface calibrate`."""
+    app.command()(calibrate)
+
+
+def calibrate(
+    bundle: Annotated[Path, typer.Argument(help="The bundle to start from; it stays as it is.")],
+    data: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MY_DATA...",
+            help="Pictures of the place of use, laid out as for `fauxface data prepare` (real/ and fake/, "
+            "real:PATH, ...), or one folder that it wrote.",
+        ),
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of the bundle to make.")],
+    faces: Annotated[
+        Literal["locate", "whole"],
+        typer.Option(help="Find the face, or take the whole picture (ready crops); not for prepared data."),
+    ] = "locate",
+    bpcer: Annotated[
+        float, typer.Option(min=0.0001, max=0.5, help="Highest BPCER of any real source.")
+    ] = 0.01,
+    name: Annotated[str | None, typer.Option(help="Name of the new bundle; the parent's by default.")] = None,
+    provider: Annotated[str, typer.Option(help="cpu, cuda, tensorrt, openvino or auto.")] = "auto",
+) -> None:
+    """Fit a bundle's operating point to about a hundred pictures of the place where it is used.
+
+    Prints how sure it can be with so few, and writes a new bundle that records all of it.
+    """
+    require_extra("calibrate", "scipy")
+    from fauxface.bundle import Bundle
+    from fauxface.errors import OutputError
+    from fauxface_train.dataset import PreparedData
+    from fauxface_train.site_bundle import calibrate as run
+
+    if out.exists():
+        raise OutputError(f"{out} exists; choose another --out")
+    parent = Bundle.load(bundle)
+    with tempfile.TemporaryDirectory() as work:
+        if len(data) == 1 and (Path(data[0]) / "prepare.json").is_file():
+            prepared = PreparedData.load(data[0])
+        else:
+            prepared = _prepared(parent, data, Path(work) / _name(data), faces)
+        points = run(parent, prepared, out, bpcer_target=bpcer, name=name, provider=provider)
+    for precision, point in points.items():
+        _print(precision, point)
+    typer.echo(f"wrote {out}: model {Bundle.load(out).sha256}")
+
+
+def _name(data: list[str]) -> str:
+    """Return what the record calls the data: the folder's name, or how many folders there were."""
+    return (
+        Path(data[0].rpartition(":")[2]).resolve().name or "data"
+        if len(data) == 1
+        else f"{len(data)} folders"
+    )
+
+
+def _prepared(parent: "Bundle", data: list[str], out: Path, faces: str) -> "PreparedData":
+    """Cut the pictures as the bundle itself cuts them."""
+    from fauxface.threads import available_cores
+    from fauxface_train.dataset import PreparedData
+    from fauxface_train.extraction import CropRule
+    from fauxface_train.jobs import LocatorFile
+    from fauxface_train.prepare import SplitRule, prepare
+
+    crop, spec = parent.manifest.crop, parent.manifest.locator
+    locator = LocatorFile(parent.locator_bytes(), spec.score_threshold, spec.nms_threshold, spec.max_side)
+    whole = faces == "whole"
+    summary = prepare(
+        data,
+        out,
+        crop_rule=CropRule(margin=crop.margin, whole=whole, min_face=crop.min_face_px),
+        split_rule=SplitRule(1.0, 0.0, 0.0),
+        locator=None if whole else locator,
+        workers=available_cores(),
+    )
+    counts = summary.report["counts"]
+    typer.echo(f"{counts['kept']} of {counts['found']} pictures can be used")
+    return PreparedData.load(out)
+
+
+def _print(precision: str, point: "Refit") -> None:
+    from dataclasses import asdict
+
+    from fauxface_train.site_bundle import shown
+
+    old, new = asdict(point.before), asdict(point.after)
+    typer.echo(f"{precision}: fitted {point.fitted}")
+    typer.echo(f"  temperature {point.calibration.temperature:.4g}, bias {point.calibration.bias:.4g}")
+    typer.echo(f"  {point.thresholds.rule}")
+    for figure in ("bpcer", "apcer"):
+        typer.echo(f"  {figure.upper()} before {shown(old[figure])}")
+        typer.echo(f"  {figure.upper()} after  {shown(new[figure])}")
+    typer.echo(
+        "  after: each picture judged by a fit without it; in brackets, 95 % intervals (Clopper-Pearson)"
+    )

@@ -1,0 +1,204 @@
+"""Writing a bundle that was calibrated again on site, and the record of it in manifest and model card."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import fauxface
+from fauxface.bundle import Bundle, write_manifest
+from fauxface.errors import BundleError, DataError
+from fauxface.files import atomic_folder
+from fauxface.manifest import MANIFEST_NAME
+from fauxface.session import Classifier
+from fauxface.verdicts import Calibration, Thresholds
+from fauxface_train.dataset import FOLDER_LABELS, PreparedData, Sample, load_crop
+from fauxface_train.intervals import CONFIDENCE
+from fauxface_train.site import FOLDS, Refit, refit
+from fauxface_train.thresholds import BPCER_TARGET
+
+_CARD_MARK = "<!-- calibrated on site -->"
+
+
+def calibrate(
+    bundle: Bundle,
+    data: PreparedData,
+    out: Path,
+    *,
+    bpcer_target: float = BPCER_TARGET,
+    name: str | None = None,
+    provider: str = "auto",
+) -> dict[str, Refit]:
+    """Write a bundle whose operating points are fitted to prepared pictures; nothing else of it changes.
+
+    The manifest's `provenance.calibrations` gets a record of this calibration: when, by which version, on
+    what, with which result, and the SHA-256 of the parent. `metrics`, which were measured at the parent's
+    operating point, move there too. The model card gets a section of its own.
+
+    Args:
+        bundle: The parent.
+        data: Prepared pictures; all splits are used.
+        out: The folder to make.
+        bpcer_target: Highest BPCER of any real source.
+        name: Name of the new bundle; the parent's when not given.
+        provider: As for `Classifier`.
+
+    Returns:
+        The new operating point of each precision.
+
+    Raises:
+        DataError: The pictures are too few, were cut with another margin, or can't be read.
+        BundleError: The bundle changed while it was used.
+        OutputError: `out` exists or can't be written.
+    """
+    manifest = bundle.manifest
+    margin = manifest.crop.margin
+    if data.info.get("faces") != "whole" and abs(data.margin - margin) > 1e-6:
+        raise DataError(
+            f"{data.root} was cut with margin {data.margin:g}, the bundle wants {margin:g}; "
+            "prepare it again, or give the pictures themselves"
+        )
+    samples = data.samples()
+    labels, sources = np.array([s.label for s in samples]), np.array([s.source for s in samples])
+    crops = np.stack([load_crop(sample) for sample in samples])
+    document = _document(bundle)
+    points: dict[str, Refit] = {}
+    for precision in manifest.classifier:
+        session = Classifier(bundle.classifier_bytes(precision), provider=provider)
+        parent = _parent_point(document, precision)
+        points[precision] = refit(session.logits(crops), labels, sources, parent, bpcer_target)
+    record = _record(
+        bundle,
+        data,
+        samples,
+        points=points,
+        target=bpcer_target,
+        metrics=document.get("metrics") or {},
+    )
+    fitted_on = f"{len(samples)} pictures on site, from the point of {bundle.sha256[:12]}"
+    changed = {precision: _as_json(point, fitted_on) for precision, point in points.items()}
+    document |= changed["fp32"]
+    if others := {key: value for key, value in changed.items() if key != "fp32"}:
+        document["operating_points"] = others
+    document |= {"name": name or manifest.name, "created": record["created"], "metrics": {}}
+    provenance = dict(document.get("provenance") or {})
+    document["provenance"] = provenance | {
+        "calibrations": [*provenance.get("calibrations", []), record],
+    }
+    with atomic_folder(out) as folder:
+        for file in manifest.files:
+            (folder / file).parent.mkdir(exist_ok=True)
+            (folder / file).write_bytes(bundle.read(file))
+        (folder / manifest.card).write_text(_card(bundle.card(), record), encoding="utf-8")
+        write_manifest(folder, document)
+        Bundle.load(folder)
+    return points
+
+
+def _document(bundle: Bundle) -> dict[str, Any]:
+    """Return the manifest, also the fields that this release doesn't know, from the verified bytes."""
+    data = (bundle.path / MANIFEST_NAME).read_bytes()
+    if hashlib.sha256(data).hexdigest() != bundle.sha256:
+        raise BundleError(f"{bundle.path / MANIFEST_NAME} changed since it was verified; try again")
+    return json.loads(data)
+
+
+def _parent_point(document: Mapping[str, Any], precision: str) -> tuple[Calibration, Thresholds]:
+    """Return a precision's operating point; the top-level one where it has none of its own."""
+    own = (document.get("operating_points") or {}).get(precision) or {}
+    calibration = {**document["calibration"], **own.get("calibration", {})}
+    thresholds = {**document["thresholds"], **own.get("thresholds", {})}
+    return (
+        Calibration(float(calibration["temperature"]), float(calibration["bias"])),
+        Thresholds(float(thresholds["bona_fide_below"]), float(thresholds["generated_from"])),
+    )
+
+
+def _as_json(point: Refit, fitted_on: str) -> dict[str, Any]:
+    calibration, thresholds = point.calibration, point.thresholds
+    return {
+        "calibration": {
+            "temperature": calibration.temperature,
+            "bias": calibration.bias,
+            "fitted_on": f"{point.fitted} on {fitted_on}",
+        },
+        "thresholds": {
+            "bona_fide_below": thresholds.bona_fide_below,
+            "generated_from": thresholds.generated_from,
+            "rule": thresholds.rule,
+        },
+    }
+
+
+def _record(
+    bundle: Bundle,
+    data: PreparedData,
+    samples: Sequence[Sample],
+    *,
+    points: Mapping[str, Refit],
+    target: float,
+    metrics: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what the manifest says about this calibration."""
+    counts: dict[str, dict[str, int]] = {label: {} for label in FOLDER_LABELS}
+    for sample in samples:
+        group = counts[FOLDER_LABELS[sample.label]]
+        group[sample.source] = group.get(sample.source, 0) + 1
+    digest = hashlib.sha256("".join(sorted(s.sha256 for s in samples)).encode()).hexdigest()
+    return {
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "fauxface": fauxface.__version__,
+        "parent": {"sha256": bundle.sha256, "name": bundle.manifest.name},
+        "data": {"name": data.root.resolve().name, "pictures_sha256": digest, **counts},
+        "bpcer_target": target,
+        "confidence": CONFIDENCE,
+        "folds": FOLDS,
+        "results": {
+            precision: {
+                "fitted": point.fitted,
+                "before": asdict(point.before),
+                "after": asdict(point.after),
+            }
+            for precision, point in points.items()
+        },
+        "parent_metrics": dict(metrics),
+    }
+
+
+def _card(text: str, record: Mapping[str, Any]) -> str:
+    """Return the parent's card with a section on this calibration, in place of an earlier one."""
+    data = record["data"]
+    lines = [
+        _CARD_MARK,
+        "## Calibrated on site",
+        "",
+        f"On {record['created']} by fauxface {record['fauxface']}, from the bundle "
+        f"`{record['parent']['sha256']}`. The network is the same; thresholds and error rates elsewhere in "
+        "this card are those of that bundle, not of this one.",
+        "",
+        f"Pictures: {sum(data['real'].values())} camera faces, {sum(data['fake'].values())} generated ones. "
+        f"BPCER target {record['bpcer_target']:g}. Each picture was judged by an operating point fitted "
+        f"without it ({record['folds']} folds); {record['confidence']:.0%} intervals (Clopper-Pearson).",
+        "",
+        "| precision | fitted | figure | before | after |",
+        "|---|---|---|---|---|",
+    ]
+    for precision, result in record["results"].items():
+        for figure in ("bpcer", "apcer"):
+            cells = " | ".join(shown(result[when][figure]) for when in ("before", "after"))
+            lines.append(f"| {precision} | {result['fitted']} | {figure.upper()} | {cells} |")
+    kept = text.partition(_CARD_MARK)[0].rstrip()
+    return f"{kept}\n\n" + "\n".join(lines) + "\n"
+
+
+def shown(rate: Mapping[str, Any] | None) -> str:
+    """Return a rate in words, for example "0.020 (0.001-0.106), 1 of 50"."""
+    if rate is None:
+        return "not known: no picture"
+    share = rate["errors"] / rate["total"]
+    return f"{share:.3f} ({rate['low']:.3f}-{rate['high']:.3f}), {rate['errors']} of {rate['total']}"

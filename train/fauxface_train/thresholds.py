@@ -1,0 +1,298 @@
+"""From calibrated probabilities to the two thresholds of the verdict, and what they promise."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import binom
+
+from fauxface.errors import DataError
+from fauxface.verdicts import Thresholds
+
+BPCER_TARGET = 0.01
+CONFIDENCE = 0.95
+RISK_TARGET = 0.02
+BONA_FIDE_AT_MOST = 0.4
+GENERATED_AT_LEAST = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Upper:
+    """`generated_from` with the rule that chose it, in words; the rule states what was reached."""
+
+    value: float
+    rule: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One real source under one condition, at the chosen `generated_from`.
+
+    Attributes:
+        source: Name of the real source.
+        condition: "clean", "web", ...; empty where only one was given.
+        samples: Number of its samples.
+        allowed: Number of them that may be called generated; see `allowed_errors`.
+        errors: Number of them that are.
+    """
+
+    source: str
+    condition: str
+    samples: int
+    allowed: int
+    errors: int
+
+
+def allowed_errors(samples: int, target: float, confidence: float = CONFIDENCE) -> int:
+    """Return how many of a real source's samples may be called generated.
+
+    It is the highest count that doesn't contradict a true BPCER of `target`: with k + 1 errors, a one-sided
+    binomial test would reject "BPCER <= target" at this confidence.
+
+    Args:
+        samples: Number of samples of the source.
+        target: Highest BPCER, in (0, 1).
+        confidence: One-sided level.
+    """
+    return int(binom.ppf(confidence, samples, target))
+
+
+def choose_thresholds(
+    p: np.ndarray,
+    labels: np.ndarray,
+    sources: np.ndarray | Sequence[str],
+    bpcer_target: float = BPCER_TARGET,
+    *,
+    conditions: np.ndarray | Sequence[str] | None = None,
+    risk_target: float = RISK_TARGET,
+) -> Thresholds:
+    """Choose the two thresholds of the verdict on validation scores.
+
+    `generated_from` is the lowest threshold at which BPCER <= `bpcer_target` holds on every real source under
+    every condition, and on all reals of a condition together. On all reals, the share of errors itself must
+    not be above the target, but for one picture where they are few. In a single source, which is small, one
+    picture may be worth more than the target: there the number of errors must not contradict the target, see
+    `allowed_errors`. No source is left out and none is pooled. The threshold is never below 0.6.
+
+    `bona_fide_below` follows from risk and coverage: the highest threshold, which is the widest coverage, at
+    which the risk among the decided samples (not "unsure") is at most `risk_target`; where no threshold
+    reaches it, the one of the lowest risk. Risk is the share of wrong verdicts, each label having half of
+    the weight and each source (under each condition) the same within its label. It is never above 0.4, so
+    that a probability that is near a coin toss is always "unsure".
+
+    Thresholds lie halfway between two neighbouring scores, so that a rounding difference between machines
+    doesn't flip a sample of the validation split.
+
+    Sources: Chow, "On optimum recognition error and reject tradeoff", IEEE Trans. Inf. Theory 1970; El-Yaniv
+    and Wiener, "On the foundations of noise-free selective classification", JMLR 2010 (risk, coverage).
+
+    Args:
+        p: float [N], calibrated probability of "generated" in [0, 1].
+        labels: int [N], 0 bona fide, 1 generated.
+        sources: N names of the data sets or generators that the samples come from.
+        bpcer_target: Highest BPCER of any real source, in (0, 1).
+        conditions: N names of the conditions that the samples were seen under; None: one.
+        risk_target: Highest share of wrong verdicts among the decided.
+
+    Returns:
+        The thresholds with their rule in words; the rule states what was reached.
+
+    Raises:
+        DataError: A label has no sample, or lengths or values are wrong.
+    """
+    p, labels, names, seen = _checked(p, labels, sources, conditions)
+    require_both(labels)
+    upper = lowest_generated_from(p, labels, names, bpcer_target, conditions=seen)
+    lower, risk, coverage = unsure_band(
+        p, labels, names, upper.value, conditions=seen, risk_target=risk_target
+    )
+    rule = (
+        f"generated from {upper.value:.6g}: {upper.rule}; bona fide below {lower:.6g}: the widest coverage "
+        f"at which the risk among the decided is at most {risk_target:g}, never above {BONA_FIDE_AT_MOST:g} "
+        f"(risk {risk:.4f}, coverage {coverage:.4f}; labels weighing the same, and sources within them)"
+    )
+    return Thresholds(bona_fide_below=lower, generated_from=upper.value, rule=rule)
+
+
+def lowest_generated_from(
+    p: np.ndarray,
+    labels: np.ndarray,
+    sources: np.ndarray | Sequence[str],
+    bpcer_target: float = BPCER_TARGET,
+    *,
+    conditions: np.ndarray | Sequence[str] | None = None,
+) -> Upper:
+    """Return the lowest upper threshold that keeps the BPCER; see `choose_thresholds`.
+
+    Raises:
+        DataError: There is no real sample, or lengths or values are wrong.
+    """
+    p, labels, names, seen = _checked(p, labels, sources, conditions)
+    if not 0 < bpcer_target < 1:
+        raise DataError(f"the BPCER target must lie between 0 and 1, not {bpcer_target:g}")
+    real = labels == 0
+    if not np.any(real):
+        raise DataError("no real sample to hold the BPCER on; add real pictures")
+    groups = _real_groups(p[real], names[real], seen[real], bpcer_target)
+    limits = [_lowest_threshold(group.scores, p, group.allowed) for group in groups]
+    binding = int(np.argmax(limits))
+    value = max(limits[binding], GENERATED_AT_LEAST)
+    highest = max(groups, key=lambda group: group.errors(value) / len(group.scores))
+    under = ", ".join(str(name) for name in np.unique(seen) if name)
+    bound_by = f"set by {groups[binding].name}" if limits[binding] > GENERATED_AT_LEAST else "the floor"
+    rule = (
+        f"BPCER <= {bpcer_target:g} not contradicted (one-sided binomial test, {CONFIDENCE:g}) on any of "
+        f"{len(np.unique(names[real]))} real sources{f' ({under})' if under else ''}, and kept on all reals "
+        f"together, at least {GENERATED_AT_LEAST:g} ({bound_by}; highest BPCER {highest.errors(value)} of "
+        f"{len(highest.scores)} on {highest.name})"
+    )
+    return Upper(value, rule)
+
+
+def unsure_band(
+    p: np.ndarray,
+    labels: np.ndarray,
+    sources: np.ndarray | Sequence[str],
+    generated_from: float,
+    *,
+    conditions: np.ndarray | Sequence[str] | None = None,
+    risk_target: float = RISK_TARGET,
+) -> tuple[float, float, float]:
+    """Return the lower threshold, the risk among the decided and their share; see `choose_thresholds`.
+
+    Raises:
+        DataError: A label has no sample, or lengths or values are wrong.
+    """
+    p, labels, names, seen = _checked(p, labels, sources, conditions)
+    require_both(labels)
+    weights = _weights(labels, names, seen)
+    called = p >= generated_from
+    wrong = float(np.sum(weights[called & (labels == 0)]))
+    decided = float(np.sum(weights[called]))
+    # Below a candidate lie all scores smaller than it.
+    values, inverse = np.unique(p, return_inverse=True)
+    candidates = np.append(values[values < BONA_FIDE_AT_MOST], BONA_FIDE_AT_MOST)
+
+    def below(mask: np.ndarray) -> np.ndarray:
+        each = np.bincount(inverse, weights=weights * mask, minlength=len(values))
+        return np.concatenate([[0.0], np.cumsum(each)])[: len(candidates)]
+
+    coverage = decided + below(np.ones(len(p)))
+    errors = wrong + below(labels == 1)
+    risk = np.divide(errors, coverage, out=np.zeros_like(errors), where=coverage > 0)
+    good = np.flatnonzero(risk <= risk_target + 1e-12)
+    best = int(good[-1]) if len(good) else int(np.flatnonzero(risk == risk.min())[-1])
+    return _between(p, float(candidates[best])), float(risk[best]), float(coverage[best])
+
+
+def held(
+    p: np.ndarray,
+    labels: np.ndarray,
+    sources: np.ndarray | Sequence[str],
+    generated_from: float,
+    bpcer_target: float = BPCER_TARGET,
+    *,
+    condition: str = "",
+) -> list[Held]:
+    """Return, for every real source, how many errors a threshold makes and how many are allowed.
+
+    Args:
+        p: float [N], calibrated probability of "generated" in [0, 1].
+        labels: int [N], 0 bona fide, 1 generated.
+        sources: N names.
+        generated_from: The threshold.
+        bpcer_target: Highest BPCER of any real source.
+        condition: What the samples were seen under.
+    """
+    real = np.asarray(labels) == 0
+    names, scores = np.asarray(sources, dtype=str)[real], np.asarray(p)[real]
+    rows = []
+    for name in np.unique(names):
+        mine = scores[names == name]
+        errors = int(np.count_nonzero(mine >= generated_from))
+        rows.append(Held(str(name), condition, len(mine), allowed_errors(len(mine), bpcer_target), errors))
+    return rows
+
+
+def require_both(labels: np.ndarray) -> None:
+    """Raise a DataError unless labels are 0 and 1, and both occur."""
+    unknown = set(np.unique(labels)) - {0, 1}
+    if unknown:
+        raise DataError("labels must be 0 (bona fide) or 1 (generated)")
+    for value, name in enumerate(("real", "fake")):
+        if not np.any(labels == value):
+            raise DataError(f"no {name} sample to calibrate on; add {name} pictures to the validation split")
+
+
+def _checked(
+    p: np.ndarray,
+    labels: np.ndarray,
+    sources: np.ndarray | Sequence[str],
+    conditions: np.ndarray | Sequence[str] | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return scores, labels, sources and conditions as arrays, or raise DataError."""
+    p, labels, names = np.asarray(p, np.float64), np.asarray(labels), np.asarray(sources, dtype=str)
+    seen = np.full(len(names), "") if conditions is None else np.asarray(conditions, dtype=str)
+    if p.ndim != 1 or not p.shape == labels.shape == names.shape == seen.shape:
+        raise DataError("p, labels and sources must be of one length; give one source name per score")
+    if not np.all((p >= 0) & (p <= 1)):
+        raise DataError("p must lie in [0, 1]; calibrate the logits first")
+    return p, labels, names, seen
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    name: str
+    scores: np.ndarray
+    allowed: int
+
+    def errors(self, threshold: float) -> int:
+        return int(np.count_nonzero(self.scores >= threshold))
+
+
+def _real_groups(scores: np.ndarray, names: np.ndarray, seen: np.ndarray, target: float) -> list[_Group]:
+    """Return every real source under every condition, and all reals of each condition."""
+    groups = []
+    for condition in np.unique(seen):
+        mark = f" ({condition})" if condition else ""
+        here = seen == condition
+        for name in np.unique(names[here]):
+            mine = scores[here & (names == name)]
+            groups.append(_Group(f"{name}{mark}", mine, allowed_errors(len(mine), target)))
+        every = scores[here]
+        share = max(1, int(np.floor(target * len(every) + 1e-9)))
+        groups.append(_Group(f"all reals{mark}", every, min(share, allowed_errors(len(every), target))))
+    return groups
+
+
+def _lowest_threshold(scores: np.ndarray, every: np.ndarray, allowed: int) -> float:
+    """Return the lowest t with count(scores >= t) <= allowed, halfway to the next score of any sample."""
+    if allowed >= len(scores):
+        return 0.0
+    return _above(every, float(np.sort(scores)[::-1][allowed]))
+
+
+def _above(every: np.ndarray, value: float) -> float:
+    """Return the point halfway between `value` and the next higher score, or 1 where there is none."""
+    higher = every[every > value]
+    middle = (value + (float(higher.min()) if len(higher) else 1.0)) / 2
+    return max(middle, float(np.nextafter(value, 2.0)))
+
+
+def _between(every: np.ndarray, threshold: float) -> float:
+    """Move a threshold that equals a score halfway down to the score below, so that `p < t` is unchanged."""
+    if not np.any(every == threshold):
+        return threshold
+    lower = every[every < threshold]
+    return (threshold + float(lower.max())) / 2 if len(lower) else threshold / 2
+
+
+def _weights(labels: np.ndarray, names: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Return one weight per sample: labels weigh the same, and so do a label's sources per condition."""
+    weights = np.zeros(len(labels))
+    for label in (0, 1):
+        mine = labels == label
+        cells = np.char.add(np.char.add(names[mine], "\n"), seen[mine])
+        unique, inverse, counts = np.unique(cells, return_inverse=True, return_counts=True)
+        weights[mine] = 0.5 / (counts[inverse] * len(unique))
+    return weights
