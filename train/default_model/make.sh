@@ -28,38 +28,25 @@ fi
 
 fauxface data prepare "$shared/faces" "$runs/prepared" --locator "$locator/locator.onnx"
 
+# More of what is hard to tell on the validation split: sharp FFHQ portraits, the StyleGANs that imitate them, and
+# portraits from web sites; less of the two studio sets, which every model gets right.
 classifier=$runs/classifier
 if [ ! -f "$classifier/done" ]; then
   fauxface train "$runs/prepared" --out "$classifier" --preset robust \
-    --weights "$shared/models/resnet18_imagenet_partial.npz" $([ -f "$classifier/resume.pt" ] && echo --resume)
+    --weights "$shared/models/resnet18_imagenet_partial.npz" \
+    --source-weight 'ffhq256*=2' --source-weight 'ffhq_*=2' --source-weight 'headshots*=1.5' \
+    --source-weight 'sg1_*=2' --source-weight 'sg_*=1.5' --source-weight 'omi_*=1.5' --source-weight 'sg2studio*=0.5' \
+    $([ -f "$classifier/resume.pt" ] && echo --resume)
   touch "$classifier/done"
 fi
-# A second, gentler cycle, with more of what the first one finds hard on the validation split: sharp FFHQ portraits and
-# the StyleGANs that imitate them.
-second=$runs/classifier-2
-if [ ! -f "$second/done" ]; then
-  fauxface train "$runs/prepared" --out "$second" --preset robust --weights "$classifier" --samples 64000 --lr 0.0005 \
-    --validate-every 16000 --seed 1 --source-weight 'ffhq256*=2' --source-weight 'ffhq_*=2' --source-weight 'sg1_*=2' \
-    --source-weight 'sg_*=1.5' --source-weight 'omi_*=1.5' --source-weight 'sg2studio*=0.5' \
-    $([ -f "$second/resume.pt" ] && echo --resume)
-  touch "$second/done"
-fi
-# A third, with gentler degradations, to learn what only clear pictures show.
-third=$runs/classifier-3
-if [ ! -f "$third/done" ]; then
-  fauxface train "$runs/prepared" --out "$third" --preset robust --weights "$second" --samples 24000 --lr 0.0003 \
-    --strength 0.35 --validate-every 24000 --seed 2 --source-weight 'ffhq256*=2' --source-weight 'ffhq_*=2' \
-    --source-weight 'sg1_*=2' --source-weight 'sg_*=1.5' --source-weight 'omi_*=1.5' --source-weight 'sg2studio*=0.5'
-  touch "$third/done"
-fi
-fauxface evaluate "$third" "$runs/prepared" --out "$runs/evaluation" --conditions all \
+fauxface evaluate "$classifier" "$runs/prepared" --out "$runs/evaluation" --conditions all \
   --pairs 'sharp portraits against StyleGAN=ffhq*,headshots*,genderdet*:sg*,omi_sg2,tpdne*'
 
 generator=$runs/generator
 fauxface generator train "$runs/prepared" --out "$generator"
 fauxface generator sample "$generator/generator.pt" --out "$runs/samples" --seeds "$(seq -s, 0 47)" --truncation 0.6
 
-fauxface export "$third" --out "$runs/bundle" --name fauxface-default --locator "$locator/locator.onnx" \
+fauxface export "$classifier" --out "$runs/bundle" --name fauxface-default --locator "$locator/locator.onnx" \
   --data "$runs/prepared" --metrics "$runs/evaluation/metrics.json" --require "$here/require.toml" \
   --terms "$here/terms.csv" --license "$here/LICENSE-WEIGHTS.md" --failures "$runs/samples" --formats onnx --overwrite
 rm -rf "$bundle" && cp -r "$runs/bundle" "$bundle"

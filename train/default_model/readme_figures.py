@@ -45,7 +45,7 @@ def figures(document: dict[str, Any]) -> str:
         "sources were seen in training; cameras and generators that weren't will be judged worse. Per "
         "source, with terms: [model card](runtime/fauxface/default_bundle/MODEL_CARD.md). Measured by "
         "`fauxface evaluate` (commands and logs: [train/default_model](train/default_model/)); the "
-        f"last training cycle took {_duration(training)} on {_machine(training)}.",
+        f"training took {_duration(training)} on {_machine(training)}.",
     ]
     return "\n".join(lines)
 
