@@ -133,6 +133,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
         "random": parity.random_crops(RANDOM_CROPS),
         "golden": crops,
     }
+    gates = quality_gates.field(loaded, prepared, locator)
     deployed = loaded.deployed().requires_grad_(False)
 
     with staged(options.out, overwrite=options.overwrite) as folder:
@@ -183,7 +184,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
                 "generated_from": thresholds.generated_from,
                 "rule": thresholds.rule,
             },
-            **quality_gates.field(loaded, prepared, locator),
+            **gates,
             "golden": GOLDEN,
             "card": CARD,
             **({"weights_license": LICENSE} if license_text is not None else {}),

@@ -355,3 +355,11 @@ def test_without_a_locator_the_shipped_one_is_taken(monkeypatch, inputs):
     monkeypatch.setattr(exporting.Bundle, "load", lambda *_: shipped)
     options = Options(checkpoint=inputs.checkpoint, out=inputs.checkpoint)
     assert exporting._locator(options) == (b"shipped", 0.55)
+
+
+def test_gates_of_the_checkpoint_reach_the_bundle(options, inputs, tmp_path, quick):
+    gated = checkpoint_with(tmp_path / "gated", inputs, gates={"min_sharpness": 5.2}, held={"x": 1})
+    export(options(checkpoint=gated))
+    manifest = Bundle.load(tmp_path / "out" / "bundle").manifest
+    assert (manifest.version, manifest.gates.to_dict()) == ("1.1", {"min_sharpness": 5.2})
+    assert manifest.provenance["held"] == {"x": 1}

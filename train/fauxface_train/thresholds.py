@@ -138,12 +138,12 @@ def lowest_generated_from(
     binding = int(np.argmax(limits))
     value = max(limits[binding], GENERATED_AT_LEAST)
     highest = max(groups, key=lambda group: group.errors(value) / len(group.scores))
-    under = ", ".join(str(name) for name in np.unique(seen) if name)
+    under = "".join(f", {name}" for name in np.unique(seen) if name)
     bound_by = f"set by {groups[binding].name}" if limits[binding] > GENERATED_AT_LEAST else "the floor"
     rule = (
-        f"BPCER <= {bpcer_target:g} not contradicted (one-sided binomial test, {CONFIDENCE:g}) on any of "
-        f"{len(np.unique(names[real]))} real sources{f' ({under})' if under else ''}, and kept on all reals "
-        f"together, at least {GENERATED_AT_LEAST:g} ({bound_by}; highest BPCER {highest.errors(value)} of "
+        f"BPCER <= {bpcer_target:g} not contradicted (one-sided binomial test, {CONFIDENCE:g}) on any real "
+        f"source ({len(np.unique(names[real]))}{under}), and kept on all reals together, at least "
+        f"{GENERATED_AT_LEAST:g} ({bound_by}; highest BPCER {highest.errors(value)} of "
         f"{len(highest.scores)} on {highest.name})"
     )
     return Upper(value, rule)
