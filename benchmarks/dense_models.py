@@ -33,7 +33,7 @@ class Product:
 
 
 def write_all(folder: Path, sizes: tuple[int, ...] = (1024, 2048)) -> list[Product]:
-    """Write every kind of product at each size: [size, size] by [size, size], or as large a 1x1 convolution."""
+    """Write every kind of product at each size: [size, size] by [size, size], or as large a 1x1 conv."""
     made = []
     for size in sizes:
         rng = np.random.default_rng(size)

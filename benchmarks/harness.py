@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+from environments import DEFAULT_FOLDER
 from fauxface.errors import FauxfaceError
 from fauxface.files import atomic_write
 from fauxface.progress import Progress
@@ -294,8 +295,6 @@ def parser(description: str | None, name: str, rounds: int, seconds: float) -> a
         rounds: Default number of rounds.
         seconds: Default of the seconds that a turn measures.
     """
-    from environments import DEFAULT_FOLDER
-
     made = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     made.set_defaults(benchmark=name)
     made.add_argument("--bundle", type=Path, help="a bundle's folder; the shipped one by default")

@@ -20,6 +20,7 @@ from fauxface.errors import FauxfaceError
 
 WORKERS = Path(__file__).parent / "workers"
 TIMEOUT_S = 900.0
+_LEAVE_S = 5.0
 
 # These would change what a library's defaults are.
 _DROPPED = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONHOME")
@@ -128,11 +129,14 @@ class Worker:
         raise WorkerError(f"{self.name}: {problem}")
 
     def close(self) -> None:
-        """End the worker and what it started."""
-        with contextlib.suppress(OSError):
-            for pipe in (self._process.stdin, self._process.stdout):
+        """End the worker and what it started; it has a few seconds to remove its temporary files."""
+        self._signal("SIGCONT")
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):
                 if pipe is not None:
                     pipe.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_LEAVE_S)
         self._signal("SIGKILL")
         self._process.wait()
         self._log.close()
@@ -147,6 +151,7 @@ class Worker:
             os.killpg(self._process.pid, getattr(signal, name))
 
     def _last_words(self) -> str:
+        self._signal("SIGKILL")
         self._process.wait()
         self._log.seek(0)
         lines = [line.strip() for line in self._log.read().splitlines() if line.strip()]

@@ -143,12 +143,12 @@ def main() -> None:
         for case, path in shown.items():
             for worker in workers.values():
                 worker.ask("prepare", case=case, spec={"video": str(path), "frames": arguments.frames})
-            # The first run of a clip warms up too: graphs are compiled for its size.
+            # This is the warm-up too: graphs are made for the clip's size.
             answers[case] = {name: worker.ask("answer", case=case) for name, worker in workers.items()}
         agreement = agreements(answers)
         busy = harness.require_idle(arguments.busy)
         turns = [
-            Turn(worker, case, arguments.seconds, least=1, lead=0, warm_up=1)
+            Turn(worker, case, arguments.seconds, least=1, lead=0, warm_up=0)
             for case in shown
             for worker in workers.values()
         ]

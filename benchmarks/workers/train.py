@@ -107,7 +107,8 @@ class Kit:
         device = pick_device("cpu")
         samples = loading.chosen(PreparedData.load(options["data"]), "train", recipe.exclude)
         self._plan = Plan([s.label for s in samples], [s.source for s in samples], recipe)
-        crops = ExitStack().enter_context(loading.decoded(samples, 4 << 30))
+        self._stack = ExitStack()
+        crops = self._stack.enter_context(loading.decoded(samples, 4 << 30))
         net = build()
         net.load_state_dict(torch.load(options["weights"], weights_only=True))
         self._engine = Engine(net, recipe, device, lambda line: print(line, file=sys.stderr))  # noqa: T201
