@@ -7,7 +7,6 @@ the machine hits all alike.
 
 import argparse
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -244,7 +243,7 @@ def speed_claim(
 
 def machine() -> dict[str, Any]:
     """Describe the machine: processor, usable cores, instruction sets, memory, governor, system."""
-    found = {**provenance.machine(), "kernel": platform.release(), "instruction_sets": _instruction_sets()}
+    found = {**provenance.machine(), "instruction_sets": _instruction_sets()}
     memory = _read("/proc/meminfo").partition("MemTotal:")[2].split()
     if memory:
         found["memory_gib"] = round(int(memory[0]) / 2**20, 1)
