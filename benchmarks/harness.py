@@ -1,0 +1,387 @@
+"""What all benchmarks share: interleaved rounds, medians, ratios with intervals, the machine, the result.
+
+Every configuration is a worker in a process of its own. They take turns: a round gives one turn to each, the
+next round starts with another one, and the ratio of two configurations is taken within rounds. So drift of
+the machine hits all alike.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from environments import DEFAULT_FOLDER
+from fauxface.errors import FauxfaceError
+from fauxface.files import atomic_write
+from fauxface.progress import Progress
+from fauxface_train import provenance
+
+FORMAT = "fauxface.benchmark/1"
+RESULTS = Path(__file__).parent / "results"
+REPLICATES = 2000
+CONFIDENCE = 0.95
+BUSY_SHARE = 0.1
+SETTLED = 0.05
+
+_INSTRUCTION_SETS = (
+    "avx2",
+    "avx512f",
+    "avx_vnni",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "amx_bf16",
+    "asimddp",
+    "i8mm",
+    "bf16",
+)
+
+
+class BusyError(FauxfaceError):
+    """The machine has other work."""
+
+
+class Asker(Protocol):
+    """What answers requests: `protocol.Worker`, or a stand-in in tests."""
+
+    name: str
+
+    def ask(self, do: str, **fields: Any) -> Any:
+        """Send a request and return the answer's value."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a configuration does in each round.
+
+    Attributes:
+        worker: The configuration.
+        case: A case that the worker has prepared.
+        seconds: Runs are repeated until so much time was measured.
+        least: Least number of runs.
+        lead: Runs before the first one that counts.
+        warm_up: Most turns before the first round; fewer where the last three agree within 5 %.
+        statistic: "median" of the runs' seconds per unit, or "mean" (all seconds over all units) where work
+            done ahead makes single runs meaningless.
+    """
+
+    worker: Asker
+    case: str
+    seconds: float = 0.2
+    least: int = 3
+    lead: int = 1
+    warm_up: int = 8
+    statistic: Literal["median", "mean"] = "median"
+
+
+@dataclass(slots=True)
+class Row:
+    """What was measured of one configuration in one case.
+
+    Attributes:
+        configuration: The worker's name.
+        case: The case.
+        rounds: Seconds per unit, one number per round.
+        runs: Seconds of each run, over all rounds.
+        units: Units of each run, over all rounds.
+        settled: Whether the last three turns of the warm-up agreed within 5 %.
+    """
+
+    configuration: str
+    case: str
+    rounds: list[float] = field(default_factory=list)
+    runs: list[float] = field(default_factory=list)
+    units: list[float] = field(default_factory=list)
+    settled: bool = False
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values: median seconds per unit of the rounds, p50 and p90 of the runs, the rounds."""
+        p50, p90 = np.percentile(self.runs, [50, 90])
+        return {
+            "configuration": self.configuration,
+            "case": self.case,
+            "seconds_per_unit": _short(float(np.median(self.rounds))),
+            "run_p50_ms": _short(1000 * float(p50)),
+            "run_p90_ms": _short(1000 * float(p90)),
+            "runs": len(self.runs),
+            "units": _short(float(sum(self.units))),
+            "settled": self.settled,
+            "rounds": [_short(value) for value in self.rounds],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """How many times as fast one configuration is as another, with a 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, float]:
+        """Return JSON values."""
+        return {"value": _short(self.value), "low": _short(self.low), "high": _short(self.high)}
+
+
+def measure(turns: Sequence[Turn], rounds: int) -> list[Row]:
+    """Warm every turn up, then give each a turn per round, each round starting with another one.
+
+    Args:
+        turns: The turns; their cases are prepared.
+        rounds: Number of rounds, at least 1.
+
+    Returns:
+        A row per turn, in order.
+    """
+    rows = [Row(turn.worker.name, turn.case) for turn in turns]
+    with Progress(len(turns) * (rounds + 1), "measure", "turns") as progress:
+        for turn, row in zip(turns, rows, strict=True):
+            row.settled = _warm_up(turn)
+            progress.advance(note=f"warm-up of {row.configuration}, {row.case}")
+        for number in range(rounds):
+            first = number % len(turns)
+            for index in [*range(first, len(turns)), *range(first)]:
+                row = rows[index]
+                runs, units = _take(turns[index])
+                row.runs += runs
+                row.units += units
+                row.rounds.append(_per_unit(turns[index], runs, units))
+                progress.advance(note=f"round {number + 1}: {row.configuration}, {row.case}")
+    return rows
+
+
+def _take(turn: Turn) -> tuple[list[float], list[float]]:
+    found = turn.worker.ask("time", case=turn.case, seconds=turn.seconds, least=turn.least, lead=turn.lead)
+    return found["seconds"], found["units"]
+
+
+def _per_unit(turn: Turn, runs: Sequence[float], units: Sequence[float]) -> float:
+    if turn.statistic == "mean":
+        return sum(runs) / sum(units)
+    return float(np.median(np.divide(runs, units)))
+
+
+def _warm_up(turn: Turn) -> bool:
+    values: list[float] = []
+    while len(values) < turn.warm_up:
+        values.append(_per_unit(turn, *_take(turn)))
+        last = values[-3:]
+        if len(last) == 3 and max(last) - min(last) <= SETTLED * min(last):
+            return True
+    return False
+
+
+def ratio(slow: Sequence[float], fast: Sequence[float], seed: int = 0) -> Ratio:
+    """Return how many times as fast `fast` is as `slow`, with a percentile bootstrap over the rounds.
+
+    A resample draws whole rounds, so that both sides come from the same ones.
+
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
+
+    Args:
+        slow: Seconds per unit by round.
+        fast: Seconds per unit by round; as many.
+        seed: Of the random generator.
+
+    Raises:
+        ValueError: The two don't have the same number of rounds, or there is none.
+    """
+    if len(slow) != len(fast) or not slow:
+        raise ValueError(f"a ratio needs the same rounds on both sides, not {len(slow)} and {len(fast)}")
+    above, below = np.asarray(slow), np.asarray(fast)
+    drawn = np.random.default_rng(seed).integers(0, len(above), (REPLICATES, len(above)))
+    values = np.median(above[drawn], axis=1) / np.median(below[drawn], axis=1)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return Ratio(float(np.median(above) / np.median(below)), float(low), float(high))
+
+
+def find(rows: Sequence[Row], configuration: str, case: str) -> Row | None:
+    """Return the row of a configuration and case, None where it wasn't measured."""
+    return next((r for r in rows if (r.configuration, r.case) == (configuration, case)), None)
+
+
+def ratios_to(rows: Sequence[Row], base: str) -> list[dict[str, Any]]:
+    """Return, for each row whose case the base has too, how many times as fast it is as the base."""
+    found = []
+    for row in rows:
+        against = find(rows, base, row.case)
+        if against is not None and row is not against:
+            names = {"of": row.configuration, "against": base, "case": row.case}
+            found.append(names | ratio(against.rounds, row.rounds).to_dict())
+    return found
+
+
+def claim(text: str, value: Ratio | float, aim: float) -> dict[str, Any]:
+    """Return a claim as JSON values: what was found (at least `aim` was wanted), and whether that holds."""
+    found = value.to_dict() if isinstance(value, Ratio) else {"value": _short(value)}
+    return {"claim": text, **found, "aim": aim, "holds": found["value"] >= aim}
+
+
+def speed_claim(
+    rows: Sequence[Row], text: str, fast: tuple[str, str], slow: tuple[str, str], aim: float
+) -> list[dict[str, Any]]:
+    """Return the claim that `fast` is so many times as fast as `slow`; nothing where one wasn't measured.
+
+    Args:
+        rows: What was measured.
+        text: The claim in words.
+        fast: Configuration and case.
+        slow: Configuration and case.
+        aim: The ratio wanted.
+    """
+    above, below = find(rows, *slow), find(rows, *fast)
+    return [] if above is None or below is None else [claim(text, ratio(above.rounds, below.rounds), aim)]
+
+
+def machine() -> dict[str, Any]:
+    """Describe the machine: processor, usable cores, instruction sets, memory, governor, system."""
+    found = {**provenance.machine(), "instruction_sets": _instruction_sets()}
+    memory = _read("/proc/meminfo").partition("MemTotal:")[2].split()
+    if memory:
+        found["memory_gib"] = round(int(memory[0]) / 2**20, 1)
+    governor = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip()
+    return found | ({"governor": governor} if governor else {})
+
+
+def _instruction_sets() -> list[str]:
+    for line in _read("/proc/cpuinfo").splitlines():
+        if line.startswith(("flags", "Features")):
+            flags = set(line.partition(":")[2].split())
+            return [name for name in _INSTRUCTION_SETS if name in flags]
+    return []
+
+
+def busy_share(seconds: float = 2.0) -> float | None:
+    """Return the share of the processors' time that others take; None where the system doesn't say."""
+    before = _ticks()
+    time.sleep(seconds)
+    after = _ticks()
+    if before is None or after is None or after[1] <= before[1]:
+        return None
+    return 1 - (after[0] - before[0]) / (after[1] - before[1])
+
+
+def _ticks() -> tuple[int, int] | None:
+    """Return idle and total ticks of all processors."""
+    fields = _read("/proc/stat").partition("\n")[0].split()
+    if len(fields) < 9 or fields[0] != "cpu":
+        return None
+    ticks = [int(value) for value in fields[1:9]]
+    return ticks[3] + ticks[4], sum(ticks)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def parser(description: str | None, name: str, rounds: int, seconds: float) -> argparse.ArgumentParser:
+    """Return a parser with the options that all benchmarks share.
+
+    Args:
+        description: The script's docstring.
+        name: Name of the benchmark and of its result file.
+        rounds: Default number of rounds.
+        seconds: Default of the seconds that a turn measures.
+    """
+    made = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    made.set_defaults(benchmark=name)
+    made.add_argument("--bundle", type=Path, help="a bundle's folder; the shipped one by default")
+    made.add_argument("--rounds", type=_positive, default=rounds, help="rounds [%(default)s]")
+    made.add_argument("--seconds", type=float, default=seconds, help="seconds of a turn [%(default)s]")
+    made.add_argument("--skip", action="append", default=[], metavar="NAME", help="leave a configuration out")
+    made.add_argument("--environments", type=Path, default=DEFAULT_FOLDER, help="where peers are installed")
+    made.add_argument("--out", type=Path, default=RESULTS / f"{name}.json", help="result file [%(default)s]")
+    made.add_argument(
+        "--busy",
+        action="store_true",
+        help="measure on a busy machine; the result says so and isn't published",
+    )
+    return made
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
+    return value
+
+
+def require_idle(allowed: bool) -> float | None:
+    """Return the share of the machine that is busy.
+
+    Raises:
+        BusyError: It is more than a tenth, and that wasn't allowed.
+    """
+    share = busy_share()
+    if share is not None and share > BUSY_SHARE and not allowed:
+        raise BusyError(
+            f"other processes take {share:.0%} of the processors; stop them, or give --busy for a trial run"
+        )
+    return share
+
+
+def document(
+    arguments: argparse.Namespace,
+    rows: Sequence[Row],
+    *,
+    versions: dict[str, Any],
+    busy: float | None,
+    **fields: Any,
+) -> dict[str, Any]:
+    """Return the result file's content.
+
+    Args:
+        arguments: From `parser`.
+        rows: What was measured.
+        versions: Versions by configuration.
+        busy: Share of the machine that other processes took before the run.
+        **fields: Further entries: unit, ratios, claims, agreement.
+    """
+    return {
+        "format": FORMAT,
+        "benchmark": arguments.benchmark,
+        "trial": bool(arguments.busy),
+        "machine": machine(),
+        "busy_before": None if busy is None else round(busy, 3),
+        "commit": provenance.commit(),
+        "versions": versions,
+        "settings": {
+            "rounds": arguments.rounds,
+            "seconds": arguments.seconds,
+            "skipped": sorted(arguments.skip),
+        },
+        **fields,
+        "rows": [row.to_dict() for row in rows],
+    }
+
+
+def write(content: dict[str, Any], path: Path) -> None:
+    """Write a result file atomically and say where."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    sys.stdout.write(f"{path}\n")
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script's main function; a typed error becomes one line and exit code 1."""
+    try:
+        main()
+    except FauxfaceError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(1)
+
+
+def _short(value: float) -> float:
+    """Keep six significant digits: what lies beyond is noise."""
+    return float(f"{value:.6g}")

@@ -1,0 +1,188 @@
+"""Fill the tables of benchmarks/README.md from the result files, between markers.
+
+Usage: python benchmarks/tables.py [--check]
+
+With --check nothing is written: the exit code is 1 where README.md isn't what the results say, or where a
+claim of a result doesn't hold.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import harness
+from fauxface.errors import FauxfaceError, GateError
+from fauxface.files import atomic_write
+
+README = Path(__file__).parent / "README.md"
+NAMES = ("classifier", "face_to_verdict", "video", "roofline", "training")
+NOTHING = "Not measured yet."
+
+Document = dict[str, Any]
+
+
+class ResultError(FauxfaceError):
+    """A result file can't be used."""
+
+
+def load(path: Path) -> Document:
+    """Read a result file.
+
+    Raises:
+        ResultError: It isn't one, is corrupt, or comes from a trial run.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResultError(f"can't read {path}: {error}; run benchmarks/{path.stem}.py again") from None
+    if not isinstance(found, dict) or found.get("format") != harness.FORMAT:
+        raise ResultError(f"{path} isn't a result of {harness.FORMAT}; run benchmarks/{path.stem}.py again")
+    if found.get("benchmark") != path.stem:
+        raise ResultError(f"{path} holds results of {found.get('benchmark')!r}; give each its own file")
+    if found.get("trial"):
+        raise ResultError(
+            f"{path} was measured on a busy machine; run benchmarks/{path.stem}.py without --busy"
+        )
+    return found
+
+
+def sections(folder: Path) -> dict[str, str]:
+    """Return the text of every marked block: one per benchmark, and "claims" for all of them."""
+    documents = {name: load(folder / f"{name}.json") for name in NAMES if (folder / f"{name}.json").is_file()}
+    made = dict.fromkeys(NAMES, NOTHING)
+    try:
+        made |= {name: _section(document) for name, document in documents.items()}
+        made["claims"] = claims([c for document in documents.values() for c in document["claims"]])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise ResultError(f"a result file in {folder} lacks something: {error!r}; measure again") from None
+    return made
+
+
+def claims(found: list[dict[str, Any]]) -> str:
+    """Return the table of all claims."""
+    if not found:
+        return NOTHING
+    lines = ["| claim | found | 95 % interval | wanted | holds |", "|---|---|---|---|---|"]
+    for c in found:
+        interval = f"{_number(c['low'])} to {_number(c['high'])}" if "low" in c else ""
+        holds = "yes" if c["holds"] else "**no**"
+        lines.append(f"| {c['claim']} | {_number(c['value'])} | {interval} | {_number(c['aim'])} | {holds} |")
+    return "\n".join(lines)
+
+
+def _section(document: Document) -> str:
+    tables: dict[str, Callable[[Document], list[str]]] = {
+        "roofline": _roofline,
+        "training": lambda d: _speeds(d, "images/s", lambda seconds: 1 / seconds),
+        "video": lambda d: [*_speeds(d, "frames/s", lambda seconds: 1 / seconds), "", *_agreement(d)],
+    }
+    made = tables.get(document["benchmark"], lambda d: _speeds(d, "ms per face", lambda s: 1000 * s))
+    name = document["benchmark"]
+    links = f"[{name}.json](results/{name}.json), [{name}.png](results/{name}.png)"
+    return "\n".join([f"{_conditions(document)} ({links}):", "", *made(document)])
+
+
+def _conditions(document: Document) -> str:
+    machine, rounds = document["machine"], document["settings"]["rounds"]
+    sets = ", ".join(machine["instruction_sets"]) or "no known instruction sets"
+    text = f"{machine['cores']} cores of {machine['cpu']} ({sets}), {rounds} rounds"
+    skipped = document["settings"]["skipped"]
+    return f"{text}, without {', '.join(skipped)}" if skipped else text
+
+
+def _speeds(document: Document, unit: str, shown: Callable[[float], float]) -> list[str]:
+    against = next((r["against"] for r in document["ratios"]), None)
+    speed = {(r["of"], r["case"]): r for r in document["ratios"]}
+    heading = "" if against is None else f"speed against {against}"
+    lines = [f"| case | configuration | {unit} | {heading} | 95 % interval |", "|---|---|---|---|---|"]
+    for row in document["rows"]:
+        found = speed.get((row["configuration"], row["case"]))
+        ratio = "1 x" if row["configuration"] == against else ""
+        interval = ""
+        if found is not None:
+            ratio = f"{_number(found['value'])} x"
+            interval = f"{_number(found['low'])} to {_number(found['high'])}"
+        value = _number(shown(row["seconds_per_unit"]))
+        lines.append(f"| {row['case']} | {row['configuration']} | {value} | {ratio} | {interval} |")
+    return lines
+
+
+def _agreement(document: Document) -> list[str]:
+    lines = [
+        "| clip | configuration | peer | faces it judged | faces the peer judged | both | equal verdicts |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for case, own in document["agreement"].items():
+        for name, others in own.items():
+            for peer, a in others.items():
+                share = "-" if a["agreement"] is None else f"{a['agreement']:.1%}"
+                counts = f"{a['ours']} | {a['theirs']} | {a['both']}"
+                lines.append(f"| {case} | {name} | {peer} | {counts} | {share} |")
+    return lines
+
+
+def _roofline(document: Document) -> list[str]:
+    found = document["roofs"]
+    lines = [
+        "| precision | batch | GOP/s | fastest dense product | its GOP/s | share | 95 % interval |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for p in document["points"]:
+        precision = p["precision"]
+        lines.append(
+            f"| {precision} | {p['case'].removeprefix('batch ')} | {p['ops_per_s'] / 1e9:.0f} "
+            f"| {found['product'][precision]} | {found['ops_per_s'][precision] / 1e9:.0f} "
+            f"| {p['share']:.1%} | {p['low']:.1%} to {p['high']:.1%} |"
+        )
+    return lines
+
+
+def _number(value: float) -> str:
+    """Return three significant digits without an exponent."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def fill(text: str, found: dict[str, str]) -> str:
+    """Return a README's text with every marked block exchanged.
+
+    Raises:
+        GateError: A block is missing, or there is one that no benchmark fills.
+    """
+    marked = set(re.findall(r"^<!-- results: (\w+) -->$", text, re.M))
+    if odd := marked ^ set(found):
+        raise GateError(
+            f"README.md and tables.py disagree on the blocks {', '.join(sorted(odd))}; fix either"
+        )
+    for name, section in found.items():
+        pattern = rf"(^<!-- results: {name} -->\n).*?(^<!-- /results -->$)"
+        text = re.sub(pattern, lambda m, section=section: f"{m[1]}{section}\n{m[2]}", text, flags=re.S | re.M)
+    return text
+
+
+def main() -> None:
+    """Fill the README, or check it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail on a stale table or a missed claim"
+    )
+    arguments = parser.parse_args()
+    text = README.read_text(encoding="utf-8")
+    found = sections(harness.RESULTS)
+    filled = fill(text, found)
+    if not arguments.check:
+        with atomic_write(README) as temporary:
+            temporary.write_text(filled, encoding="utf-8")
+        sys.stdout.write(f"{found['claims']}\n")
+        return
+    if filled != text:
+        raise GateError("benchmarks/README.md isn't what the results say; run python benchmarks/tables.py")
+    if "**no**" in found["claims"]:
+        raise GateError(f"{found['claims'].count('**no**')} claims don't hold; see benchmarks/README.md")
+
+
+if __name__ == "__main__":
+    harness.run(main)

@@ -1,0 +1,188 @@
+"""Time whole pipelines on clips, from opening the file to the last verdict, and compare what they say.
+
+Usage: python benchmarks/video.py [--video FILE...] [--frames 32] [--rounds 5] [--skip NAME]... [--out FILE]
+
+Every pipeline judges the same frames with the same weights, calibration and thresholds. The peers look for
+faces in the full frame and classify those that are large enough for a verdict. Without --video a clip is made
+of the demo's pictures.
+"""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import harness
+import peers
+import weights
+from fauxface.bundle import Bundle
+from fauxface.demo import collect_pictures, make_clip
+from fauxface.errors import GateError, VideoError
+from harness import Row, Turn
+from plots import bars
+
+PEER = "yunet + article"
+OVERLAP = 0.5
+"""Least intersection over union of two boxes that are the same face."""
+AGREEMENT = 0.98
+
+Face = dict[str, Any]
+
+
+def iou(first: list[float], second: list[float]) -> float:
+    """Return intersection over union of two boxes x, y, width, height."""
+    width = min(first[0] + first[2], second[0] + second[2]) - max(first[0], second[0])
+    height = min(first[1] + first[3], second[1] + second[3]) - max(first[1], second[1])
+    shared = max(0.0, width) * max(0.0, height)
+    total = first[2] * first[3] + second[2] * second[3] - shared
+    return shared / total if total > 0 else 0.0
+
+
+def pairs(ours: list[Face], theirs: list[Face]) -> list[tuple[Face, Face]]:
+    """Return the faces of one frame that both found, best overlap first, each used once."""
+    overlaps = sorted(
+        ((iou(a["box"], b["box"]), i, j) for i, a in enumerate(ours) for j, b in enumerate(theirs)),
+        reverse=True,
+    )
+    used_ours: set[int] = set()
+    used_theirs: set[int] = set()
+    found = []
+    for overlap, i, j in overlaps:
+        if overlap >= OVERLAP and i not in used_ours and j not in used_theirs:
+            used_ours.add(i)
+            used_theirs.add(j)
+            found.append((ours[i], theirs[j]))
+    return found
+
+
+def judged(face: Face) -> bool:
+    """Tell whether a face was judged by its probability, and not refused for its size or quality."""
+    return face.get("reason") is None or face["reason"].startswith("probability")
+
+
+def compare(ours: list[list[Face]], theirs: list[list[Face]]) -> dict[str, Any]:
+    """Compare fauxface's verdicts with a peer's, frame by frame.
+
+    Returns:
+        "frames"; "ours" and "theirs", the faces judged; "both", those that both found and judged; "equal", of
+        these the ones with the same label; "agreement", equal over both, None where there is none.
+
+    Raises:
+        GateError: They saw different numbers of frames.
+    """
+    if len(ours) != len(theirs):
+        raise GateError(f"the pipelines saw {len(ours)} and {len(theirs)} frames; the clip can't be compared")
+    counts = {"frames": len(ours), "ours": 0, "theirs": 0, "both": 0, "equal": 0}
+    for own, other in zip(ours, theirs, strict=True):
+        counts["ours"] += sum(judged(face) for face in own)
+        counts["theirs"] += len(other)
+        for face, against in pairs([face for face in own if judged(face)], other):
+            counts["both"] += 1
+            counts["equal"] += face["label"] == against["label"]
+    share = round(counts["equal"] / counts["both"], 4) if counts["both"] else None
+    return {**counts, "agreement": share}
+
+
+def claims(rows: list[Row], cases: list[str], agreement: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return what the project claims of video, for the most reduced precision that was measured."""
+    found = []
+    for case in cases:
+        measured = [
+            r.configuration for r in rows if r.case == case and r.configuration.startswith("fauxface")
+        ]
+        if not measured:
+            continue
+        fast = measured[-1]
+        text = f"video, {fast} against {PEER}, {case}"
+        found += harness.speed_claim(rows, text, (fast, case), (PEER, case), 6.0)
+        share = agreement.get(case, {}).get(fast, {}).get(PEER, {}).get("agreement")
+        if share is not None:
+            found.append(harness.claim(f"{text}: share of equal verdicts", share, AGREEMENT))
+    return found
+
+
+def clips(given: list[Path], folder: Path) -> dict[str, Path]:
+    """Return the clips by the name of their case; one of the demo's pictures where none was given.
+
+    Raises:
+        VideoError: There is no such file, or two have one name.
+    """
+    if not given:
+        return {"demo": make_clip(collect_pictures(folder / "demo"), folder / "demo.mp4")}
+    named = {path.stem: path.resolve() for path in given}
+    missing = [path for path in given if not path.is_file()]
+    if missing or len(named) < len(given):
+        problem = f"{missing[0]}: there is no such file" if missing else "two clips have the same name"
+        raise VideoError(f"{problem}; give each clip once")
+    return named
+
+
+def main() -> None:
+    """Measure, compare the verdicts, write JSON and plot."""
+    parser = harness.parser(__doc__, "video", rounds=5, seconds=0.0)
+    parser.add_argument("--video", type=Path, nargs="+", default=[], help="clips; one of the demo by default")
+    parser.add_argument("--frames", type=int, default=32, help="frames of each clip [%(default)s]")
+    arguments = parser.parse_args()
+    bundle = Bundle.load(arguments.bundle)
+    with ExitStack() as stack:
+        made = stack.enter_context(weights.files(bundle))
+        shown = clips(arguments.video, made.folder)
+        locator = made.folder / "locator.onnx"
+        locator.write_bytes(bundle.locator_bytes())
+        spec = bundle.manifest.locator
+        shared = {
+            "weights": str(made.weights),
+            "rule": weights.rule(bundle),
+            "locator": str(locator),
+            "score_threshold": spec.score_threshold,
+            "nms_threshold": spec.nms_threshold,
+            "bundle": str(bundle.path),
+        }
+        own = peers.own(bundle)
+        workers = peers.open_workers(stack, [*own, *peers.PIPELINES], "pipeline.py", shared, arguments)
+        answers: dict[str, dict[str, list[list[Face]]]] = {}
+        for case, path in shown.items():
+            for worker in workers.values():
+                worker.ask("prepare", case=case, spec={"video": str(path), "frames": arguments.frames})
+            # This is the warm-up too: graphs are made for the clip's size.
+            answers[case] = {name: worker.ask("answer", case=case) for name, worker in workers.items()}
+        agreement = agreements(answers)
+        busy = harness.require_idle(arguments.busy)
+        turns = [
+            Turn(worker, case, arguments.seconds, least=1, lead=0, warm_up=0)
+            for case in shown
+            for worker in workers.values()
+        ]
+        rows = harness.measure(turns, arguments.rounds)
+        content = harness.document(
+            arguments,
+            rows,
+            versions=peers.versions(workers),
+            busy=busy,
+            unit="frame",
+            frames=arguments.frames,
+            ratios=harness.ratios_to(rows, PEER),
+            claims=claims(rows, list(shown), agreement),
+            agreement=agreement,
+        )
+    harness.write(content, arguments.out)
+    bars(content, arguments.out.with_suffix(".png"), "ms per frame, from file to verdicts")
+
+
+def agreements(answers: dict[str, dict[str, list[list[Face]]]]) -> dict[str, Any]:
+    """Return, by case, own configuration and peer, how far the verdicts agree."""
+    return {
+        case: {
+            own: {
+                name: compare(frames, other)
+                for name, other in found.items()
+                if not name.startswith("fauxface")
+            }
+            for own, frames in found.items()
+            if own.startswith("fauxface")
+        }
+        for case, found in answers.items()
+    }
+
+
+if __name__ == "__main__":
+    harness.run(main)

@@ -1,0 +1,148 @@
+"""Worker: one training step per run.
+
+Options of "article loop": "folder" (real/ and fake/ with pictures), "weights". Of "fauxface": "data"
+(prepared), "preset", "weights". A case's spec is empty.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+from serve import Opener, serve
+
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+_ENDLESS = 100_000_000
+
+
+class ArticleLoop:
+    """The reference article's loop as its users write it: ImageFolder, PIL, torchvision, batch 4, SGD."""
+
+    packages: Sequence[str] = ("torch", "torchvision", "pillow")
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        import torch
+        from torch import nn, optim
+        from torch.utils.data import DataLoader
+        from torchvision import transforms
+        from torchvision.datasets import ImageFolder
+        from torchvision.models import resnet18
+
+        transform = transforms.Compose(
+            [
+                transforms.Resize((128, 128)),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize(MEAN, STD),
+            ]
+        )
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self._loader = DataLoader(
+            ImageFolder(options["folder"], transform),
+            batch_size=4,
+            shuffle=True,
+            num_workers=min(4, cores),
+        )
+        self._model = resnet18(weights=None)
+        self._model.fc = nn.Linear(self._model.fc.in_features, 2)
+        self._model.load_state_dict(torch.load(options["weights"], weights_only=True))
+        self._model.train()
+        self._criterion = nn.CrossEntropyLoss()
+        self._optimizer = optim.SGD(self._model.parameters(), lr=0.001, momentum=0.9)
+        self._batches = self._endless()
+        self._loss, self._correct = 0.0, 0
+        self.threads: int | None = torch.get_num_threads()
+
+    def _endless(self) -> Iterator[Any]:
+        while True:
+            yield from self._loader
+
+    def prepare(self, case: str, spec: dict[str, Any]) -> None:
+        """Start the loader."""
+        self.run(case)
+
+    def run(self, case: str) -> int:
+        """Train on the next batch; return its size."""
+        import torch
+
+        inputs, labels = next(self._batches)
+        self._optimizer.zero_grad()
+        outputs = self._model(inputs)
+        _, predicted = torch.max(outputs, 1)
+        loss = self._criterion(outputs, labels)
+        loss.backward()
+        self._optimizer.step()
+        self._loss += loss.item() * len(inputs)
+        self._correct += int(torch.sum(predicted == labels.data))
+        return len(inputs)
+
+    def units(self, outcome: int) -> float:
+        """Return the number of pictures."""
+        return outcome
+
+    def answer(self, outcome: int) -> float:
+        """Return the summed loss, which must be finite."""
+        return self._loss
+
+
+class Kit:
+    """A preset of fauxface's trainer: its own loading, views, sampling plan and optimisation step."""
+
+    packages: Sequence[str] = ("fauxface", "torch", "torchvision", "opencv-python-headless")
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        import sys
+
+        import torch
+
+        from fauxface_train import loading
+        from fauxface_train.dataset import PreparedData
+        from fauxface_train.engine import Engine, pick_device
+        from fauxface_train.model import build
+        from fauxface_train.presets import preset
+        from fauxface_train.sampling import Plan
+
+        recipe = preset(options["preset"]).changed(samples=_ENDLESS)
+        device = pick_device("cpu")
+        samples = loading.chosen(PreparedData.load(options["data"]), "train", recipe.exclude)
+        self._plan = Plan([s.label for s in samples], [s.source for s in samples], recipe)
+        self._stack = ExitStack()
+        crops = self._stack.enter_context(loading.decoded(samples, 4 << 30))
+        net = build()
+        net.load_state_dict(torch.load(options["weights"], weights_only=True))
+        self._engine = Engine(net, recipe, device, lambda line: print(line, file=sys.stderr))  # noqa: T201
+        views = loading.Views(crops, recipe.degradations, recipe.seed)
+        workers = loading.default_workers(device)
+        self._batches = iter(loading.batches(views, self._plan.batches(), workers))
+        self._recipe, self._step, self._loss = recipe, 0, 0.0
+        self.threads: int | None = torch.get_num_threads()
+
+    def prepare(self, case: str, spec: dict[str, Any]) -> None:
+        """Compile, where the preset does, and start the worker processes."""
+        self.run(case)
+
+    def run(self, case: str) -> int:
+        """Train on the next batch; return its size."""
+        from fauxface_train.engine import rate
+
+        crops, labels = next(self._batches)
+        loss = self._engine.step(crops, labels, rate(self._recipe, self._plan, self._step), self._step)
+        self._step += 1
+        self._loss = float(loss)
+        return len(labels)
+
+    def units(self, outcome: int) -> float:
+        """Return the number of pictures."""
+        return outcome
+
+    def answer(self, outcome: int) -> dict[str, Any]:
+        """Return the last loss, the precision, and whether the network was compiled."""
+        dtype = str(self._engine.dtype).removeprefix("torch.")
+        return {"loss": self._loss, "precision": dtype, "compiled": self._engine.compiled}
+
+
+OPENERS: dict[str, Opener] = {"article loop": ArticleLoop, "fauxface": Kit}
+
+if __name__ == "__main__":
+    serve(OPENERS)

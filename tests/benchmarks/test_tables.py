@@ -1,0 +1,175 @@
+import json
+
+import pytest
+
+pytest.importorskip("torch")
+
+import harness
+import tables
+from fauxface.errors import GateError
+
+MACHINE = {"cores": 2, "cpu": "Some CPU", "instruction_sets": ["avx2", "avx512_vnni"]}
+
+
+def result(name, **fields):
+    rows = [
+        {"configuration": "article", "case": "batch 1", "seconds_per_unit": 0.02},
+        {"configuration": "fauxface int8", "case": "batch 1", "seconds_per_unit": 0.004},
+    ]
+    ratio = {
+        "of": "fauxface int8",
+        "against": "article",
+        "case": "batch 1",
+        "value": 5.04,
+        "low": 4.9,
+        "high": 5.1,
+    }
+    return {
+        "format": harness.FORMAT,
+        "benchmark": name,
+        "trial": False,
+        "machine": MACHINE,
+        "settings": {"rounds": 15, "skipped": []},
+        "rows": rows,
+        "ratios": [ratio],
+        "claims": [
+            {"claim": f"of {name}", "value": 5.04, "low": 4.9, "high": 5.1, "aim": 5.0, "holds": True}
+        ],
+        "agreement": {"clip": {"fauxface int8": {"article": AGREEMENT}}},
+        "roofs": {"ops_per_s": {"int8": 4e11}, "product": {"int8": "MatMulInteger 1024"}},
+        "points": [
+            {
+                "precision": "int8",
+                "case": "batch 8",
+                "ops_per_s": 3e11,
+                "share": 0.75,
+                "low": 0.74,
+                "high": 0.76,
+            }
+        ],
+        **fields,
+    }
+
+
+AGREEMENT = {"ours": 30, "theirs": 40, "both": 28, "equal": 28, "agreement": 1.0}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in tables.NAMES:
+        (tmp_path / f"{name}.json").write_text(json.dumps(result(name)))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        (
+            "classifier",
+            [
+                "2 cores of Some CPU (avx2, avx512_vnni), 15 rounds "
+                "([classifier.json](results/classifier.json), [classifier.png](results/classifier.png)):",
+                "| case | configuration | ms per face | speed against article | 95 % interval |",
+                "| batch 1 | article | 20 | 1 x |  |",
+                "| batch 1 | fauxface int8 | 4 | 5.04 x | 4.9 to 5.1 |",
+            ],
+        ),
+        (
+            "video",
+            [
+                "| case | configuration | frames/s | speed against article | 95 % interval |",
+                "| batch 1 | fauxface int8 | 250 | 5.04 x | 4.9 to 5.1 |",
+                "| clip | fauxface int8 | article | 30 | 40 | 28 | 100.0% |",
+            ],
+        ),
+        ("training", ["| batch 1 | article | 50 | 1 x |  |"]),
+        ("roofline", ["| int8 | 8 | 300 | MatMulInteger 1024 | 400 | 75.0% | 74.0% to 76.0% |"]),
+        ("claims", ["| of video | 5.04 | 4.9 to 5.1 | 5 | yes |"]),
+    ],
+)
+def test_a_block_says_what_the_result_says(folder, name, lines):
+    section = tables.sections(folder)[name].splitlines()
+    for line in lines:
+        assert line in section
+
+
+def test_a_missed_claim_and_what_was_skipped_are_shown(folder):
+    missed = {"claim": "slow", "value": 0.9, "aim": 0.98, "holds": False}
+    changed = result("video", claims=[missed], settings={"rounds": 5, "skipped": ["mtcnn", "opencv"]})
+    (folder / "video.json").write_text(json.dumps(changed))
+    found = tables.sections(folder)
+    assert "| slow | 0.9 |  | 0.98 | **no** |" in found["claims"]
+    assert "5 rounds, without mtcnn, opencv" in found["video"]
+
+
+def test_what_was_not_measured_says_so(tmp_path):
+    found = tables.sections(tmp_path)
+    assert set(found) == {*tables.NAMES, "claims"}
+    assert set(found.values()) == {tables.NOTHING}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "can't read"),
+        ('{"format": "other/1"}', "isn't a result of"),
+        ("[]", "isn't a result of"),
+        (json.dumps(result("classifier")), "holds results of 'classifier'"),
+        (json.dumps(result("video", trial=True)), "busy machine"),
+        (json.dumps(result("video", machine={})), "lacks something: KeyError"),
+    ],
+)
+def test_a_result_that_cannot_be_used_is_one_line(folder, content, message):
+    (folder / "video.json").write_text(content)
+    with pytest.raises(tables.ResultError, match=message) as raised:
+        tables.sections(folder)
+    assert "\n" not in str(raised.value)
+
+
+def test_filling_exchanges_blocks_and_nothing_else():
+    text = (
+        "before\n<!-- results: a -->\nold\nold\n<!-- /results -->\nbetween\n"
+        "<!-- results: b -->\n<!-- /results -->\n"
+    )
+    filled = tables.fill(text, {"a": r"new \1", "b": "| x |"})
+    assert filled == (
+        "before\n<!-- results: a -->\nnew \\1\n<!-- /results -->\nbetween\n"
+        "<!-- results: b -->\n| x |\n<!-- /results -->\n"
+    )
+    assert tables.fill(filled, {"a": r"new \1", "b": "| x |"}) == filled
+
+
+@pytest.mark.parametrize("found", [{}, {"a": "", "b": ""}])
+def test_a_block_without_a_benchmark_or_the_reverse_is_refused(found):
+    with pytest.raises(GateError, match="disagree on the blocks"):
+        tables.fill("<!-- results: a -->\n<!-- /results -->\n", found)
+
+
+def test_the_readme_is_what_the_committed_results_say():
+    text = tables.README.read_text(encoding="utf-8")
+    assert tables.fill(text, tables.sections(harness.RESULTS)) == text, "run python benchmarks/tables.py"
+
+
+@pytest.mark.parametrize(
+    ("holds", "stale", "message"),
+    [(True, False, None), (False, False, "1 claims don't hold"), (True, True, "isn't what the results say")],
+)
+def test_check_fails_where_it_should(monkeypatch, folder, holds, stale, message):
+    claim = {"claim": "c", "value": 1.0, "aim": 1.0, "holds": holds}
+    for name in tables.NAMES:
+        claims = [claim] if name == "video" else []
+        (folder / f"{name}.json").write_text(json.dumps(result(name, claims=claims)))
+    blocks = "".join(f"<!-- results: {n} -->\n<!-- /results -->\n" for n in (*tables.NAMES, "claims"))
+    readme = folder / "README.md"
+    readme.write_text(blocks)
+    monkeypatch.setattr(tables, "README", readme)
+    monkeypatch.setattr(harness, "RESULTS", folder)
+    if not stale:
+        monkeypatch.setattr("sys.argv", ["tables.py"])
+        tables.main()
+    monkeypatch.setattr("sys.argv", ["tables.py", "--check"])
+    if message is None:
+        tables.main()
+        return
+    with pytest.raises(GateError, match=message):
+        tables.main()
