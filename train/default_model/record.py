@@ -13,7 +13,8 @@ from fauxface_export.export import portable
 TARGET = Path(__file__).parent / "record"
 DOCUMENTS = (
     "locator/locator.json",
-    "locator/compare.json",
+    "locator-2/locator.json",
+    "locator-2/compare.json",
     "prepared/prepare.json",
     "classifier/best.json",
     "classifier-2/best.json",
@@ -24,6 +25,7 @@ DOCUMENTS = (
 REPORT = "evaluation/report.md"
 FILES = (
     "locator/log.csv",
+    "locator-2/log.csv",
     "classifier/log.csv",
     "classifier/curves.png",
     "classifier-2/log.csv",
