@@ -90,26 +90,26 @@ def degrade(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if rng.random() < 0.005:
         picture = np.ascontiguousarray(np.rot90(picture, int(rng.integers(1, 4))))
     chance = rng.random()
-    if chance < 0.25:
+    if chance < 0.18:
         picture = relight(picture, rng, 0.8)
-    elif chance < 0.34:
+    elif chance < 0.25:
         picture = cv2.convertScaleAbs(picture, alpha=float(rng.uniform(0.08, 0.4)))
-    elif chance < 0.46:
+    elif chance < 0.35:
         picture = shade(picture, rng)
-    if rng.random() < 0.08:
+    if rng.random() < 0.07:
         picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
-    if rng.random() < 0.14:
+    if rng.random() < 0.11:
         picture = blur(picture, rng)
-    if rng.random() < 0.08:
+    if rng.random() < 0.06:
         picture = _rescaled(picture, float(rng.uniform(0.3, 0.8)))
-    if rng.random() < 0.12:
+    if rng.random() < 0.1:
         noise = np.empty((height, width, 3), np.int16)
         cv2.randn(noise, np.zeros(3), np.full(3, rng.uniform(2, 18)))
         picture = cv2.add(picture, noise, dtype=cv2.CV_8U)
     chance = rng.random()
-    if chance < 0.2:
+    if chance < 0.15:
         picture = _jpeg(picture, int(rng.integers(30, 95)), rng)
-    elif chance < 0.34:  # a frame of a starved stream
+    elif chance < 0.27:  # a frame of a starved stream
         coded = _jpeg(picture, int(rng.integers(8, 35)), rng)
         picture = _rescaled(coded, float(rng.uniform(0.6, 0.95))) if rng.random() < 0.4 else coded
     if rng.random() < 0.2:

@@ -85,7 +85,8 @@ class Adapters(nn.Module):
             error = F.mse_loss(adapter(feature).float(), hint, reduction="none").mean(1).flatten(1)
             part = score[:, start : start + error.shape[1]]
             start += error.shape[1]
-            spread = hint.var(dim=(0, 2, 3)).mean().clamp(min=1e-6)
+            mean = hint.mean(dim=(0, 2, 3))
+            spread = (hint.square().mean() - mean.square().mean()).clamp(min=1e-6)
             seen = (error * part).sum() / part.sum().clamp(min=1.0)
             total = total + 0.5 * (error.mean() + seen) / spread
         return total / len(self.maps)
