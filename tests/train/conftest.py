@@ -82,3 +82,58 @@ def narrow_network(monkeypatch):
 
     monkeypatch.setattr(trainer, "build", narrow)
     monkeypatch.setattr(checkpoint, "build", narrow)
+
+
+@pytest.fixture(scope="session")
+def drawn_faces(tmp_path_factory):
+    """A folder with faces/ (8 drawn ones) and backgrounds/ (4 pictures of noise)."""
+    root = tmp_path_factory.mktemp("drawn")
+    rng = np.random.default_rng(0)
+    for folder, count in (("faces", 8), ("backgrounds", 4)):
+        (root / folder).mkdir()
+        for number in range(count):
+            if folder == "faces":
+                picture = np.full((80, 80, 3), rng.integers(0, 256, 3), np.uint8)
+                skin = tuple(int(v) for v in rng.integers(80, 220, 3))
+                cv2.ellipse(picture, (40, 40), (22, 28), 0, 0, 360, skin, -1)
+                for x in (32, 48):
+                    cv2.circle(picture, (x, 34), 4, (20, 20, 20), -1)
+                cv2.line(picture, (32, 54), (48, 54), (30, 30, 120), 3)
+            else:
+                picture = cv2.resize(rng.integers(0, 256, (6, 9, 3), np.uint8), (150, 100))
+            assert cv2.imwrite(str(root / folder / f"{number}.png"), picture)
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_locator_shape():
+    from fauxface_train.locator.net import Shape
+
+    return Shape(stem=4, early=4, stages=(8, 8, 8), blocks=(0, 1, 0, 0), neck=8, heads=0)
+
+
+@pytest.fixture(scope="session")
+def random_teacher(tmp_path_factory, tiny_locator_shape):
+    """A locator in YuNet's format: a random network whose scores reach across the threshold."""
+    import torch
+
+    from fauxface_train.locator.export import export_locator
+    from fauxface_train.locator.net import Student
+
+    torch.manual_seed(1)
+    student = Student(tiny_locator_shape)
+    with torch.no_grad():
+        for head in student.heads:
+            last = list(head.children())[-1]
+            last.weight.normal_(std=3)
+            last.weight[2:6] *= 0.03
+            last.bias[:2] = torch.tensor([1.0, -4.0])
+        noise = torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(0)) * 255
+        for _ in range(30):
+            student(torch.nn.functional.interpolate(noise, scale_factor=8.0, mode="bilinear"))
+    path = tmp_path_factory.mktemp("teacher") / "teacher.onnx"
+    report = export_locator(student, path)
+    assert report["max_difference"] <= 1e-3
+    assert report["max_box_difference_px"] <= 0.5
+    assert report["boxes"] > 0
+    return path

@@ -13,7 +13,8 @@ from fauxface_export.export import portable
 TARGET = Path(__file__).parent / "record"
 DOCUMENTS = (
     "locator/locator.json",
-    "locator/compare.json",
+    "locator-2/locator.json",
+    "locator-2/compare.json",
     "prepared/prepare.json",
     "classifier/best.json",
     "evaluation/metrics.json",
@@ -22,6 +23,7 @@ DOCUMENTS = (
 REPORT = "evaluation/report.md"
 FILES = (
     "locator/log.csv",
+    "locator-2/log.csv",
     "classifier/log.csv",
     "classifier/curves.png",
     "evaluation/roc_det.png",

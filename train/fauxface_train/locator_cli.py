@@ -4,13 +4,14 @@ import hashlib
 import json
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fauxface.cli import require_extra
-from fauxface.errors import CheckpointError
+from fauxface.errors import CheckpointError, GateError
 from fauxface.files import atomic_write
 
 locator = typer.Typer(help="Train and compare face locators in YuNet's format.", no_args_is_help=True)
@@ -21,11 +22,18 @@ def train(
     *,
     teacher: Annotated[Path, typer.Option(help="ONNX file in YuNet's format whose maps are the targets.")],
     faces: Annotated[Path, typer.Option(help="Folder of pictures with one face each, searched recursively.")],
-    backgrounds: Annotated[Path, typer.Option(help="Folder of pictures without faces.")],
+    backgrounds: Annotated[
+        list[Path], typer.Option(help="Folder of pictures without faces, or with few; may be repeated.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder of the run.")],
     minutes: Annotated[float, typer.Option(help="Length of the schedule in minutes.", min=0.01)] = 20.0,
     samples: Annotated[int, typer.Option(help="Length in pictures instead of minutes.", min=0)] = 0,
     batch: Annotated[int, typer.Option(help="Pictures per step.", min=2)] = 16,
+    rate: Annotated[float, typer.Option(help="Peak learning rate.", min=1e-6, max=1)] = 3e-3,
+    hint: Annotated[
+        float,
+        typer.Option(help="Weight of the teacher's feature maps; 0 learns from its outputs only.", min=0),
+    ] = 2.0,
     seed: Annotated[int, typer.Option(help="Seed of composites and weights.", min=0)] = 0,
     workers: Annotated[int, typer.Option(help="Processes that make composites.", min=0)] = 1,
     threads: Annotated[int, typer.Option(help="Threads of the training; 0: torch's choice.", min=0)] = 0,
@@ -33,9 +41,18 @@ def train(
         int, typer.Option(help="Composites of held-out pictures to measure on.", min=1)
     ] = 300,
     compiled: Annotated[bool, typer.Option("--compile", help="Use torch.compile.")] = False,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            help="An earlier run's folder or last.pt: start a new schedule from its averaged weights."
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT.")] = False,
 ) -> None:
-    """Distil a small locator from a teacher's dense outputs; writes OUT/locator.onnx and OUT/locator.json."""
+    """Distil a small locator from a teacher's dense outputs; writes OUT/locator.onnx and OUT/locator.json.
+
+    Ctrl-C and SIGTERM leave a checkpoint that --resume continues from; the exit code is 130 then.
+    """
     require_extra("train", "torch", "onnx", "onnxscript", "onnxruntime")
     from fauxface_train.locator.distill import Config, Run
     from fauxface_train.locator.export import export_locator
@@ -45,14 +62,29 @@ def train(
         minutes=None if samples else minutes,
         samples=samples,
         batch=batch,
+        rate=rate,
+        hint=hint,
         seed=seed,
         workers=workers,
         threads=threads or None,
         compiled=compiled,
         held_out=held_out,
     )
-    run = Run(teacher=teacher, faces=faces, backgrounds=backgrounds, out=out, config=config, shape=Shape())
+    run = Run(
+        teacher=teacher,
+        faces=faces,
+        backgrounds=backgrounds,
+        out=out,
+        config=config,
+        shape=Shape(),
+        init=None if resume and (out / "last.pt").exists() else init,
+    )
     measures = run.train(resume)
+    if measures is None:
+        typer.echo(
+            f"stopped after {run.done} pictures; continue with the same command and --resume", err=True
+        )
+        raise typer.Exit(130)
     parity = export_locator(run.final(), out / "locator.onnx")
     info = run.provenance(shlex.join(["fauxface", *sys.argv[1:]])) | {"held_out": measures, "parity": parity}
     with atomic_write(out / "locator.json") as path:
@@ -67,18 +99,61 @@ def compare(
     reference: Annotated[Path, typer.Argument(metavar="TEACHER", help="ONNX file that it is judged by.")],
     paths: Annotated[list[Path], typer.Argument(metavar="PATHS...", help="Pictures, videos and folders.")],
     report_file: Annotated[Path | None, typer.Option("--json", help="Write the report as JSON.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the report as Markdown.")] = None,
+    negatives: Annotated[
+        list[Path] | None, typer.Option(help="Pictures without faces, to count false ones on; repeatable.")
+    ] = None,
+    conditions: Annotated[
+        list[Path] | None,
+        typer.Option(help="Pictures of one face each, judged dark, blurred, rotated, hidden; repeatable."),
+    ] = None,
+    condition_pictures: Annotated[int, typer.Option(help="Most pictures per condition.", min=1)] = 200,
     every: Annotated[int, typer.Option(help="Of a video, every n-th frame.", min=1)] = 10,
     threshold: Annotated[float, typer.Option(help="Score threshold of LOCATOR.", min=0, max=1)] = 0.6,
     reference_threshold: Annotated[float, typer.Option(help="That of TEACHER.", min=0, max=1)] = 0.6,
     side: Annotated[list[int], typer.Option(help="Limit of the longer side in pixels.", min=32)] = [640, 320],  # noqa: B006
+    smallest: Annotated[
+        float, typer.Option(help="Smallest face judged, in pixels of a copy of at most 320 px.", min=0)
+    ] = 24.0,
+    seed: Annotated[int, typer.Option(help="Seed of the conditions.", min=0)] = 0,
     threads: Annotated[int, typer.Option(help="OpenCV's threads.", min=1)] = 1,
+    min_recall: Annotated[float | None, typer.Option(help="Fail below it.", min=0, max=1)] = None,
+    min_precision: Annotated[float | None, typer.Option(help="Fail below it.", min=0, max=1)] = None,
+    min_iou: Annotated[float | None, typer.Option(help="Fail below this mean IoU.", min=0, max=1)] = None,
+    max_landmark_error: Annotated[
+        float | None, typer.Option(help="Fail above this share of the box.", min=0)
+    ] = None,
+    max_time_ratio: Annotated[
+        float | None, typer.Option(help="Fail where the median time over TEACHER's is higher.", min=0)
+    ] = None,
+    max_extra_false: Annotated[
+        int | None, typer.Option(help="Fail where negatives have more faces than TEACHER's and these.", min=0)
+    ] = None,
 ) -> None:
-    """Compare a locator with a reference: faces found, false faces, IoU, landmarks and time, side by side."""
+    """Compare a locator with a reference: faces found, false faces, IoU, landmarks and time, side by side.
+
+    The limits hold for each of PATHS and each side; where one isn't kept, the reports are written and the
+    exit code is 1.
+    """
+    require_extra("train", "onnx", "scipy")
     import cv2
 
+    import fauxface
+    from fauxface_train.locator.compare import Settings
     from fauxface_train.locator.compare import compare as compare_locators
-    from fauxface_train.locator.compare import table
+    from fauxface_train.locator.verdict import Bar, render
+    from fauxface_train.provenance import machine
 
+    bar = Bar(min_recall, min_precision, min_iou, max_landmark_error, max_time_ratio, max_extra_false)
+    settings = Settings(
+        every=every,
+        sides=tuple(dict.fromkeys(side)),
+        threshold=threshold,
+        reference_threshold=reference_threshold,
+        smallest=smallest,
+        condition_pictures=condition_pictures,
+        seed=seed,
+    )
     contents = [_read(path) for path in (judged, reference)]
     before = cv2.getNumThreads()
     cv2.setNumThreads(threads)
@@ -87,10 +162,9 @@ def compare(
             contents[0],
             contents[1],
             paths,
-            every=every,
-            sides=side,
-            threshold=threshold,
-            reference_threshold=reference_threshold,
+            settings,
+            negatives=negatives or (),
+            faces=conditions or (),
         )
     finally:
         cv2.setNumThreads(before)
@@ -100,10 +174,20 @@ def compare(
         name: {"file": path.name, "sha256": hashlib.sha256(data).hexdigest()}
         for (name, path), data in digests
     }
+    misses = bar.misses(report)
+    asked = bar != Bar()
+    text = render(report, misses if asked else None)
     if report_file is not None:
+        machine_info = {"fauxface": fauxface.__version__, "machine": machine()}
+        verdict = {"asked": asdict(bar), "missed": misses} if asked else {}
         with atomic_write(report_file) as path:
-            path.write_text(json.dumps(models | report, indent=2) + "\n")
-    typer.echo(table(report))
+            path.write_text(json.dumps(models | machine_info | report | verdict, indent=2) + "\n")
+    if markdown is not None:
+        with atomic_write(markdown) as path:
+            path.write_text(text)
+    typer.echo(text, nl=False)
+    if misses:
+        raise GateError(f"{judged.name} misses what was asked: " + "; ".join(misses))
 
 
 def _read(path: Path) -> bytes:

@@ -13,215 +13,249 @@ from fauxface.errors import DataError, FauxfaceError
 from fauxface.locator import Location, Locator
 from fauxface.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from fauxface.video import FrameReader
-from fauxface_train.locator.decode import match
+from fauxface_train.locator import conditions as conditions_module
+from fauxface_train.locator.cost import multiply_adds
+from fauxface_train.locator.decode import MULTIPLE
+from fauxface_train.locator.tally import NOMINAL_SIDE, Tally, nominal_scale
 
-MATCH_IOU = 0.5
-"""Smallest IoU at which a face counts as found and as right."""
-CLOSE_IOU = 0.6
-"""IoU of the stricter share, `found_close`."""
+_TIMED_PICTURES, _TIMED_ROUNDS = 12, 5
 
 
 @dataclass(slots=True)
-class Tally:
-    """Sums over the pictures of one group at one size.
+class File:
+    """A picture or video to compare on.
 
     Attributes:
-        pictures: How many pictures.
-        reference: Faces that the reference finds.
-        found: Faces that the locator finds.
-        matched: One-to-one pairs with IoU >= 0.5.
-        close: Those with IoU >= 0.6.
-        large: Reference faces of at least the smallest size asked for, in pixels of the network's input.
-        large_matched: Those among them that were matched.
-        overlap: Sum of IoU over the pairs.
-        landmark_errors: Of each pair, the mean distance of the landmarks over the longer side of the box.
+        path: Where it lies.
+        groups: Names of the given paths that it belongs to.
+        negatives: Names of those among the paths given as free of faces.
     """
 
-    pictures: int = 0
-    reference: int = 0
-    found: int = 0
-    matched: int = 0
-    close: int = 0
-    large: int = 0
-    large_matched: int = 0
-    overlap: float = 0.0
-    landmark_errors: list[float] = field(default_factory=list)
-
-    def add(self, reference: Sequence[Location], found: Sequence[Location], smallest: float) -> None:
-        """Count one picture.
-
-        Args:
-            reference: The reference's faces.
-            found: The locator's faces.
-            smallest: Reference faces with a longer side below this many pixels don't count as large.
-        """
-        pairs = match(_boxes(reference), _boxes(found), MATCH_IOU)
-        self.pictures += 1
-        self.reference += len(reference)
-        self.found += len(found)
-        self.matched += len(pairs)
-        matched = {row for row, _, _ in pairs}
-        for row, face in enumerate(reference):
-            if max(face.box[2:]) >= smallest:
-                self.large += 1
-                self.large_matched += row in matched
-        for row, column, overlap in pairs:
-            self.overlap += overlap
-            self.close += overlap >= CLOSE_IOU
-            distance = np.subtract(reference[row].landmarks, found[column].landmarks)
-            error = np.linalg.norm(distance, axis=1).mean() / max(reference[row].box[2:])
-            self.landmark_errors.append(float(error))
-
-    def to_dict(self) -> dict[str, float | int | None]:
-        """Return counts and rates; a rate without anything to count is None."""
-        return {
-            "pictures": self.pictures,
-            "reference_faces": self.reference,
-            "found_faces": self.found,
-            "matched": self.matched,
-            "recall": _rate(self.matched, self.reference),
-            "recall_24px": _rate(self.large_matched, self.large),
-            "found_close": _rate(self.close, self.reference),
-            "precision": _rate(self.matched, self.found),
-            "mean_iou": _rate(self.overlap, self.matched),
-            "landmark_error": _rate(sum(self.landmark_errors), self.matched),
-        }
+    path: Path
+    groups: list[str] = field(default_factory=list)
+    negatives: list[str] = field(default_factory=list)
 
 
-def pictures(paths: Sequence[Path], every: int, skipped: list[str]) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield the pictures and frames below the paths.
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a comparison depends on beside the models and the pictures.
+
+    Attributes:
+        every: Of a video, every n-th frame.
+        sides: Limits of the longer side of the network's input, in pixels; each is reported for itself.
+        threshold: Score threshold of the locator.
+        reference_threshold: Score threshold of the reference.
+        smallest: Smallest face that is judged: its longer side in pixels of a copy of at most 320 pixels.
+        condition_pictures: Most pictures per condition.
+        seed: Seed of the conditions.
+    """
+
+    every: int = 10
+    sides: tuple[int, ...] = (640, 320)
+    threshold: float = 0.6
+    reference_threshold: float = 0.6
+    smallest: float = 24.0
+    condition_pictures: int = 200
+    seed: int = 0
+
+
+def gather(paths: Sequence[Path], negatives: Sequence[Path] = ()) -> list[File]:
+    """Return each picture and video below the paths once, whichever and however many paths hold it.
 
     Args:
         paths: Pictures, videos and folders (searched recursively).
-        every: Of a video, every n-th frame.
-        skipped: Receives one line for each file that can't be read.
-
-    Yields:
-        The name of the given path, and uint8 [H, W, 3], RGB.
+        negatives: The same, where every face that is found is a false one.
 
     Raises:
         DataError: A path is missing, or a folder holds nothing readable by its suffix.
     """
-    for path in paths:
-        if not path.exists():
-            raise DataError(f"no such file or folder: {path}; give pictures, videos or folders")
-        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-        files = [p for p in files if p.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
-        if not files:
-            raise DataError(f"no picture or video in {path}; give pictures, videos or folders")
-        for file in files:
-            try:
-                if file.suffix.lower() in IMAGE_SUFFIXES:
-                    yield str(path), images.read(file)
-                    continue
-                with FrameReader(file, every=every) as reader:
-                    for frame in reader:
-                        yield str(path), frame.image
-            except FauxfaceError as error:
-                skipped.append(f"{file}: {error}")
+    files: dict[Path, File] = {}
+    for given, negative in [*((p, False) for p in paths), *((p, True) for p in negatives)]:
+        if not given.exists():
+            raise DataError(f"no such file or folder: {given}; give pictures, videos or folders")
+        below = sorted(p for p in given.rglob("*") if p.is_file()) if given.is_dir() else [given]
+        below = [p for p in below if p.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
+        if not below:
+            raise DataError(f"no picture or video in {given}; give pictures, videos or folders")
+        for path in below:
+            file = files.setdefault(path.resolve(), File(path))
+            names = file.negatives if negative else file.groups
+            if str(given) not in names:
+                names.append(str(given))
+    return list(files.values())
 
 
 def compare(
     locator: bytes,
     reference: bytes,
     paths: Sequence[Path],
+    settings: Settings | None = None,
     *,
-    every: int = 10,
-    sides: Sequence[int] = (640, 320),
-    threshold: float = 0.6,
-    reference_threshold: float = 0.6,
-    smallest: float = 24.0,
+    negatives: Sequence[Path] = (),
+    faces: Sequence[Path] = (),
 ) -> dict[str, object]:
     """Compare two locators as the runtime runs them.
 
     Args:
         locator: ONNX file content of the locator to judge.
         reference: ONNX file content of the one that it is judged by.
-        paths: Pictures, videos and folders; each path given is a group of its own.
-        every: Of a video, every n-th frame.
-        sides: Limits of the longer side of the network's input, in pixels; each is reported for itself.
-        threshold: Score threshold of the locator.
-        reference_threshold: Score threshold of the reference.
-        smallest: Smallest face of `recall_24px`, in pixels of the network's input.
+        paths: Pictures, videos and folders; each path given is a group of its own, and a picture that several
+            of them hold counts once in the pool.
+        settings: Sizes and thresholds.
+        negatives: Pictures without faces; what is found there is counted for both, of any size.
+        faces: Pictures with a face each, from which the hard conditions are made.
 
     Returns:
-        Settings, `skipped` files, and `sides`: for each limit the rates of `all` pictures and of each of the
-        `groups`, and the median milliseconds `locator_ms` and `reference_ms`.
+        Settings, `skipped` files, and `sides`: for each limit the rates of `all` pictures, of each of the
+        `groups`, what was found in `negatives`, the rates under each of the `conditions`, and `time`.
 
     Raises:
         BundleError: A file isn't in YuNet's format.
         DataError: Nothing to compare on.
     """
-    tallies: dict[int, dict[str, Tally]] = {side: {} for side in sides}
-    times: dict[int, list[tuple[float, float]]] = {side: [] for side in sides}
+    settings = settings or Settings()
     pairs = {
-        side: (
-            Locator(locator, threshold, max_side=side),
-            Locator(reference, reference_threshold, max_side=side),
+        side: _Pair(
+            Locator(locator, settings.threshold, max_side=side),
+            Locator(reference, settings.reference_threshold, max_side=side),
         )
-        for side in sides
+        for side in settings.sides
     }
+    pools = {side: Tally(settings.smallest) for side in settings.sides}
+    groups: dict[int, dict[str, Tally]] = {side: {} for side in settings.sides}
+    clean: dict[int, dict[str, Tally]] = {side: {} for side in settings.sides}
     skipped: list[str] = []
-    for group, image in pictures(paths, every, skipped):
-        for side, (judged, judge) in pairs.items():
-            scale = min(1.0, side / max(image.shape[:2]))
-            mine, mine_s = _timed(judged, image)
-            truth, truth_s = _timed(judge, image)
-            times[side].append((mine_s, truth_s))
-            tallies[side].setdefault(group, Tally()).add(truth, mine, smallest / scale)
-            tallies[side].setdefault("", Tally()).add(truth, mine, smallest / scale)
-    if not any(times.values()):
+    copies: list[np.ndarray] = []
+    for file in gather(paths, negatives):
+        for number, image in enumerate(_frames(file.path, settings.every, skipped)):
+            if number == 0 and len(copies) < _TIMED_PICTURES:
+                copies.append(image)
+            for side, pair in pairs.items():
+                seen = pair.locate(image)
+                scale = nominal_scale(image)
+                if file.groups:
+                    pools[side].add(*seen, scale)
+                for names, tallies in ((file.groups, groups), (file.negatives, clean)):
+                    for name in names:
+                        tallies[side].setdefault(name, Tally(settings.smallest)).add(*seen, scale)
+    if not copies:
         raise DataError(f"none of the files could be read: {skipped[0] if skipped else 'none given'}")
-    report: dict[str, object] = {}
-    for side in sides:
-        mine_ms, truth_ms = np.median(np.array(times[side]), axis=0) * 1e3
-        whole = tallies[side].pop("")
-        report[str(side)] = {
-            "all": whole.to_dict(),
-            "groups": {group: tally.to_dict() for group, tally in tallies[side].items()},
-            "locator_ms": round(float(mine_ms), 3),
-            "reference_ms": round(float(truth_ms), 3),
-        }
+    hard = _under_conditions(pairs, faces, settings, skipped) if faces else {}
     return {
-        "threshold": threshold,
-        "reference_threshold": reference_threshold,
-        "every": every,
-        "smallest_px": smallest,
+        "threshold": settings.threshold,
+        "reference_threshold": settings.reference_threshold,
+        "every": settings.every,
+        "smallest_px": settings.smallest,
+        "nominal_side_px": NOMINAL_SIDE,
+        "seed": settings.seed,
         "opencv_threads": cv2.getNumThreads(),
-        "sides": report,
+        "sides": {
+            str(side): {
+                "all": pools[side].to_dict(),
+                "groups": {name: tally.to_dict() for name, tally in groups[side].items()},
+                "negatives": {name: tally.to_false_faces() for name, tally in clean[side].items()},
+                "conditions": {name: tally.to_dict() for name, tally in hard.get(side, {}).items()},
+                "time": _time(pair, copies, side)
+                | {
+                    "locator_macs": multiply_adds(locator, round_up(side)),
+                    "reference_macs": multiply_adds(reference, round_up(side)),
+                },
+            }
+            for side, pair in pairs.items()
+        },
         "skipped": skipped,
     }
 
 
-def table(report: dict[str, object]) -> str:
-    """Return a report of `compare` as lines for a terminal."""
-    columns = ("recall", "recall_24px", "found_close", "precision", "mean_iou", "landmark_error")
-    lines = []
-    sides = report["sides"]
-    assert isinstance(sides, dict)
-    for side, values in sides.items():
-        head = f"longest side <= {side} px: locator {values['locator_ms']:.2f} ms,"
-        lines.append(f"{head} reference {values['reference_ms']:.2f} ms (median)")
-        lines.append(f"  {'faces':>7} {'found':>7} " + " ".join(f"{name:>14}" for name in columns))
-        for group, rates in [*values["groups"].items(), ("all", values["all"])]:
-            cells = " ".join(
-                f"{'-' if rates[name] is None else f'{rates[name]:.4f}':>14}" for name in columns
-            )
-            lines.append(f"  {rates['reference_faces']:>7} {rates['found_faces']:>7} {cells}  {group}")
-    skipped = report["skipped"]
-    assert isinstance(skipped, list)
-    return "\n".join(lines + [f"skipped: {line}" for line in skipped])
+def round_up(side: int) -> int:
+    """Return the side of the input to which FaceDetectorYN pads a picture."""
+    return -(-side // MULTIPLE) * MULTIPLE
 
 
-def _boxes(faces: Sequence[Location]) -> np.ndarray:
-    return np.array([face.box for face in faces], np.float64).reshape(-1, 4)
+@dataclass(slots=True)
+class _Pair:
+    judged: Locator
+    judge: Locator
+
+    def locate(self, image: np.ndarray) -> tuple[list[Location], list[Location]]:
+        """Return the reference's faces and the locator's."""
+        return self.judge.locate(image), self.judged.locate(image)
 
 
-def _rate(part: float, whole: int) -> float | None:
-    return round(part / whole, 5) if whole else None
+def _frames(path: Path, every: int, skipped: list[str]) -> Iterator[np.ndarray]:
+    """Yield a picture or a video's frames, uint8 [H, W, 3], RGB; a file that can't be read is noted."""
+    try:
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            yield images.read(path)
+            return
+        with FrameReader(path, every=every) as reader:
+            for frame in reader:
+                yield frame.image
+    except FauxfaceError as error:
+        skipped.append(f"{path}: {error}")
 
 
-def _timed(locator: Locator, image: np.ndarray) -> tuple[list[Location], float]:
+def _under_conditions(
+    pairs: dict[int, _Pair], faces: Sequence[Path], settings: Settings, skipped: list[str]
+) -> dict[int, dict[str, Tally]]:
+    """Count on changed pictures; only those count in which the reference finds a face before the change."""
+    names = [*conditions_module.CONDITIONS, conditions_module.CHILDREN]
+    tallies = {side: {name: Tally(settings.smallest) for name in names} for side in pairs}
+    pictures = [file.path for file in gather(faces) if file.path.suffix.lower() in IMAGE_SUFFIXES]
+    some = set(conditions_module.choose(pictures, settings.condition_pictures, settings.seed))
+    children = [path for path in pictures if conditions_module.is_child(path)]
+    young = set(conditions_module.choose(children, settings.condition_pictures, settings.seed))
+    for path in pictures:
+        if path not in some | young:
+            continue
+        for image in _frames(path, 1, skipped):
+            judge = pairs[max(pairs)].judge
+            if not (known := judge.locate(image)):
+                continue
+            changed = {}
+            if path in some:
+                for name, change in conditions_module.CONDITIONS.items():
+                    changed[name] = change(
+                        image, known[0], conditions_module.rng_for(path, name, settings.seed)
+                    )
+            if path in young:
+                changed[conditions_module.CHILDREN] = image
+            for name, picture in changed.items():
+                for side, pair in pairs.items():
+                    tallies[side][name].add(*pair.locate(picture), nominal_scale(picture))
+    return tallies
+
+
+def _time(pair: _Pair, images_: Sequence[np.ndarray], side: int) -> dict[str, object]:
+    """Time both by turns on frames of one size, so that neither is charged for a change of size."""
+    frames = []
+    for image in images_:
+        scale = side / max(image.shape[:2])
+        size = (max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale)))
+        frame = np.zeros((side, side, 3), np.uint8)
+        frame[: size[1], : size[0]] = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        frames.append(frame)
+    pair.locate(frames[0])
+    times: list[tuple[float, float]] = []
+    for number in range(_TIMED_ROUNDS * len(frames)):
+        frame = frames[number % len(frames)]
+        first, second = (pair.judged, pair.judge) if number % 2 else (pair.judge, pair.judged)
+        one, other = _seconds(first, frame), _seconds(second, frame)
+        times.append((one, other) if number % 2 else (other, one))
+    values = np.array(times) * 1e3
+    mine, truth = np.median(values, axis=0)
+    return {
+        "frames": len(values),
+        "frame_px": [side, side],
+        "locator_ms": round(float(mine), 3),
+        "reference_ms": round(float(truth), 3),
+        "locator_ms_p90": round(float(np.percentile(values[:, 0], 90)), 3),
+        "reference_ms_p90": round(float(np.percentile(values[:, 1], 90)), 3),
+        "ratio": round(float(mine / truth), 4),
+    }
+
+
+def _seconds(locator: Locator, image: np.ndarray) -> float:
     start = time.perf_counter()
-    faces = locator.locate(image)
-    return faces, time.perf_counter() - start
+    locator.locate(image)
+    return time.perf_counter() - start

@@ -3,76 +3,19 @@
 Any picture has a valid target, since the teacher labels it; so the aim is variety, not realism.
 """
 
-import itertools
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import cv2
 import numpy as np
 
-from fauxface.errors import DataError
+from fauxface_train.locator.backdrops import Backdrops, shuffled, window
 from fauxface_train.locator.degrade import degrade, relight
+from fauxface_train.locator.pasting import angle, hide, paste, shrunk
+from fauxface_train.locator.pictures import Pictures
 
-FACE_SHARE = 1 / 1.8
-"""Assumed width of the face in a face picture; ready crops lie between 1/1.2 and 1/2.2."""
-_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"))
-_SMALLEST, _LARGEST = 11.0, 400.0
-_CACHE_BYTES = 2_500_000_000
-
-
-def find_pictures(folder: Path) -> list[Path]:
-    """Return the pictures below a folder, sorted.
-
-    Raises:
-        DataError: The folder is missing or holds no picture.
-    """
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
-    if not paths:
-        raise DataError(f"no pictures below {folder}; give a folder with JPEG, PNG, WebP, BMP or TIFF files")
-    return paths
-
-
-class Pictures:
-    """Pictures that are decoded when first asked for and kept in memory up to a limit.
-
-    Args:
-        paths: Picture files; one that can't be decoded is replaced by the next one.
-        largest: Pictures are shrunk so that the longest side has at most this many pixels.
-    """
-
-    def __init__(self, paths: list[Path], largest: int = 512) -> None:
-        self.paths, self.largest = paths, largest
-        self._kept: dict[int, np.ndarray] = {}
-        self._bytes = 0
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def pick(self, rng: np.random.Generator) -> np.ndarray:
-        """Return a random picture, uint8 [H, W, 3], BGR; the caller must not write to it."""
-        start = int(rng.integers(len(self.paths)))
-        for step in range(len(self.paths)):
-            picture = self._load((start + step) % len(self.paths))
-            if picture is not None:
-                return picture
-        raise DataError(
-            f"none of the {len(self.paths)} pictures can be decoded; check {self.paths[0].parent}"
-        )
-
-    def _load(self, index: int) -> np.ndarray | None:
-        if index in self._kept:
-            return self._kept[index]
-        picture = cv2.imdecode(np.fromfile(self.paths[index], np.uint8), cv2.IMREAD_COLOR)
-        if picture is None:
-            return None
-        ratio = self.largest / max(picture.shape[:2])
-        if ratio < 1:
-            picture = cv2.resize(picture, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)
-        if self._bytes < _CACHE_BYTES:
-            self._kept[index] = picture
-            self._bytes += picture.nbytes
-        return picture
+_SMALLEST, _LARGE, _LARGEST = 11.0, 200.0, 380.0
+_CROWD = 45
 
 
 class Composer:
@@ -85,13 +28,15 @@ class Composer:
     """
 
     def __init__(self, faces: Pictures, backgrounds: Pictures, size: int = 320) -> None:
-        self.faces, self.backgrounds, self.size = faces, backgrounds, size
+        self.faces, self.backdrops, self.size = faces, Backdrops(backgrounds, size), size
         self._kinds: list[tuple[float, Callable[[np.random.Generator], np.ndarray]]] = [
-            (0.62, self._scene),
-            (0.11, self._base),
-            (0.13, self._portrait),
-            (0.09, self._tiles),
-            (0.05, self._shuffled),
+            (0.25, self._scene),
+            (0.15, self._crowd),
+            (0.13, self._rows),
+            (0.15, self._mosaic),
+            (0.12, self.backdrops.make),
+            (0.16, self._portrait),
+            (0.04, self._shuffled),
         ]
 
     def make(self, seed: tuple[int, int]) -> np.ndarray:
@@ -105,110 +50,103 @@ class Composer:
         kind = rng.choice(len(self._kinds), p=[share for share, _ in self._kinds])
         return degrade(np.ascontiguousarray(self._kinds[kind][1](rng)), rng)
 
-    def _base(self, rng: np.random.Generator) -> np.ndarray:
-        chance = rng.random()
-        if chance < 0.78:
-            return self._window(self.backgrounds.pick(rng), rng)
-        if chance < 0.86:
-            return self._shuffled(rng, faces=False)
-        if chance < 0.93:
-            return _texture(self.size, rng)
-        split = int(rng.integers(self.size // 5, self.size * 4 // 5))
-        first, second = (self._window(self.backgrounds.pick(rng), rng) for _ in range(2))
-        first[:, split:] = second[:, split:]
-        return first if rng.random() < 0.5 else first.transpose(1, 0, 2)
-
-    def _window(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return a random window of a picture, zoomed, flipped and relit."""
-        height, width = picture.shape[:2]
-        side = int(min(height, width) * math.exp(rng.uniform(math.log(0.25), 0)))
-        side = max(side, min(32, height, width))
-        y, x = int(rng.integers(height - side + 1)), int(rng.integers(width - side + 1))
-        window = picture[y : y + side, x : x + side]
-        interpolation = cv2.INTER_AREA if side > self.size else cv2.INTER_LINEAR
-        window = cv2.resize(window, (self.size, self.size), interpolation=interpolation)
-        return relight(window[:, ::-1] if rng.random() < 0.5 else window, rng, 0.6)
+    def _paste(self, canvas: np.ndarray, x: float, y: float, width: float, rng: np.random.Generator) -> None:
+        face = self.faces.pick(rng)
+        paste(canvas, face, rng, centre=(x, y), face_width=width, backdrops=self.backdrops)
 
     def _scene(self, rng: np.random.Generator) -> np.ndarray:
-        canvas = np.ascontiguousarray(self._base(rng))
-        crowd = rng.random() < 0.15
-        count = int(rng.integers(5, 16)) if crowd else 1 + int(rng.geometric(0.5))
-        largest = 70.0 if crowd else _LARGEST
-        widths = np.exp(rng.uniform(math.log(_SMALLEST), math.log(largest), count))
-        for width in sorted(widths, reverse=True):
-            self._paste(canvas, float(width), rng)
+        """Return a few faces of any size."""
+        canvas = self.backdrops.make(rng)
+        count = 1 + int(rng.geometric(0.35))
+        largest = _LARGEST if rng.random() < 0.08 else _LARGE
+        for width in sorted(np.exp(rng.uniform(math.log(_SMALLEST), math.log(largest), count)), reverse=True):
+            x, y = rng.uniform(-0.03, 1.03, 2) * self.size
+            self._paste(canvas, x, y, float(width), rng)
         return canvas
 
-    def _paste(self, canvas: np.ndarray, face_width: float, rng: np.random.Generator) -> None:
-        face = self.faces.pick(rng)
-        ratio = face_width / FACE_SHARE / min(face.shape[:2])
-        if ratio < 0.6:
-            face = cv2.resize(face, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)
-            ratio = 1.0
-        if rng.random() < 0.5:
-            face = face[:, ::-1]
-        if rng.random() < 0.6:
-            face = relight(face, rng, 0.7)
-        if rng.random() < 0.12:
-            face = self._hide(face, rng)
-        height, width = face.shape[:2]
-        turn = _angle(rng)
-        stretch = math.exp(rng.normal(0, 0.06))
-        matrix = cv2.getRotationMatrix2D((width / 2, height / 2), turn, ratio)
-        matrix[0] *= stretch
-        reach = 0.5 * ratio * math.hypot(width * stretch, height)
-        centre = rng.uniform(-0.05, 1.05, 2) * self.size
-        left, top = (int(v) for v in np.floor(centre - reach))
-        right, bottom = (int(v) for v in np.ceil(centre + reach))
-        matrix[0, 2] += centre[0] - left - width / 2 * stretch
-        matrix[1, 2] += centre[1] - top - height / 2
-        inner = max(left, 0), max(top, 0), min(right, self.size), min(bottom, self.size)
-        if inner[0] >= inner[2] or inner[1] >= inner[3]:
-            return
-        matrix[0, 2] += left - inner[0]
-        matrix[1, 2] += top - inner[1]
-        size = (inner[2] - inner[0], inner[3] - inner[1])
-        pasted = cv2.warpAffine(face, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        mask = cv2.warpAffine(_mask(height, width, rng), matrix, size, flags=cv2.INTER_LINEAR)
-        region = canvas[inner[1] : inner[3], inner[0] : inner[2]]
-        weight = cv2.merge([mask] * 3)
-        front = cv2.multiply(pasted, weight, scale=1 / 255)
-        region[:] = cv2.add(front, cv2.multiply(region, 255 - weight, scale=1 / 255))
+    def _crowd(self, rng: np.random.Generator) -> np.ndarray:
+        """Return many faces of about one size, the nearer ones in front and larger."""
+        canvas = self.backdrops.make(rng)
+        middle = math.exp(rng.uniform(math.log(9), math.log(48)))
+        room = int((self.size / (1.5 * middle)) ** 2)
+        count = min(int(rng.integers(6, _CROWD + 1)), max(3, room))
+        depth = float(rng.uniform(0, 1.2))
+        for y in sorted(rng.uniform(0.02, 0.98, count)):
+            width = middle * math.exp(rng.normal(0, 0.2) + depth * (y - 0.5))
+            self._paste(canvas, float(rng.uniform(-0.02, 1.02)) * self.size, y * self.size, width, rng)
+        return canvas
 
-    def _hide(self, face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Cover a part of a face with a patch of a background or a colour."""
-        face = face.copy()
-        height, width = face.shape[:2]
-        h, w = (max(2, int(side * rng.uniform(0.15, 0.55))) for side in (height, width))
-        y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
-        if rng.random() < 0.5:
-            face[y : y + h, x : x + w] = rng.integers(0, 256, 3)
-        else:
-            face[y : y + h, x : x + w] = cv2.resize(self.backgrounds.pick(rng), (w, h))
-        return face
+    def _rows(self, rng: np.random.Generator) -> np.ndarray:
+        """Return rows of faces side by side, as on a group photograph, a stand or a video call."""
+        canvas = self.backdrops.make(rng)
+        width = math.exp(rng.uniform(math.log(10), math.log(60)))
+        pitch = width * float(rng.uniform(1.2, 2.2))
+        y, left = width * float(rng.uniform(0.6, 2.0)), _CROWD
+        while y < self.size and left > 0:
+            x = float(rng.uniform(0, pitch))
+            while x < self.size + width / 2 and left > 0:
+                jitter = rng.normal(0, 0.08, 3)
+                if rng.random() < 0.92:
+                    self._paste(
+                        canvas, x + jitter[0] * pitch, y + jitter[1] * pitch, width * (1 + jitter[2]), rng
+                    )
+                    left -= 1
+                x += pitch
+            y += pitch * float(rng.uniform(1.0, 1.8))
+            if rng.random() < 0.2:
+                y += self.size * 0.2
+        return canvas
+
+    def _mosaic(self, rng: np.random.Generator) -> np.ndarray:
+        """Return a grid of whole portraits, edge to edge or with gaps over a backdrop."""
+        canvas = self.backdrops.make(rng)
+        across, down = (2 + int(6.99 * v**1.2) for v in rng.random(2))
+        gap = 0.0 if rng.random() < 0.4 else float(rng.uniform(0, 0.35))
+        pitch_x, pitch_y = self.size / across, self.size / down
+        if rng.random() < 0.85:  # keep the tiles' shape; else they are stretched
+            pitch_y = pitch_x
+            down = math.ceil(self.size / pitch_y)
+        faces = float(rng.choice((1.0, 0.85, 0.6)))
+        for row in range(down):
+            for column in range(across):
+                low = np.array([column * pitch_x, row * pitch_y]) + gap * rng.random(2) * (pitch_x, pitch_y)
+                x0, y0 = (int(v) for v in low)
+                x1, y1 = (
+                    min(self.size, int(low[0] + pitch_x * (1 - gap))),
+                    min(self.size, int(low[1] + pitch_y * (1 - gap))),
+                )
+                if x1 - x0 < 4 or y1 - y0 < 4 or rng.random() < 0.06:
+                    continue
+                if rng.random() < faces:
+                    tile = cv2.resize(self.faces.pick(rng), (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
+                    tile = hide(tile, self.backdrops, rng) if rng.random() < 0.06 else tile
+                    tile = relight(tile, rng, 0.7) if rng.random() < 0.3 else tile
+                else:
+                    tile = self.backdrops.patch(y1 - y0, x1 - x0, rng)
+                canvas[y0:y1, x0:x1] = tile[:, ::-1] if rng.random() < 0.5 else tile
+        return canvas
 
     def _portrait(self, rng: np.random.Generator) -> np.ndarray:
-        """Return one ready crop as it is: full frame, zoomed, or padded."""
+        """Return one ready crop as it is: full frame, zoomed, turned, padded or partly hidden."""
         face = self.faces.pick(rng)
         if rng.random() < 0.5:
             face = face[:, ::-1]
+        if rng.random() < 0.15:
+            face = hide(face, self.backdrops, rng)
         side = self.size * (
-            1.0 if rng.random() < 0.25 else math.exp(rng.uniform(math.log(0.3), math.log(1.9)))
+            1.0 if rng.random() < 0.25 else math.exp(rng.uniform(math.log(0.25), math.log(1.5)))
         )
-        ratio = side / max(face.shape[:2])
-        matrix = cv2.getRotationMatrix2D(
-            (face.shape[1] / 2, face.shape[0] / 2), _angle(rng) if rng.random() < 0.4 else 0.0, ratio
-        )
-        slack = abs(self.size - side) / 2
-        matrix[:, 2] += self.size / 2 - np.array([face.shape[1], face.shape[0]]) / 2
+        face, ratio = shrunk(face, side / max(face.shape[:2]), rng)
+        middle = np.array([face.shape[1], face.shape[0]]) / 2
+        turn = angle(rng) if rng.random() < 0.5 else 0.0
+        matrix = cv2.getRotationMatrix2D((float(middle[0]), float(middle[1])), turn, ratio)
+        matrix[:, 2] += self.size / 2 - middle
         if rng.random() < 0.7:
+            slack = abs(self.size - side) / 2
             matrix[:, 2] += rng.uniform(-slack, slack, 2)
         borders = (cv2.BORDER_CONSTANT, cv2.BORDER_REPLICATE, cv2.BORDER_REFLECT_101)
         border = borders[rng.choice(3, p=(0.6, 0.2, 0.2))]
         colour = (0, 0, 0) if rng.random() < 0.6 else tuple(int(v) for v in rng.integers(0, 256, 3))
-        if ratio < 0.6:
-            face = cv2.resize(face, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)
-            matrix[:, :2] /= ratio
         return cv2.warpAffine(
             face,
             matrix,
@@ -218,73 +156,6 @@ class Composer:
             borderValue=colour,
         )
 
-    def _tiles(self, rng: np.random.Generator) -> np.ndarray:
-        """Return a hard-edged mosaic of ready crops and backgrounds."""
-        across, down = (int(v) for v in rng.integers(2, 6, 2))
-        canvas = np.zeros((self.size, self.size, 3), np.uint8)
-        xs, ys = (np.linspace(0, self.size, n + 1).astype(int) for n in (across, down))
-        for y0, y1 in itertools.pairwise(ys):
-            for x0, x1 in itertools.pairwise(xs):
-                picture = (self.faces if rng.random() < 0.75 else self.backgrounds).pick(rng)
-                tile = cv2.resize(picture, (int(x1 - x0), int(y1 - y0)), interpolation=cv2.INTER_AREA)
-                canvas[y0:y1, x0:x1] = tile[:, ::-1] if rng.random() < 0.5 else tile
-        return relight(canvas, rng, 0.4)
-
-    def _shuffled(self, rng: np.random.Generator, faces: bool = True) -> np.ndarray:
-        """Return a picture whose patches have changed places: face parts and textures without a face."""
-        picture = self._window((self.faces if faces else self.backgrounds).pick(rng), rng)
-        count = int(rng.choice((2, 3, 4, 5, 8)))
-        step = self.size // count
-        patches = [
-            picture[y : y + step, x : x + step]
-            for y in range(0, step * count, step)
-            for x in range(0, step * count, step)
-        ]
-        canvas = picture.copy()
-        for place, index in enumerate(rng.permutation(len(patches))):
-            y, x = place // count * step, place % count * step
-            canvas[y : y + step, x : x + step] = patches[index]
-        return canvas
-
-
-def _angle(rng: np.random.Generator) -> float:
-    """Return degrees: mostly near upright, some up to 45, a few upside down or anything."""
-    chance = rng.random()
-    if chance < 0.72:
-        return float(rng.normal(0, 10))
-    if chance < 0.92:
-        return float(rng.uniform(-45, 45))
-    return float(rng.normal(180, 15)) if chance < 0.97 else float(rng.uniform(-180, 180))
-
-
-def _mask(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the opacity of a pasted face, uint8 [height, width]: square or ellipse, hard or feathered."""
-    if rng.random() < 0.3:
-        return np.full((height, width), 255, np.uint8)
-    small = np.zeros((64, 64), np.uint8)
-    soft = float(rng.uniform(0.5, 7))
-    if rng.random() < 0.6:
-        axes = tuple(int(v) for v in rng.uniform(16, 30, 2))
-        cv2.ellipse(small, (32, 32 + int(rng.integers(-3, 4))), axes, 0, 0, 360, 255, -1)
-    else:
-        edge = 1 + int(soft * 2)
-        small[edge : 64 - edge, edge : 64 - edge] = 255
-    return cv2.resize(cv2.GaussianBlur(small, (0, 0), soft), (width, height))
-
-
-def _texture(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return a picture of coloured noise of a random grain, a gradient or plain colour under shapes."""
-    grain = int(2 ** rng.uniform(1, 8))
-    canvas = cv2.resize(rng.integers(0, 256, (grain, grain, 3), np.uint8), (size, size))
-    if rng.random() < 0.5:
-        canvas[:] = rng.integers(0, 256, 3)
-    for _ in range(int(rng.integers(0, 12))):
-        colour = tuple(int(v) for v in rng.integers(0, 256, 3))
-        centre = tuple(int(v) for v in rng.integers(0, size, 2))
-        axes = tuple(int(v) for v in rng.integers(3, size // 3, 2))
-        if rng.random() < 0.5:
-            cv2.ellipse(canvas, centre, axes, float(rng.uniform(0, 180)), 0, 360, colour, -1)
-        else:
-            corner = (centre[0] + axes[0], centre[1] + axes[1])
-            cv2.rectangle(canvas, centre, corner, colour, -1 if rng.random() < 0.7 else 3)
-    return canvas
+    def _shuffled(self, rng: np.random.Generator) -> np.ndarray:
+        """Return parts of a face without the face."""
+        return shuffled(window(self.faces.pick(rng), self.size, rng), rng)

@@ -5,7 +5,7 @@ import hashlib
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,22 +13,29 @@ import cv2
 import numpy as np
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from fauxface.errors import CheckpointError, DataError
 from fauxface.files import atomic_write
 from fauxface.progress import Progress
-from fauxface_train.locator.composites import Composer, Pictures, find_pictures
+from fauxface_train.locator.composites import Composer
 from fauxface_train.locator.decode import decode, match
-from fauxface_train.locator.losses import distillation_loss
+from fauxface_train.locator.hints import Adapters
+from fauxface_train.locator.losses import distillation_loss, scores
 from fauxface_train.locator.net import Shape, Student
+from fauxface_train.locator.pictures import Pictures, find_pictures
+from fauxface_train.locator.samples import Composites, Sample, quiet_worker, split_held_out
 from fauxface_train.locator.teacher import DenseDetector
 from fauxface_train.provenance import machine
+from fauxface_train.run_state import interruptible
 
 _FORMAT = "fauxface.locator-run/1"
 _MAX_SAMPLES = 100_000_000
-_HELD_OUT = 0.03
 _LOG_EVERY = 100
+_HINT_LEFT = 0.2
+_SMALL = 24.0
+
+Forward = Callable[[torch.Tensor], tuple[torch.Tensor, list[torch.Tensor]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,7 @@ class Config:
         batch: Pictures per step.
         size: Side of the pictures in pixels, a multiple of 32.
         rate: Peak learning rate of AdamW.
+        hint: Weight of the teacher's feature maps at the start; it falls to a fifth. 0 leaves them out.
         decay: Weight decay.
         seed: Seed of the composites and the initial weights.
         workers: Processes that make composites; 0 makes them in the training process.
@@ -55,6 +63,7 @@ class Config:
     batch: int = 16
     size: int = 320
     rate: float = 3e-3
+    hint: float = 2.0
     decay: float = 1e-3
     seed: int = 0
     workers: int = 1
@@ -64,59 +73,20 @@ class Config:
     held_out: int = 300
 
 
-class Composites(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Composites with the teacher's maps; item i depends on the seed and i alone.
-
-    Args:
-        composer: Makes the pictures.
-        teacher: File of the teacher; each process opens its own session.
-        seed: Run seed.
-        first: Number of the first sample.
-        count: How many samples there are.
-    """
-
-    def __init__(self, composer: Composer, teacher: Path, seed: int, first: int, count: int) -> None:
-        self.composer, self.teacher, self.seed, self.first, self.count = composer, teacher, seed, first, count
-        self._detector: DenseDetector | None = None
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        if not 0 <= index < self.count:
-            raise IndexError(f"sample {index} of {self.count}")
-        if self._detector is None:
-            cv2.setNumThreads(1)
-            self._detector = DenseDetector(self.teacher)
-        picture = self.composer.make((self.seed, self.first + index))
-        maps = self._detector.dense(picture).astype(np.float16)
-        return torch.from_numpy(picture), torch.from_numpy(maps)
-
-
-def split_held_out(paths: list[Path]) -> tuple[list[Path], list[Path]]:
-    """Split pictures by a hash of their names into those to train on and those to measure on.
-
-    A set too small to spare any is used for both.
-    """
-    chosen = [hashlib.sha256(p.name.encode()).digest()[0] < 256 * _HELD_OUT for p in paths]
-    held = [p for p, out in zip(paths, chosen, strict=True) if out]
-    rest = [p for p, out in zip(paths, chosen, strict=True) if not out]
-    return (rest, held) if rest and held else (paths, paths)
-
-
 class Run:
     """One distillation run in a folder that it can be resumed from.
 
     Args:
         teacher: The teacher's ONNX file.
         faces: Folder of face pictures.
-        backgrounds: Folder of pictures without faces.
+        backgrounds: Folders of pictures without faces, or with few.
         out: Folder of the run.
         config: Settings.
         shape: Widths and depths of the student.
+        init: Checkpoint (`last.pt`) of an earlier run, or its folder, whose averaged weights to start from.
 
     Raises:
-        CheckpointError: The teacher isn't in YuNet's format.
+        CheckpointError: The teacher isn't in YuNet's format, or `init` is damaged or of another shape.
         DataError: A folder holds no picture.
     """
 
@@ -125,15 +95,19 @@ class Run:
         *,
         teacher: Path,
         faces: Path,
-        backgrounds: Path,
+        backgrounds: Sequence[Path],
         out: Path,
         config: Config,
         shape: Shape,
+        init: Path | None = None,
     ) -> None:
         self.config, self.shape, self.out, self.teacher = config, shape, out, teacher
-        self.teacher_sha256 = DenseDetector(teacher).sha256
+        detector = DenseDetector(teacher, hints=config.hint > 0)
+        self.teacher_sha256 = detector.sha256
         face_paths, face_held = split_held_out(find_pictures(faces))
-        back_paths, back_held = split_held_out(find_pictures(backgrounds))
+        back_paths, back_held = split_held_out(
+            [path for folder in backgrounds for path in find_pictures(folder)]
+        )
         self.counts = {
             "faces": len(face_paths),
             "faces_held_out": len(face_held),
@@ -146,15 +120,20 @@ class Run:
         if config.threads:
             torch.set_num_threads(config.threads)
         self.student = Student(shape).to(memory_format=torch.channels_last)
-        decay = [p for p in self.student.parameters() if p.ndim > 1]
-        plain = [p for p in self.student.parameters() if p.ndim <= 1]
+        self.adapters = _adapters(detector, shape)
+        self.init = None if init is None else self._start_from(init)
+        trained = [*self.student.parameters(), *self.adapters.parameters()]
+        decay = [p for p in trained if p.ndim > 1]
+        plain = [p for p in trained if p.ndim <= 1]
         groups = [{"params": decay, "weight_decay": config.decay}, {"params": plain, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=config.rate)
         self.average = AveragedModel(self.student, multi_avg_fn=get_ema_multi_avg_fn(0.998), use_buffers=True)
         self.done, self.seconds = 0, 0.0
 
-    def train(self, resume: bool) -> dict[str, float]:
+    def train(self, resume: bool) -> dict[str, float | None] | None:
         """Train to the end of the schedule and return the measures on held-out composites.
+
+        Ctrl-C and SIGTERM end the current step, write a checkpoint and return None.
 
         Args:
             resume: Continue from the folder's last checkpoint if there is one.
@@ -168,17 +147,19 @@ class Run:
                 raise DataError(f"{self.out} holds a run already; add --resume or choose another folder")
             self._load()
         self._save()
-        forward = torch.compile(self.student) if self.config.compiled else self.student
+        forward: Forward = self.student.with_features
+        if self.config.compiled:
+            forward = torch.compile(forward)
         start, saved = time.monotonic() - self.seconds, time.monotonic()
         total = self.config.samples if self.config.minutes is None else None
         sums: dict[str, float] = {}
         steps = 0
-        with Progress(total, "distil", "pictures") as progress:
-            for pictures, target in self._batches():
+        with interruptible() as stop, Progress(total, "distil", "pictures") as progress:
+            for pictures, target, hints in self._batches():
                 self.seconds = time.monotonic() - start
-                if self._position() >= 1:
+                if self._position() >= 1 or stop.is_set():
                     break
-                parts = self._step(forward, pictures, target)
+                parts = self._step(forward, pictures, target, hints)
                 sums = {name: sums.get(name, 0.0) + value for name, value in parts.items()}
                 steps += 1
                 progress.advance(len(pictures), f"loss {sums['loss'] / steps:.3f}, at {self._position():.1%}")
@@ -190,16 +171,20 @@ class Run:
                     saved = time.monotonic()
         self.seconds = time.monotonic() - start
         self._save()
-        return self._measure()
+        return None if stop.is_set() and self._position() < 1 else self._measure()
 
     def _step(
-        self, forward: Callable[[torch.Tensor], torch.Tensor], pictures: torch.Tensor, target: torch.Tensor
+        self, forward: Forward, pictures: torch.Tensor, target: torch.Tensor, hints: Sequence[torch.Tensor]
     ) -> dict[str, float]:
+        position = self._position()
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.rate * one_cycle(self._position())
-        with torch.autocast("cpu", torch.bfloat16):
-            raw = forward(pictures.permute(0, 3, 1, 2).float())
+            group["lr"] = self.config.rate * one_cycle(position)
+        raw, features = forward(pictures.permute(0, 3, 1, 2).float())
         parts = distillation_loss(raw, target)
+        if hints:
+            parts["hint"] = self.adapters.loss(features, hints, scores(target.float()))
+            weight = self.config.hint * (1 - (1 - _HINT_LEFT) * min(position, 1.0))
+            parts["loss"] = parts["loss"] + weight * parts["hint"]
         self.optimizer.zero_grad(set_to_none=True)
         parts["loss"].backward()
         torch.nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
@@ -214,17 +199,25 @@ class Run:
             return self.done / self.config.samples
         return self.seconds / 60 / self.config.minutes
 
-    def _batches(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    def _batches(self) -> Iterator[Sample]:
         count = _MAX_SAMPLES if self.config.minutes is not None else self.config.samples - self.done
         if count <= 0:
             return
         workers = self.config.workers
         yield from DataLoader(
-            Composites(self.composer, self.teacher, self.config.seed, self.done, count),
+            Composites(
+                self.composer,
+                self.teacher,
+                seed=self.config.seed,
+                first=self.done,
+                count=count,
+                hints=self.config.hint > 0,
+            ),
             batch_size=self.config.batch,
             sampler=range(count),
             num_workers=workers,
-            prefetch_factor=6 if workers else None,
+            prefetch_factor=4 if workers else None,
+            worker_init_fn=quiet_worker if workers else None,
             multiprocessing_context="spawn" if workers else None,
         )
 
@@ -247,6 +240,8 @@ class Run:
             "teacher_sha256": self.teacher_sha256,
             "student": self.student.state_dict(),
             "average": self.average.state_dict(),
+            "adapters": self.adapters.state_dict(),
+            "init": self.init,
             "optimizer": self.optimizer.state_dict(),
             "done": self.done,
             "seconds": self.seconds,
@@ -264,15 +259,51 @@ class Run:
                 and state["teacher_sha256"] == self.teacher_sha256
                 and state["config"]["seed"] == self.config.seed
                 and state["config"]["size"] == self.config.size
+                and state["config"].get("hint", 0.0) == self.config.hint
             )
         except Exception as error:
             raise CheckpointError(f"{path} can't be read; delete it and start again") from error
         if not belongs:
-            raise CheckpointError(f"{path} has another teacher, seed, size or shape; choose another folder")
+            raise CheckpointError(
+                f"{path} has another teacher, seed, size, hint or shape; choose another folder"
+            )
+        self.adapters.load_state_dict(state["adapters"])
+        self.init = state["init"]
         self.student.load_state_dict(state["student"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.done, self.seconds = state["done"], state["seconds"]
+        self._cut_log()
+
+    def _cut_log(self) -> None:
+        """Drop the log's lines after the checkpoint; those steps are done again."""
+        path = self.out / "log.csv"
+        if path.exists():
+            head, *rows = path.read_text().splitlines(keepends=True)
+            rows = [row for row in rows if row.endswith("\n") and int(row.partition(",")[0]) <= self.done]
+            with atomic_write(path) as temporary:
+                temporary.write_text("".join([head, *rows]))
+
+    def _start_from(self, path: Path) -> dict[str, object]:
+        """Take over the averaged weights of an earlier run; return which they are."""
+        path = path / "last.pt" if path.is_dir() else path
+        if not path.is_file():
+            raise CheckpointError(f"no checkpoint at {path}; give a run's folder or its last.pt")
+        try:
+            state = torch.load(path, weights_only=True)
+            shape, weights, samples = state["shape"], state["average"], int(state["done"])
+            adapters = state.get("adapters", {})
+        except Exception as error:
+            raise CheckpointError(f"{path} can't be read; give the last.pt of a locator run") from error
+        if Shape.from_dict(shape) != self.shape:
+            raise CheckpointError(f"{path} holds a network of another shape; start without --init")
+        inner = {name.removeprefix("module."): value for name, value in weights.items()}
+        inner.pop("n_averaged", None)
+        self.student.load_state_dict(inner)
+        own = self.adapters.state_dict()
+        if {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in adapters.items()}:
+            self.adapters.load_state_dict(adapters)
+        return {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "samples": samples}
 
     def final(self) -> Student:
         """Return the averaged student in eval mode."""
@@ -280,28 +311,33 @@ class Run:
         assert isinstance(student, Student)
         return student.eval()
 
-    def _measure(self) -> dict[str, float]:
+    def _measure(self) -> dict[str, float | None]:
         """Compare the averaged student with the teacher on composites of held-out pictures."""
         size, student = self.config.size, self.final()
-        data = Composites(self.held_out, self.teacher, self.config.seed + 1, 0, self.config.held_out)
-        expected = found = 0
+        data = Composites(self.held_out, self.teacher, seed=self.config.seed + 1, count=self.config.held_out)
+        expected = found = large = large_found = 0
         overlaps: list[float] = []
         for index in range(len(data)):
-            picture, maps = data[index]
+            picture, maps, _ = data[index]
             with torch.no_grad():
                 raw = student(picture.permute(2, 0, 1)[None].float())[0]
             raw[:, :2] = raw[:, :2].sigmoid()
             truth = decode(maps.numpy().astype(np.float32), size, size)
             guess = decode(raw.numpy(), size, size)
+            pairs = match(truth.boxes, guess.boxes)
+            is_large = truth.boxes[:, 2:].max(axis=1, initial=0.0) >= _SMALL
             expected += len(truth)
             found += len(guess)
-            overlaps += [overlap for _, _, overlap in match(truth.boxes, guess.boxes)]
+            large += int(is_large.sum())
+            large_found += sum(bool(is_large[row]) for row, _, _ in pairs)
+            overlaps += [overlap for _, _, overlap in pairs]
         return {
             "composites": len(data),
             "faces": expected,
-            "recall": len(overlaps) / max(expected, 1),
-            "precision": len(overlaps) / max(found, 1),
-            "mean_iou": float(np.mean(overlaps)) if overlaps else 0.0,
+            "recall": _share(len(overlaps), expected),
+            "recall_24px": _share(large_found, large),
+            "precision": _share(len(overlaps), found),
+            "mean_iou": _share(sum(overlaps), len(overlaps)),
         }
 
     def provenance(self, command: str) -> dict[str, object]:
@@ -313,6 +349,7 @@ class Run:
             "shape": self.shape.to_dict(),
             "parameters": sum(p.numel() for p in self.student.parameters()),
             "teacher_sha256": self.teacher_sha256,
+            "init": self.init,
             "pictures": self.counts,
             "samples": self.done,
             "seconds": round(self.seconds, 1),
@@ -324,6 +361,18 @@ class Run:
             },
             "machine": machine() | {"threads": torch.get_num_threads()},
         }
+
+
+def _adapters(detector: DenseDetector, shape: Shape) -> Adapters:
+    """Return maps to the detector's features; none where it shows none."""
+    if not detector.hints:
+        return Adapters(shape.neck, [])
+    outputs = detector.outputs(np.zeros((64, 64, 3), np.uint8))
+    return Adapters(shape.neck, [outputs[name].shape[1] for name in detector.hints])
+
+
+def _share(part: float, whole: int) -> float | None:
+    return part / whole if whole else None
 
 
 def one_cycle(position: float) -> float:

@@ -1,6 +1,8 @@
 """The student: a depthwise-separable pyramid in YuNet's output format."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -33,6 +35,11 @@ class Shape:
     def to_dict(self) -> dict[str, object]:
         """Return the fields as JSON can hold them."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Shape":
+        """Return the shape whose fields `to_dict` gave."""
+        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()})
 
 
 class Separable(nn.Module):
@@ -98,8 +105,8 @@ class Student(nn.Module):
             )
             for _ in STRIDES
         )
-        for head in self.heads:
-            last = list(head.children())[-1]
+        for head in self._sequences():
+            last = head[-1]
             assert isinstance(last, nn.Conv2d)
             assert last.bias is not None
             nn.init.normal_(last.weight, std=0.01)
@@ -107,8 +114,8 @@ class Student(nn.Module):
             with torch.no_grad():
                 last.bias[1] = -4.0
 
-    def maps(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """Map float [N, 3, H, W] (BGR, 0..255) to one raw map per stride, float [N, 16, H/s, W/s]."""
+    def features(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Map float [N, 3, H, W] (BGR, 0..255) to what the last convolutions read: [N, neck, H/s, W/s]."""
         if self.scale is not None:
             x = x * self.scale
         x = self.early(F.relu(self.stem_norm(self.stem(x))))
@@ -118,11 +125,27 @@ class Student(nn.Module):
             levels.append(lateral(x))
         for fine in (1, 0):
             levels[fine] = levels[fine] + F.interpolate(levels[fine + 1], scale_factor=2.0, mode="nearest")
-        return [head(level) for head, level in zip(self.heads, levels, strict=True)]
+        return [head[:-1](level) for head, level in zip(self._sequences(), levels, strict=True)]
+
+    def read(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Map the features to one raw map per stride, float [N, 16, H/s, W/s]."""
+        return [head[-1](feature) for head, feature in zip(self._sequences(), features, strict=True)]
+
+    def maps(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """Map float [N, 3, H, W] (BGR, 0..255) to one raw map per stride, float [N, 16, H/s, W/s]."""
+        return self.read(self.features(x))
+
+    def with_features(self, x: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Return `forward`'s raw maps, and the features that they were read from."""
+        features = self.features(x)
+        return packed(self.read(features)), features
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map float [N, 3, H, W] (BGR, 0..255) to raw float [N, cells, 16]; cls and obj are logits."""
-        return torch.cat([level.flatten(2).transpose(1, 2) for level in self.maps(x)], dim=1)
+        return packed(self.maps(x))
+
+    def _sequences(self) -> list[nn.Sequential]:
+        return [head for head in self.heads if isinstance(head, nn.Sequential)]
 
     def fold(self) -> None:
         """Fold batch norms and the input scale into the convolutions; for inference only."""
@@ -133,6 +156,11 @@ class Student(nn.Module):
         for module in self.modules():
             if isinstance(module, Separable):
                 module.fold()
+
+
+def packed(maps: list[torch.Tensor]) -> torch.Tensor:
+    """Return maps [N, 16, H/s, W/s], one per stride, as one [N, cells, 16]."""
+    return torch.cat([level.flatten(2).transpose(1, 2) for level in maps], dim=1)
 
 
 class Deployed(nn.Module):
@@ -148,10 +176,10 @@ class Deployed(nn.Module):
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Map float32 [1, 3, H, W] (BGR, 0..255; H, W multiples of 32) to the outputs of `decode.OUTPUTS`."""
-        packed = [level.permute(0, 2, 3, 1).flatten(1, 2) for level in self.student.maps(x)]
+        levels = [level.permute(0, 2, 3, 1).flatten(1, 2) for level in self.student.maps(x)]
         outputs, start = [], 0
         for kind, width in WIDTHS.items():
-            for level in packed:
+            for level in levels:
                 part = level[:, :, start : start + width]
                 outputs.append(part.sigmoid() if kind in ("cls", "obj") else part)
             start += width

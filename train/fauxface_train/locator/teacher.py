@@ -7,7 +7,8 @@ import numpy as np
 import onnxruntime
 
 from fauxface.errors import CheckpointError
-from fauxface_train.locator.decode import MULTIPLE, OUTPUTS, WIDTHS, pack
+from fauxface_train.locator.decode import MULTIPLE, OUTPUTS, STRIDES, WIDTHS, pack
+from fauxface_train.locator.hints import hint_name, with_hints
 
 
 class DenseDetector:
@@ -16,12 +17,16 @@ class DenseDetector:
     Args:
         path: The ONNX file.
         threads: Threads of ONNX Runtime.
+        hints: Whether to make its feature maps readable too, where its heads share some.
+
+    Attributes:
+        hints: Names of the feature maps' outputs; empty where there are none.
 
     Raises:
         CheckpointError: The file is missing, isn't ONNX, or isn't in YuNet's format.
     """
 
-    def __init__(self, path: str | Path, threads: int = 1) -> None:
+    def __init__(self, path: str | Path, threads: int = 1, hints: bool = False) -> None:
         self.path = Path(path)
         if not self.path.is_file():
             raise CheckpointError(f"no such detector file: {path}; give an ONNX file in YuNet's format")
@@ -31,7 +36,10 @@ class DenseDetector:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        self.hints: list[str] = []
         try:
+            if hints and (extended := with_hints(data)) is not None:
+                data, self.hints = extended, [hint_name(stride) for stride in STRIDES]
             self._session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise CheckpointError(f"{path} isn't a readable ONNX file; give one in YuNet's format") from error
@@ -45,7 +53,7 @@ class DenseDetector:
         self._input = inputs[0].name
 
     def outputs(self, picture: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the twelve outputs, float32 [1, cells, C] each.
+        """Return the twelve outputs, float32 [1, cells, C] each, and the feature maps, [1, C, H / s, W / s].
 
         Args:
             picture: uint8 [H, W, 3], BGR; H and W multiples of 32.
@@ -56,9 +64,11 @@ class DenseDetector:
         if picture.shape[0] % MULTIPLE or picture.shape[1] % MULTIPLE:
             raise ValueError(f"height and width must be multiples of {MULTIPLE}, not {picture.shape[:2]}")
         x = np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32)
-        values = self._session.run(list(OUTPUTS), {self._input: x})
-        found = {name: np.asarray(value) for name, value in zip(OUTPUTS, values, strict=True)}
-        for name, value in found.items():
+        names = [*OUTPUTS, *self.hints]
+        values = self._session.run(names, {self._input: x})
+        found = {name: np.asarray(value) for name, value in zip(names, values, strict=True)}
+        for name in OUTPUTS:
+            value = found[name]
             if value.ndim != 3 or value.shape[2] != WIDTHS[name.split("_")[0]]:
                 raise CheckpointError(
                     f"{self.path}: output {name} has shape {value.shape}; not YuNet's format"

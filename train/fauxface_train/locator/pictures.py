@@ -1,0 +1,65 @@
+"""Picture files that are decoded once and drawn from by chance."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from fauxface.errors import DataError
+
+_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"))
+_CACHE_BYTES = 2_500_000_000
+
+
+def find_pictures(folder: Path) -> list[Path]:
+    """Return the pictures below a folder, sorted.
+
+    Raises:
+        DataError: The folder is missing or holds no picture.
+    """
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
+    if not paths:
+        raise DataError(f"no pictures below {folder}; give a folder with JPEG, PNG, WebP, BMP or TIFF files")
+    return paths
+
+
+class Pictures:
+    """Pictures that are decoded when first asked for and kept in memory up to a limit.
+
+    Args:
+        paths: Picture files; one that can't be decoded is replaced by the next one.
+        largest: Pictures are shrunk so that the longest side has at most this many pixels.
+    """
+
+    def __init__(self, paths: list[Path], largest: int = 512) -> None:
+        self.paths, self.largest = paths, largest
+        self._kept: dict[int, np.ndarray] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def pick(self, rng: np.random.Generator) -> np.ndarray:
+        """Return a random picture, uint8 [H, W, 3], BGR; the caller must not write to it."""
+        start = int(rng.integers(len(self.paths)))
+        for step in range(len(self.paths)):
+            picture = self._load((start + step) % len(self.paths))
+            if picture is not None:
+                return picture
+        raise DataError(
+            f"none of the {len(self.paths)} pictures can be decoded; check {self.paths[0].parent}"
+        )
+
+    def _load(self, index: int) -> np.ndarray | None:
+        if index in self._kept:
+            return self._kept[index]
+        picture = cv2.imdecode(np.fromfile(self.paths[index], np.uint8), cv2.IMREAD_COLOR)
+        if picture is None:
+            return None
+        ratio = self.largest / max(picture.shape[:2])
+        if ratio < 1:
+            picture = cv2.resize(picture, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)
+        if self._bytes < _CACHE_BYTES:
+            self._kept[index] = picture
+            self._bytes += picture.nbytes
+        return picture
