@@ -48,8 +48,10 @@ def bars(
             box = (x, chart.y(base + value), x + max(width - 1, 1), chart.y(base))
             chart.pen.rectangle(box, fill=_COLORS[number % len(_COLORS)])
             base += value if stacked else 0
-        top = sums[group] if stacked else max(value or 0 for value in column)
-        chart.text((left + 0.4 * slot, chart.y(top) - 4), f"{top:.3g}", "mb")
+            if not stacked:
+                chart.text((x + width / 2, chart.y(value) - 4), f"{value:.3g}", "mb")
+        if stacked:
+            chart.text((left + 0.4 * slot, chart.y(sums[group]) - 4), f"{sums[group]:.3g}", "mb")
         chart.label(left + 0.4 * slot, label, slot)
     chart.save(path)
 
@@ -116,11 +118,14 @@ class _Chart:
             self.image.save(temporary, format="PNG")
 
     def _legend(self, names: list[str]) -> None:
-        x, font = float(_LEFT), ImageFont.load_default(_TEXT)
+        x, y, font = float(_LEFT), 38, ImageFont.load_default(_TEXT)
         for number, name in enumerate(names):
-            self.pen.rectangle((x, 45, x + 12, 57), fill=_COLORS[number % len(_COLORS)])
-            self.text((x + 18, 51), name, "lm")
-            x += 36 + font.getlength(name)
+            wide = 36 + font.getlength(name)
+            if x + wide > _SIZE[0] and x > _LEFT:
+                x, y = float(_LEFT), y + _TEXT + 3
+            self.pen.rectangle((x, y, x + 12, y + 12), fill=_COLORS[number % len(_COLORS)])
+            self.text((x + 18, y + 6), name, "lm")
+            x += wide
 
 
 def _step(most: float) -> float:

@@ -33,6 +33,7 @@ def write_plots(report: BenchReport, folder: Path) -> list[Path]:
             labels = [str(m.configuration) for m in measured]
             figures = [m.summary() for m in measured]
             shares = {name.replace("_", "."): [f[f"{name}_ms"] for f in figures] for name in SHARES}
+            shares = {name: values for name, values in shares.items() if values != [None] * len(values)}
             faces = measured[0].faces
             title = f"{scenario}: latency of {faces} face{'s' if faces > 1 else ''}"
             bars(path(scenario), title, "ms", labels, shares)

@@ -104,7 +104,7 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    for character in "\\|<>*_`[]":
+    for character in "\\|<*`":
         text = text.replace(character, "\\" + character)
     return text
 
