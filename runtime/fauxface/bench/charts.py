@@ -1,14 +1,14 @@
 """Bar and line charts drawn with Pillow, so that a device needs no plotting package."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from fauxface.files import atomic_write
 
-Series = dict[str, list[float | None]]
+Series = Mapping[str, Sequence[float | None]]
 """Name of each series to its values, one per label; None leaves a gap."""
 
 # Okabe and Ito's palette, which people with any colour vision can tell apart.

@@ -7,7 +7,9 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-from fauxface.session import installed_distributions
+import cv2
+
+from fauxface.session import import_onnxruntime, installed_distributions
 from fauxface.threads import available_cores
 
 _INSTRUCTIONS = (
@@ -15,7 +17,7 @@ _INSTRUCTIONS = (
     *("avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni_int8", "amx_tile", "amx_int8", "amx_bf16"),
     *("asimd", "neon", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme"),
 )
-_PACKAGES = ("fauxface", "numpy", "opencv-python-headless", "opencv-python", "pillow")
+_PACKAGES = ("fauxface", "numpy", "pillow")
 _HOTTEST_C, _COLDEST_C = 150.0, -60.0
 
 
@@ -102,12 +104,17 @@ def temperatures(root: Path = Path("/")) -> dict[str, float]:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of every package that the speed depends on."""
-    found = {"python": platform.python_version()}
+    """Return the versions of Python and of every package that the speed depends on.
+
+    Raises:
+        ProviderError: ONNX Runtime can't be imported.
+    """
+    found = {"python": platform.python_version(), "opencv": cv2.__version__}
     for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-    return found | installed_distributions()
+    # A device's own build may come without a distribution's metadata.
+    return found | (installed_distributions() or {"onnxruntime": str(import_onnxruntime().__version__)})
 
 
 def _cpu_name(info: str) -> str | None:

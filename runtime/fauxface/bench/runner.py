@@ -40,7 +40,7 @@ from fauxface.files import atomic_write
 from fauxface.progress import Progress
 
 # Queries in all rounds together that a tail needs; a round goes on for them, up to a limit.
-_LEAST = {SINGLE: 1000, FRAME: 100}
+_LEAST = {SINGLE: 1000, MULTI: 100, FRAME: 100}
 _PATIENCE = 10
 _FRAMES_HELD = 8
 

@@ -73,5 +73,6 @@ def test_a_system_that_tells_nothing_is_described_all_the_same(tmp_path):
 def test_versions_are_those_that_are_installed():
     found = versions()
     assert found["numpy"] == importlib.metadata.version("numpy")
+    assert found["opencv"].partition(".")[0].isdigit()
     assert any(name.startswith("onnxruntime") for name in found)
     assert "python" in found

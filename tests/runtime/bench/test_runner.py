@@ -77,13 +77,16 @@ def test_each_configuration_runs_with_its_own_threads(settings, clock, entry):
         last = configuration
 
 
-def test_a_tail_gets_its_queries(settings, clock, entry):
-    entries = [entry(clock, A, 1.0)]
-    measurements, _ = run(entries, settings(scenarios=("single-stream",), seconds=0.1, tails=True), clock)
-    assert measurements[0].summary()["queries"] >= 1000
-    assert measurements[0].summary()["p99_9_ms"] == pytest.approx(2)
-    measurements, _ = run(entries, settings(scenarios=("single-stream",), seconds=0.1), clock)
-    assert measurements[0].summary()["p99_9_ms"] is None
+@pytest.mark.parametrize(
+    ("scenario", "per_face_ms", "figure", "expected_ms"),
+    [("single-stream", 1.0, "p99_9_ms", 2), ("multi-stream", 2.0, "p99_ms", 9)],
+)
+def test_a_tail_gets_its_queries(settings, clock, entry, scenario, per_face_ms, figure, expected_ms):
+    entries = [entry(clock, A, per_face_ms)]
+    measurements, _ = run(entries, settings(scenarios=(scenario,), seconds=0.1, tails=True), clock)
+    assert measurements[0].summary()[figure] == pytest.approx(expected_ms)
+    measurements, _ = run(entries, settings(scenarios=(scenario,), seconds=0.1), clock)
+    assert measurements[0].summary()[figure] is None
 
 
 def test_a_budget_asks_for_the_locator_alone_and_with_faces(settings):
@@ -120,13 +123,13 @@ def test_outputs_are_tried_before_the_run(tmp_path):
 
 
 class TickingClock:
-    """Each look at it takes a millisecond, so that a run's length doesn't depend on the machine."""
+    """Each look at it takes 50 ms, so that a run's length doesn't depend on the machine."""
 
     def __init__(self):
         self.now = 0.0
 
     def __call__(self):
-        self.now += 0.001
+        self.now += 0.05
         return self.now
 
 

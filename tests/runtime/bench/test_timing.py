@@ -26,7 +26,7 @@ def test_warm_up_waits_until_the_first_slow_queries_are_over(clock):
 
 
 def test_an_unsteady_query_ends_at_the_cap_and_says_so(clock):
-    swinging = [0.05, 0.05] + [0.05, 0.08] * 100
+    swinging = [0.06, 0.06] + [0.06, 0.09] * 100
     warm = warm_up(query(clock, swinging), clock, cap_s=1.0)
     assert not warm.stable
     assert warm.spread > STABLE
