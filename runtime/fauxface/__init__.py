@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fauxface.bundle import Bundle
     from fauxface.errors import (
+        BenchmarkError,
         BundleError,
         CheckpointError,
         DataError,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BenchmarkError",
     "Bundle",
     "BundleError",
     "CheckpointError",

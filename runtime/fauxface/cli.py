@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from fauxface import cli_bundle, cli_demo, cli_scan
+from fauxface import cli_bench, cli_bundle, cli_demo, cli_scan
 from fauxface.errors import FauxfaceError, MissingExtraError
 
 
@@ -36,7 +36,7 @@ def build_app() -> typer.Typer:
         pretty_exceptions_enable=False,
         add_completion=False,
     )
-    for commands in (cli_scan, cli_demo, cli_bundle):
+    for commands in (cli_scan, cli_demo, cli_bundle, cli_bench):
         commands.register(app)
     for entry in sorted(importlib.metadata.entry_points(group="fauxface.commands"), key=lambda e: e.name):
         entry.load()(app)

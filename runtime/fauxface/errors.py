@@ -56,3 +56,7 @@ class CheckpointError(FauxfaceError):
 
 class GateError(FauxfaceError):
     """A quality gate failed; nothing was written."""
+
+
+class BenchmarkError(FauxfaceError):
+    """A benchmark can't be run as asked, or a result file of one is corrupt."""

@@ -1,0 +1,172 @@
+"""The video scenario: a clip end to end as `fauxface scan` works, stage by stage, and live."""
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from fauxface.bench.results import STAGES, Configuration, VideoRound
+from fauxface.bench.timing import Clock
+from fauxface.bench.workloads import Judge
+from fauxface.bundle import Bundle
+from fauxface.demo import make_clip
+from fauxface.errors import BundleError, VideoError
+from fauxface.locator import FaceLocator
+from fauxface.scanner import Scanned, Scanner
+from fauxface.video import Frame, FrameReader
+
+DEMO_CLIP = "demo clip"
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """The first frames of a video file.
+
+    Attributes:
+        path: The file.
+        name: What the results call it: its file name, without its folder.
+        width: Width of its frames in pixels.
+        height: Height of its frames in pixels.
+        frames: Number of frames that a pass decodes.
+    """
+
+    path: Path
+    name: str
+    width: int
+    height: int
+    frames: int
+
+    @classmethod
+    def probe(cls, path: Path, most: int, name: str | None = None) -> "Clip":
+        """Decode at most `most` frames to see what there is.
+
+        Raises:
+            VideoError: The file isn't a readable video, has no frame, or ends early before `most` frames.
+        """
+        with FrameReader(path) as reader:
+            count = sum(1 for _ in itertools.islice(reader, most))
+            if not count:
+                raise VideoError(f"{path} has no frame; check that it plays")
+            return cls(path, name or path.name, reader.width, reader.height, count)
+
+    def read(self) -> Iterator[Frame]:
+        """Yield the frames of a pass, decoded one by one."""
+        with FrameReader(self.path) as reader:
+            yield from itertools.islice(reader, self.frames)
+
+    def images(self, most: int) -> list[np.ndarray]:
+        """Return at most `most` decoded frames, spread evenly over the pass."""
+        step = -(-self.frames // most)
+        return [frame.image for frame in self.read() if frame.index % step == 0]
+
+
+def demo_clip(folder: Path, most: int) -> Clip:
+    """Make a clip of the pictures that are shipped with the package.
+
+    Args:
+        folder: Where the file is written.
+        most: Frames of a pass.
+    """
+    pictures = []
+    for item in sorted(files("fauxface").joinpath("demo_media").iterdir(), key=lambda item: item.name):
+        if item.name.endswith(".png"):
+            with as_file(item) as path:
+                pictures.append(folder / item.name)
+                pictures[-1].write_bytes(path.read_bytes())
+    return Clip.probe(make_clip(pictures, folder / "clip.mp4"), most, DEMO_CLIP)
+
+
+class FrameScanner(Protocol):
+    """What takes frames to verdicts, for example `Scanner`."""
+
+    def scan_frames(self, frames: Iterable[Frame], source: str, *, live: bool = ...) -> Iterator[Scanned]:
+        """Yield the result and the picture of each frame, in order."""
+        ...
+
+
+class VideoLoad:
+    """One configuration on one clip.
+
+    Args:
+        clip: The clip.
+        scanner: Takes the frames end to end.
+        locator: The locator for the stages.
+        judge: Crops and classifies for the stages.
+        clock: The clock.
+    """
+
+    def __init__(
+        self, clip: Clip, scanner: FrameScanner, locator: FaceLocator, judge: Judge, clock: Clock
+    ) -> None:
+        self.clip, self._scanner = clip, scanner
+        self._locator, self._judge, self._clock = locator, judge, clock
+
+    def warm_up(self) -> None:
+        """Run one pass end to end; the clip's file is then in the system's cache, too."""
+        self._end_to_end()
+
+    def round(self) -> VideoRound:
+        """Run the clip three times: end to end as a file, stage by stage, and live."""
+        elapsed, faces = self._end_to_end()
+        stages = self._stages()
+        per_frame = {name: round(1000 * value / self.clip.frames, 4) for name, value in stages.items()}
+        return VideoRound(faces, round(elapsed, 6), per_frame, self._ages())
+
+    def _end_to_end(self) -> tuple[float, int]:
+        """Return the seconds of a pass over the file and the number of judged faces."""
+        start = self._clock()
+        faces = sum(len(result.faces) for result, _ in self._scanner.scan_frames(self.clip.read(), "bench"))
+        return self._clock() - start, faces
+
+    def _ages(self) -> tuple[float, ...]:
+        """Return, per frame, the milliseconds from when the decoder handed it out to its verdict."""
+        handed: dict[int, float] = {}
+
+        def stamped() -> Iterator[Frame]:
+            for frame in self.clip.read():
+                handed[frame.index] = self._clock()
+                yield frame
+
+        ages = []
+        for result, _ in self._scanner.scan_frames(stamped(), "bench", live=True):
+            if result.frame is not None:
+                ages.append(round(1000 * (self._clock() - handed[result.frame]), 4))
+        return tuple(ages)
+
+    def _stages(self) -> dict[str, float]:
+        """Return the seconds of each stage over a pass, one stage after the other, frame by frame."""
+        spent = dict.fromkeys(STAGES, 0.0)
+        frames = self.clip.read()
+        now = self._clock()
+
+        def lap(stage: str) -> None:
+            nonlocal now
+            before, now = now, self._clock()
+            spent[stage] += now - before
+
+        while (frame := next(frames, None)) is not None:
+            lap("decode")
+            boxes = [place.box for place in self._locator.locate(frame.image)]
+            lap("locate")
+            if boxes:
+                crops = self._judge.crop([(frame.image, box) for box in boxes])
+                lap("crop")
+                self._judge.classify(crops, boxes)
+                lap("classify")
+        lap("decode")
+        return spent
+
+
+def open_scanner(bundle: Bundle, configuration: Configuration) -> Scanner:
+    """Return a scanner of this configuration.
+
+    Raises:
+        BundleError: It can't be opened, or `Scanner` doesn't run this precision.
+    """
+    if configuration.precision != "fp32":
+        raise BundleError(f"scanning runs fp32 only, not {configuration.precision}; leave the video out")
+    return Scanner(bundle, provider=configuration.provider, threads=configuration.threads)

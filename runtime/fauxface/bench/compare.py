@@ -1,0 +1,157 @@
+"""Two result files side by side: ratios with confidence intervals."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fauxface.bench.plain import to_plain
+from fauxface.bench.results import OFFLINE, BenchReport, Configuration, Measurement, VideoMeasurement
+from fauxface.bench.stats import Rounds, interval, pooled, rate, replicates, supported
+from fauxface.errors import BenchmarkError
+
+SCHEMA = "fauxface.bench-compare/1"
+
+_SEED_A, _SEED_B = 1, 2
+_TAIL = 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """How much faster B is than A in one figure of one configuration.
+
+    Attributes:
+        configuration: The configuration, the same in both.
+        scenario: The scenario.
+        load: Faces per query, or the clip.
+        figure: "p50_ms", "p99_ms", "faces_per_s" or "frames_per_s".
+        a: The figure in A.
+        b: The figure in B.
+        speed: Speed of B over that of A; above 1, B is faster.
+        low: Lower end of the 95 % interval of `speed`, or None where a file has fewer than 3 rounds.
+        high: Upper end.
+    """
+
+    configuration: Configuration
+    scenario: str
+    load: str
+    figure: str
+    a: float
+    b: float
+    speed: float
+    low: float | None
+    high: float | None
+
+    @property
+    def verdict(self) -> str:
+        """One of "faster" and "slower" where the interval leaves out 1, else "no difference shown"."""
+        if self.low is not None and self.low > 1:
+            return "faster"
+        if self.high is not None and self.high < 1:
+            return "slower"
+        return "no difference shown"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two runs side by side.
+
+    Attributes:
+        ratios: Every figure that both have.
+        differences: What differs beside the times: processor, versions, bundle.
+        only_a: What only A measured.
+        only_b: What only B measured.
+    """
+
+    ratios: tuple[Ratio, ...]
+    differences: tuple[str, ...]
+    only_a: tuple[str, ...]
+    only_b: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the comparison as JSON values."""
+        plain = to_plain(self)
+        for entry, ratio in zip(plain["ratios"], self.ratios, strict=True):
+            entry["verdict"] = ratio.verdict
+        return {"schema": SCHEMA, **plain}
+
+
+def compare(a: BenchReport, b: BenchReport) -> Comparison:
+    """Compare what two runs have in common; the interval resamples the rounds of each run on its own.
+
+    Raises:
+        BenchmarkError: They have no measurement in common.
+    """
+    measured_a, measured_b = ({m.key: m for m in (*r.measurements, *r.videos)} for r in (a, b))
+    ratios = [
+        ratio
+        for key, before in measured_a.items()
+        if key in measured_b
+        for ratio in _ratios(key, before, measured_b[key])
+    ]
+    if not ratios:
+        raise BenchmarkError(
+            "the two results have no configuration and scenario in common; run both with the same options"
+        )
+    return Comparison(
+        ratios=tuple(ratios),
+        differences=tuple(_differences(a, b)),
+        only_a=tuple(_name(key) for key in measured_a if key not in measured_b),
+        only_b=tuple(_name(key) for key in measured_b if key not in measured_a),
+    )
+
+
+def _ratios(
+    key: tuple[Configuration, str, str],
+    a: Measurement | VideoMeasurement,
+    b: Measurement | VideoMeasurement,
+) -> list[Ratio]:
+    if isinstance(a, VideoMeasurement) or isinstance(b, VideoMeasurement):
+        return [_ratio(key, "frames_per_s", a.counts(), b.counts(), rate, faster_is_more=True)]
+    if a.scenario == OFFLINE:
+        return [_ratio(key, "faces_per_s", a.counts(), b.counts(), rate, faster_is_more=True)]
+    times = a.latencies_ms(), b.latencies_ms()
+    found = [_ratio(key, "p50_ms", *times, pooled(0.5), faster_is_more=False)]
+    if all(supported(sum(map(len, rounds)), _TAIL) for rounds in times):
+        found.append(_ratio(key, "p99_ms", *times, pooled(_TAIL), faster_is_more=False))
+    return found
+
+
+def _ratio(
+    key: tuple[Configuration, str, str],
+    figure: str,
+    a: Rounds,
+    b: Rounds,
+    statistic: Callable[[Rounds], float],
+    *,
+    faster_is_more: bool,
+) -> Ratio:
+    value_a, value_b = statistic(a), statistic(b)
+    drawn_a, drawn_b = replicates(a, statistic, _SEED_A), replicates(b, statistic, _SEED_B)
+    ends = None
+    if drawn_a is not None and drawn_b is not None:
+        ends = interval(drawn_b / drawn_a if faster_is_more else drawn_a / drawn_b)
+    return Ratio(
+        *key,
+        figure=figure,
+        a=round(value_a, 4),
+        b=round(value_b, 4),
+        speed=round(value_b / value_a if faster_is_more else value_a / value_b, 4),
+        low=None if ends is None else round(ends[0], 4),
+        high=None if ends is None else round(ends[1], 4),
+    )
+
+
+def _differences(a: BenchReport, b: BenchReport) -> list[str]:
+    pairs = [
+        ("processor", a.machine.cpu, b.machine.cpu),
+        ("cores", a.machine.cores, b.machine.cores),
+        ("governor", ", ".join(a.machine.governors), ", ".join(b.machine.governors)),
+        ("bundle", f"{a.bundle} {a.model[:12]}", f"{b.bundle} {b.model[:12]}"),
+    ]
+    names = sorted(a.versions.keys() | b.versions.keys())
+    pairs += [(name, a.versions.get(name, "none"), b.versions.get(name, "none")) for name in names]
+    return [f"{name}: {before} -> {after}" for name, before, after in pairs if before != after]
+
+
+def _name(key: tuple[Configuration, str, str]) -> str:
+    return f"{key[0]}, {key[1]}, {key[2]}"

@@ -1,0 +1,126 @@
+"""What a query does: from faces in a picture to their verdicts, alone, together, or with the locator."""
+
+import itertools
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from fauxface.bundle import Bundle
+from fauxface.crops import Box, extract, face_square, to_input, whole_square
+from fauxface.locator import FaceLocator, Locator
+from fauxface.session import Classifier
+
+Scene = tuple[np.ndarray, Box]
+"""A picture, RGB uint8 [H, W, 3], and the box of a face in it."""
+
+Verdict = tuple[str, str | None]
+
+_SCENE = (640, 480)
+_FACE_PX = 200
+
+
+class Judge:
+    """Takes faces from picture to verdict: crop, preprocessing, classifier, calibration, thresholds.
+
+    Args:
+        bundle: The bundle.
+        classifier: An open classifier of it.
+    """
+
+    def __init__(self, bundle: Bundle, classifier: Classifier) -> None:
+        self._manifest, self._classifier = bundle.manifest, classifier
+
+    def crop(self, scenes: Sequence[Scene]) -> np.ndarray:
+        """Return the classifier's input: uint8 [N, 128, 128, 3], RGB; N is at least 1."""
+        margin = self._manifest.crop.margin
+        return np.stack([to_input(extract(image, face_square(box, margin))) for image, box in scenes])
+
+    def classify(self, crops: np.ndarray, boxes: Sequence[Box]) -> list[Verdict]:
+        """Return label and reason of each crop."""
+        manifest = self._manifest
+        probabilities = manifest.calibration.probability(self._classifier.logits(crops)).tolist()
+        smallest = manifest.crop.min_face_px
+        return [
+            manifest.thresholds.verdict(p, max(box[2:]), smallest)
+            for p, box in zip(probabilities, boxes, strict=True)
+        ]
+
+    def __call__(self, scenes: Sequence[Scene]) -> list[Verdict]:
+        """Return label and reason of each face."""
+        return self.classify(self.crop(scenes), [box for _, box in scenes])
+
+
+def scenes(bundle: Bundle) -> list[Scene]:
+    """Return the golden crops as faces of 200 px in pictures of 640x480, so that they have to be cut out.
+
+    The face's crop by the bundle's rule is the golden crop, enlarged.
+    """
+    crops, _ = bundle.golden()
+    margin = bundle.manifest.crop.margin
+    width, height = _SCENE
+    made = []
+    for crop in crops:
+        image = np.full((height, width, 3), 96, np.uint8)
+        x, y = (width - _FACE_PX) // 2, (height - _FACE_PX) // 2
+        image[y : y + _FACE_PX, x : x + _FACE_PX] = cv2.resize(crop, (_FACE_PX, _FACE_PX))
+        side = _FACE_PX / margin
+        box = (x + (_FACE_PX - side) / 2, y + (_FACE_PX - side) / 2, side, side)
+        made.append((image, box))
+    return made
+
+
+class FaceQuery:
+    """Judges the next faces of some scenes, taken in turn.
+
+    Args:
+        judge: What judges them.
+        scenes: The scenes, at least one.
+        faces: Faces per query, at least 1.
+    """
+
+    def __init__(self, judge: Judge, scenes: Sequence[Scene], faces: int) -> None:
+        self._judge, self._scenes, self._faces = judge, itertools.cycle(scenes), faces
+
+    def __call__(self) -> list[Verdict]:
+        """Return the verdicts of the next faces."""
+        return self._judge(list(itertools.islice(self._scenes, self._faces)))
+
+
+class FrameQuery:
+    """Locates the faces of the next frame, then judges as many as asked for: a camera's frame, decoded.
+
+    The faces that are there are taken in turn, whatever their number; where there is none, the central square
+    is one. So the load of a frame is the same for all frames.
+
+    Args:
+        locator: What locates.
+        judge: What judges.
+        frames: RGB uint8 [H, W, 3] each, taken in turn; at least one.
+        faces: Faces per frame; 0 for the locator alone.
+    """
+
+    def __init__(self, locator: FaceLocator, judge: Judge, frames: Sequence[np.ndarray], faces: int) -> None:
+        self._locator, self._judge = locator, judge
+        self._frames, self._faces = itertools.cycle(frames), faces
+
+    def __call__(self) -> list[Verdict]:
+        """Return the verdicts on the next frame."""
+        image = next(self._frames)
+        boxes = [place.box for place in self._locator.locate(image)]
+        if not self._faces:
+            return []
+        if not boxes:
+            square = whole_square(image.shape[1], image.shape[0])
+            boxes = [(float(square.x), float(square.y), float(square.side), float(square.side))]
+        return self._judge([(image, box) for box in itertools.islice(itertools.cycle(boxes), self._faces)])
+
+
+def open_locator(bundle: Bundle) -> Locator:
+    """Open the bundle's locator.
+
+    Raises:
+        BundleError: OpenCV can't run it.
+    """
+    spec = bundle.manifest.locator
+    return Locator(bundle.locator_bytes(), spec.score_threshold, spec.nms_threshold, spec.max_side)

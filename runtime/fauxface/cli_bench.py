@@ -1,0 +1,151 @@
+"""The command `fauxface bench`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_BATCHES = (1, 2, 4, 8, 16, 32, 64)
+_QUICK_BATCHES = (1, 8)
+
+
+def register(app: typer.Typer) -> None:
+    """Add `bench` to the app."""
+    app.command()(bench)
+
+
+def bench(
+    *,
+    scenario: Annotated[
+        list[str] | None,
+        typer.Option(help="single-stream, multi-stream, offline or video; repeatable; all by default."),
+    ] = None,
+    provider: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="auto, cpu, cuda, tensorrt or openvino; repeatable; by default what runs here, but tensorrt."
+        ),
+    ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(help="fp32, fp16 or int8; repeatable; by default all that the bundle has."),
+    ] = None,
+    threads: Annotated[
+        list[int] | None,
+        typer.Option(help="Threads of one inference; repeatable; by default all available cores."),
+    ] = None,
+    batch: Annotated[
+        list[int] | None,
+        typer.Option(help="Faces per inference, offline; repeatable; by default 1, 2, 4, ... 64."),
+    ] = None,
+    cameras: Annotated[int, typer.Option(help="Faces per query, multi-stream.")] = 4,
+    target_fps: Annotated[
+        float | None, typer.Option(help="Ask which configurations judge so many frames per second.")
+    ] = None,
+    faces: Annotated[
+        int | None, typer.Option(help="Faces per frame, with --target-fps; by default 1.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Length of one measurement; by default 0.3, 0.05 with --quick.")
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(help="How often all is measured; by default 5, 3 with --quick.")
+    ] = None,
+    frames: Annotated[
+        int | None, typer.Option(help="Frames of the clip per round; by default 24, 8 with --quick.")
+    ] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="A bundle's folder; the shipped one by default.")
+    ] = None,
+    video: Annotated[
+        Path | None, typer.Option(help="A video file; by default a clip of the demo's pictures.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A look of a few seconds, without tails.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the order in which configurations take turns.")] = 0,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON.")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write PNG plots into this folder.")] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option(metavar="A B", help="Compare two results of --json instead of measuring."),
+    ] = None,
+) -> None:
+    """Measure how fast faces are judged here: latency, throughput and video, by provider, precision, threads.
+
+    A configuration that judges the bundle's golden crops otherwise is refused, and the command fails. With
+    --target-fps, only the scenarios that are named are run beside the budget.
+    """
+    from fauxface.bench.matrix import Matrix
+    from fauxface.bench.results import SCENARIOS, VIDEO, Settings
+    from fauxface.bench.runner import bench as measure
+    from fauxface.bench.runner import check, check_outputs
+    from fauxface.bench.tables import report_sections
+    from fauxface.bundle import Bundle
+    from fauxface.errors import BenchmarkError, GateError
+
+    if compare is not None:
+        if plot is not None:
+            raise BenchmarkError("--plot shows one result; leave it out with --compare")
+        _compare(*compare, json_file, markdown)
+        return
+    if faces is not None and target_fps is None:
+        raise BenchmarkError("--faces belongs to the budget; give --target-fps, too, or --cameras instead")
+    usual = SCENARIOS if target_fps is None else ()
+    settings = Settings(
+        scenarios=tuple(dict.fromkeys(scenario or usual)),
+        batches=tuple(dict.fromkeys(batch or (_QUICK_BATCHES if quick else _BATCHES))),
+        cameras=cameras,
+        seconds=seconds if seconds is not None else 0.05 if quick else 0.3,
+        rounds=rounds if rounds is not None else 3 if quick else 5,
+        frames=frames if frames is not None else 8 if quick else 24,
+        target_fps=target_fps,
+        faces=1 if faces is None else faces,
+        tails=not quick,
+        seed=seed,
+    )
+    check(settings)
+    if video is not None and VIDEO not in settings.scenarios and target_fps is None:
+        raise BenchmarkError("--video belongs to the scenario video and to the budget; give one of them, too")
+    matrix = Matrix(tuple(provider or ()), tuple(precision or ()), tuple(threads or ()))
+    check_outputs(json_file, markdown, plot)
+    report = measure(Bundle.load(bundle), matrix, settings, video=video)
+    sections = report_sections(report)
+    _write("fauxface bench", sections, report.to_dict(), json_file, markdown)
+    if plot is not None:
+        from fauxface.bench.plots import write_plots
+
+        write_plots(report, plot)
+    refused = [refusal for refusal in report.refused if refusal.kind != "unavailable"]
+    if refused:
+        raise GateError(f"{len(refused)} refused, {refused[0]}: {refused[0].reason}")
+    if not report.accepted:
+        raise BenchmarkError(f"nothing could be measured: {report.refused[0].reason}")
+
+
+def _compare(a: Path, b: Path, json_file: Path | None, markdown: Path | None) -> None:
+    from fauxface.bench.compare import compare
+    from fauxface.bench.results import BenchReport
+    from fauxface.bench.tables import comparison_sections
+
+    comparison = compare(BenchReport.read(a), BenchReport.read(b))
+    sections = comparison_sections(comparison)
+    _write("fauxface bench --compare", sections, comparison.to_dict(), json_file, markdown)
+
+
+def _write(
+    title: str, sections: list[Any], document: dict[str, Any], json_file: Path | None, markdown: Path | None
+) -> None:
+    from fauxface.bench.tables import to_markdown, to_text
+    from fauxface.cli_bundle import printable
+    from fauxface.files import atomic_write
+
+    if json_file is not None:
+        with atomic_write(json_file) as temporary:
+            temporary.write_text(json.dumps(document, allow_nan=False) + "\n", encoding="utf-8")
+    if markdown is not None:
+        with atomic_write(markdown) as temporary:
+            temporary.write_text(printable(to_markdown(title, sections)), encoding="utf-8")
+    typer.echo(printable(to_text(sections)), nl=False)

@@ -1,0 +1,85 @@
+import dataclasses
+
+import pytest
+
+from fauxface.bench.compare import compare
+from fauxface.bench.results import Configuration, Round
+from fauxface.errors import BenchmarkError
+
+FP32, INT8 = Configuration("cpu", "fp32", 2), Configuration("cpu", "int8", 2)
+
+
+def by_figure(comparison):
+    return {(r.configuration, r.scenario, r.load, r.figure): r for r in comparison.ratios}
+
+
+def test_twice_as_fast_is_a_ratio_of_two_in_every_figure(make):
+    slow = make({FP32: 9.0}, scenarios=("single-stream", "offline"), batches=(1,), tails=True)
+    fast = make({FP32: 4.0}, scenarios=("single-stream", "offline"), batches=(1,), tails=True)
+    ratios = compare(slow, fast).ratios
+    assert [(r.scenario, r.figure) for r in ratios] == [
+        ("single-stream", "p50_ms"),
+        ("single-stream", "p99_ms"),
+        ("offline", "faces_per_s"),
+    ]
+    for ratio in ratios:
+        assert ratio.speed == pytest.approx(2, rel=1e-3)
+        assert ratio.low == pytest.approx(2, rel=1e-3)
+        assert ratio.verdict == "faster"
+    assert {r.verdict for r in compare(fast, slow).ratios} == {"slower"}
+
+
+def test_a_run_against_itself_shows_no_difference(make):
+    comparison = compare(make(), make())
+    assert all(ratio.speed == 1 for ratio in comparison.ratios)
+    assert {ratio.verdict for ratio in comparison.ratios} == {"no difference shown"}
+    assert (comparison.differences, comparison.only_a, comparison.only_b) == ((), (), ())
+
+
+def noisy(report, factors):
+    """Slow each round of the first measurement down by its own factor."""
+    first = report.measurements[0]
+    rounds = tuple(
+        Round(r.elapsed_s * f, tuple(v * f for v in r.latencies_us))
+        for r, f in zip(first.rounds, factors, strict=True)
+    )
+    return dataclasses.replace(report, measurements=(dataclasses.replace(first, rounds=rounds),), videos=())
+
+
+def test_a_difference_within_the_noise_of_the_rounds_is_not_claimed(make):
+    quiet = make(rounds=5, scenarios=("single-stream",))
+    a = noisy(quiet, (0.8, 0.9, 1.0, 1.2, 1.4))
+    b = noisy(quiet, (0.85, 0.95, 1.05, 1.25, 1.45))
+    ratio = compare(a, b).ratios[0]
+    assert ratio.speed < 1
+    assert ratio.low < 1 < ratio.high
+    assert ratio.verdict == "no difference shown"
+    assert compare(a, b) == compare(a, b)
+    far = compare(a, noisy(quiet, (3.0, 3.1, 3.2, 3.3, 3.4))).ratios[0]
+    assert far.verdict == "slower"
+
+
+def test_few_rounds_give_a_ratio_without_an_interval(make):
+    ratio = compare(make({FP32: 9.0}, rounds=2), make({FP32: 4.0})).ratios[0]
+    assert ratio.speed == pytest.approx(2, rel=1e-3)
+    assert (ratio.low, ratio.high, ratio.verdict) == (None, None, "no difference shown")
+
+
+def test_what_only_one_has_and_what_else_differs_is_told(make):
+    a = make({FP32: 9.0, INT8: 3.0}, scenarios=("single-stream",))
+    b = dataclasses.replace(
+        make({FP32: 9.0}, scenarios=("single-stream", "video")), versions={"python": "3.12.1"}, model="1" * 64
+    )
+    comparison = compare(a, b)
+    assert comparison.only_a == ("cpu int8 2t, single-stream, 1 face",)
+    assert comparison.only_b == ("cpu fp32 2t, video, clip.mp4, 640x480, 10 frames",)
+    assert comparison.differences == (
+        "bundle: tiny 000000000000 -> tiny 111111111111",
+        "onnxruntime: 1.32.0 -> none",
+        "python: 3.11.7 -> 3.12.1",
+    )
+
+
+def test_nothing_in_common_is_an_error(make):
+    with pytest.raises(BenchmarkError, match="in common"):
+        compare(make({FP32: 9.0}), make({INT8: 9.0}))

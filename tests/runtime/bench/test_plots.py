@@ -1,0 +1,79 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fauxface.bench.charts import bars, lines
+from fauxface.bench.plots import write_plots
+from fauxface.errors import OutputError
+
+BLUE, ORANGE, GREEN = (0, 114, 178), (230, 159, 0), (0, 158, 115)
+AXIS_Y = 464
+
+
+def opened(path):
+    with Image.open(path) as image:
+        assert image.format == "PNG"
+        return np.array(image.convert("RGB"))
+
+
+def heights(path, color):
+    """Columns in which a colour stands below the legend, and how far up from the axis it goes there."""
+    pixels = opened(path)[92:AXIS_Y]
+    rows, columns = np.nonzero((pixels == color).all(2))
+    return {x: AXIS_Y - 92 - rows[columns == x].min() for x in np.unique(columns)}
+
+
+def test_bars_are_as_high_as_their_values(tmp_path):
+    bars(tmp_path / "a.png", "t", "ms", ["one", "two"], {"p50": [10.0, 20.0], "p99": [40.0, None]})
+    blue, orange = heights(tmp_path / "a.png", BLUE), heights(tmp_path / "a.png", ORANGE)
+    low, high = min(blue.values()), max(blue.values())
+    assert high == pytest.approx(2 * low, abs=3)
+    assert max(orange.values()) == pytest.approx(4 * low, abs=5)
+    assert max(orange) < 500 < max(blue)
+
+
+def test_stacked_bars_stand_on_each_other(tmp_path):
+    bars(tmp_path / "a.png", "t", "ms", ["one"], {"a": [10.0], "b": [30.0]}, stacked=True)
+    blue, orange = heights(tmp_path / "a.png", BLUE), heights(tmp_path / "a.png", ORANGE)
+    assert max(orange.values()) == pytest.approx(4 * max(blue.values()), abs=5)
+    assert set(blue) == set(orange)
+
+
+def test_lines_go_through_their_points(tmp_path):
+    lines(tmp_path / "a.png", "t", "faces/s", ["1", "8"], {"x": [100.0, 300.0], "y": [None, 200.0]})
+    blue = heights(tmp_path / "a.png", BLUE)
+    assert blue[max(blue) - 4] > 2.5 * blue[min(blue) + 4]
+    orange = heights(tmp_path / "a.png", ORANGE)
+    assert len(orange) < 12
+
+
+@pytest.mark.parametrize("value", [0.0, 1e-4, 7.0, 123456.0])
+def test_any_range_can_be_drawn(tmp_path, value):
+    bars(tmp_path / "a.png", "t", "ms", ["one"], {"a": [value]})
+    lines(tmp_path / "b.png", "t", "ms", ["one"], {f"a line with a long name {i}": [value] for i in range(9)})
+    assert opened(tmp_path / "a.png").shape == opened(tmp_path / "b.png").shape == (540, 960, 3)
+
+
+def test_every_scenario_has_its_picture(make, tmp_path):
+    written = write_plots(make(target_fps=30.0, faces=3), tmp_path / "plots")
+    assert sorted(path.stem for path in written) == [
+        *("budget", "multi-stream", "multi-stream-rounds", "offline"),
+        *("single-stream", "single-stream-rounds", "video", "video-stages"),
+    ]
+    assert all(opened(path).min() < 255 for path in written)
+    blue = heights(tmp_path / "plots" / "video-stages.png", BLUE)
+    green = heights(tmp_path / "plots" / "video-stages.png", GREEN)
+    assert max(green.values()) == pytest.approx(5.5 * max(blue.values()), rel=0.1)
+
+
+def test_nothing_measured_gives_no_picture(report, tmp_path):
+    empty = dataclasses.replace(report, measurements=(), videos=())
+    assert write_plots(empty, tmp_path / "plots") == []
+
+
+def test_a_folder_that_can_not_be_made_is_an_error(report, tmp_path):
+    (tmp_path / "plots").write_text("a file")
+    with pytest.raises(OutputError):
+        write_plots(report, tmp_path / "plots")
