@@ -48,6 +48,14 @@ def scan(
         typer.Option(help="Locate faces, or judge the central square of ready crops."),
     ] = "locate",
     every: Annotated[int, typer.Option(min=1, help="Judge every N-th frame of a video.")] = 1,
+    locate_every: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Search every N-th judged frame of a video for faces as a whole, the others only near the "
+            "last boxes; 1 misses none.",
+        ),
+    ] = 1,
     max_frames: Annotated[
         int | None, typer.Option(min=1, help="Stop a camera or stream after N judged frames.")
     ] = None,
@@ -66,13 +74,14 @@ def scan(
     from fauxface.scan_run import ScanRun, list_items
     from fauxface.scanner import Scanner
     from fauxface.sources import Kind, parse
-    from fauxface.threads import available_cores
 
     place = parse(source)
     if max_frames is not None and (place.is_files or place.kind is Kind.STDIN):
         raise typer.BadParameter("it is for cameras and streams", param_hint="--max-frames")
+    if locate_every > 1 and faces == "whole":
+        raise typer.BadParameter("it needs --faces locate", param_hint="--locate-every")
     jsonl, annotate = _outputs(out, jsonl, annotate)
-    cv2.setNumThreads(threads or available_cores())
+    cv2.setNumThreads(1)  # what OpenCV does here is short; its pool would only compete with the other stages
     items = list_items(place, annotate)
     scanner = Scanner(bundle, provider=provider, threads=threads, locator=locator, faces=faces)
     to_stdout = jsonl is not None and str(jsonl) == "-"
@@ -86,6 +95,7 @@ def scan(
         annotate=annotate,
         every=every,
         max_frames=max_frames,
+        locate_every=locate_every,
     )
     raise typer.Exit(run.run())
 

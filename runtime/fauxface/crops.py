@@ -65,9 +65,34 @@ def extract(image: np.ndarray, square: Square) -> np.ndarray:
     if (cx0, cy0, cx1, cy1) == (x0, y0, x1, y1):
         return image[y0:y1, x0:x1]
     # The whole picture is mirrored, so that a face at a border keeps its true surroundings.
-    columns = _reflect(np.arange(x0, x1), width)
-    rows = _reflect(np.arange(y0, y1), height)
-    return image[rows[:, None], columns[None, :]]
+    (low_x, high_x), (low_y, high_y) = _sources(x0, x1, width), _sources(y0, y1, height)
+    if min(low_x, low_y) < 0 or high_x > width or high_y > height:  # it is mirrored more than once
+        columns = _reflect(np.arange(x0, x1), width)
+        rows = _reflect(np.arange(y0, y1), height)
+        return image[rows[:, None], columns[None, :]]
+    padded = cv2.copyMakeBorder(
+        image[low_y:high_y, low_x:high_x],
+        max(0, -y0),
+        max(0, y1 - height),
+        max(0, -x0),
+        max(0, x1 - width),
+        cv2.BORDER_REFLECT_101,
+    )
+    left, top = max(x0, 0) - low_x, max(y0, 0) - low_y
+    return padded[top : top + square.side, left : left + square.side]
+
+
+def _sources(start: int, end: int, length: int) -> tuple[int, int]:
+    """Return the range of pixels that [start, end) shows when what lies beyond [0, length) is mirrored once.
+
+    The range reaches beyond [0, length) itself where mirroring once isn't enough.
+    """
+    low, high = max(start, 0), min(end, length)
+    if start < 0:
+        high = max(high, 1 - start)
+    if end > length:
+        low = min(low, 2 * length - 1 - end)
+    return low, high
 
 
 def _reflect(index: np.ndarray, length: int) -> np.ndarray:

@@ -119,7 +119,7 @@ class Report:
     Attributes:
         environment: Versions and providers.
         bundle: The verified bundle.
-        locator_runs: Whether OpenCV runs the bundle's locator.
+        locator_runs: Whether the bundle's locator runs.
         golden: The replay of the golden crops.
         timing: One timed inference.
         failure: The first error, or None when all is well.

@@ -1,18 +1,17 @@
-"""Finding faces: OpenCV's FaceDetectorYN on a locator in YuNet's output format."""
+"""Finding faces: ONNX Runtime on a network in YuNet's format, with the answers of OpenCV's FaceDetectorYN."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import copy
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 
 from fauxface.crops import Box
 from fauxface.errors import BundleError
-
-_SMALLEST = 32
-_TOP_K = 5000
+from fauxface.onnx_wire import check_self_contained
+from fauxface.session import import_onnxruntime
+from fauxface.yunet import DIVISOR, OUTPUTS, WIDTHS, decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,16 +41,19 @@ class FaceLocator(Protocol):
 class Locator:
     """Finds faces with a YuNet-format network: 12 outputs at strides 8, 16 and 32, any size that 32 divides.
 
-    Not thread-safe: use one per thread.
+    It runs on the CPU whatever the classifier's provider: the network is small. Not thread-safe: use one per
+    thread (`shared`).
 
     Args:
-        model_bytes: The ONNX file's content.
+        model_bytes: The ONNX file's content. A network of one fixed input size sees copies that fit into it.
         score_threshold: Faces below this confidence are dropped, in [0, 1].
         nms_threshold: Of two boxes that overlap by more than this IoU, the weaker one is dropped.
         max_side: The network sees a copy whose longer side is at most this many pixels.
+        threads: Threads of one inference, at least 1.
 
     Raises:
-        BundleError: The bytes aren't an ONNX network that FaceDetectorYN can run.
+        BundleError: The bytes aren't an ONNX network in YuNet's format, or keep data outside the file.
+        ProviderError: ONNX Runtime is missing.
     """
 
     def __init__(
@@ -60,78 +62,162 @@ class Locator:
         score_threshold: float = 0.6,
         nms_threshold: float = 0.3,
         max_side: int = 640,
+        *,
+        threads: int = 1,
     ) -> None:
         self.max_side = max_side
-        try:
-            with _quiet_opencv():
-                self._detector = cv2.FaceDetectorYN.create(
-                    "onnx",
-                    np.frombuffer(model_bytes, np.uint8),
-                    np.zeros(0, np.uint8),
-                    (_SMALLEST, _SMALLEST),
-                    score_threshold,
-                    nms_threshold,
-                    _TOP_K,
-                )
-                self._detector.detect(np.zeros((_SMALLEST, _SMALLEST, 3), np.uint8))
-        except (cv2.error, SystemError) as error:
-            raise BundleError(
-                "the locator isn't an ONNX file in YuNet's format; use one that cv2.FaceDetectorYN reads"
-            ) from error
+        self._model, self._score, self._nms = model_bytes, score_threshold, nms_threshold
+        check_self_contained(model_bytes, "the locator")
+        self._session = _open(model_bytes, threads)
+        self._name, self._fixed = _check_contract(self._session)
+        self._input = np.zeros((1, 3, 0, 0), np.float32)
+        self.locate(np.zeros((DIVISOR, DIVISOR, 3), np.uint8))
 
-    def locate(self, image: np.ndarray) -> list[Location]:
+    def reopened(self, *, threads: int) -> "Locator":
+        """Return a locator of the same file and settings with a session on so many threads."""
+        return Locator(self._model, self._score, self._nms, self.max_side, threads=threads)
+
+    def shared(self) -> "Locator":
+        """Return a locator on the same session, for another thread."""
+        other = copy.copy(self)
+        other._input = np.zeros((1, 3, 0, 0), np.float32)
+        return other
+
+    def locate(self, image: np.ndarray, *, bgr: bool = False) -> list[Location]:
         """Find the faces of a picture.
 
-        The network sees a copy shrunk to `max_side` (INTER_AREA; never enlarged); the locations are in pixels
-        of the picture itself.
+        The network sees a copy shrunk to `max_side` (see `shrink`; never enlarged); the locations are in
+        pixels of the picture itself.
 
         Args:
-            image: uint8 [H, W, 3], RGB, upright.
+            image: uint8 [H, W, 3], upright.
+            bgr: The picture's channels are in OpenCV's order, not RGB.
 
         Returns:
             The faces, largest area first; empty where there is none.
+
+        Raises:
+            BundleError: The network fails.
         """
         height, width = image.shape[:2]
         scale = min(1.0, self.max_side / max(height, width))
-        small = image
+        if self._fixed is not None:
+            scale = min(scale, self._fixed[0] / height, self._fixed[1] / width)
+        small, factors = image, (1.0, 1.0)
         if scale < 1.0:
-            size = (max(1, round(width * scale)), max(1, round(height * scale)))
-            small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-        bgr = cv2.cvtColor(small, cv2.COLOR_RGB2BGR)
-        below, right = max(0, _SMALLEST - bgr.shape[0]), max(0, _SMALLEST - bgr.shape[1])
-        if below or right:
-            bgr = cv2.copyMakeBorder(bgr, 0, below, 0, right, cv2.BORDER_CONSTANT, value=(0, 0, 0))
-        self._detector.setInputSize((bgr.shape[1], bgr.shape[0]))
-        _, rows = self._detector.detect(bgr)
-        if rows is None:
-            return []
-        # The copy's sides are whole pixels, so each axis has its own exact factor.
-        factors = np.array([width / small.shape[1], height / small.shape[0]])
-        return _locations(np.asarray(rows, np.float64), factors, (width, height))
+            small, factors = shrink(image, (max(1, round(width * scale)), max(1, round(height * scale))))
+        tensor = self._tensor(small, bgr)
+        try:
+            outputs = self._session.run(list(OUTPUTS), {self._name: tensor})
+            rows = decode(outputs, tensor.shape[2:], self._score, self._nms)
+        except Exception as error:  # ONNX Runtime's errors share no base class
+            raise BundleError(f"the locator failed: {_line(error)}; use one in YuNet's format") from None
+        return _locations(rows, np.array(factors), (width, height))
+
+    def _tensor(self, image: np.ndarray, bgr: bool) -> np.ndarray:
+        """Write a picture into the top left corner of the input, BGR in 0 to 255; beyond it is black.
+
+        FaceDetectorYN pads in the same way, on the right and at the bottom, to multiples of 32.
+        """
+        height, width = image.shape[:2]
+        size = self._fixed or (-(-height // DIVISOR) * DIVISOR, -(-width // DIVISOR) * DIVISOR)
+        if self._input.shape[2:] != size:
+            self._input = np.zeros((1, 3, *size), np.float32)
+        planes = cv2.split(image)
+        for channel, plane in zip(self._input[0], planes if bgr else reversed(planes), strict=True):
+            channel[:height, :width] = plane
+            channel[height:] = 0
+            channel[:height, width:] = 0
+        return self._input
+
+
+def shrink(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, tuple[float, float]]:
+    """Scale a picture down for the locator.
+
+    It is halved (each pixel the mean of four) as long as it stays at least as large as asked, and what is
+    left, less than a factor of two, is interpolated linearly. Halving is several times faster than INTER_AREA
+    with any other factor.
+
+    Args:
+        image: uint8 [H, W, 3].
+        size: Width and height to make, neither larger than the picture's.
+
+    Returns:
+        uint8 [height, width, 3], and how many pixels of `image` one pixel of it spans along x and y. An odd
+        last column or row of a picture that is halved is left out.
+    """
+    factor = 1
+    while image.shape[1] >= 2 * size[0] and image.shape[0] >= 2 * size[1]:
+        half = (image.shape[1] // 2, image.shape[0] // 2)
+        image = cv2.resize(image[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA)
+        factor *= 2
+    factors = (factor * image.shape[1] / size[0], factor * image.shape[0] / size[1])
+    if image.shape[1::-1] != size:
+        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    return image, factors
 
 
 def _locations(rows: np.ndarray, factors: np.ndarray, size: tuple[int, int]) -> list[Location]:
-    """Turn FaceDetectorYN's rows [N, 15] into locations; what is centred outside the picture is dropped."""
+    """Turn decoded rows [N, 15] into locations; what is centred outside the picture is dropped."""
     found = []
-    for row in rows:
+    for row in rows.astype(np.float64):
         points = row[:14].reshape(7, 2) * factors
-        (x, y), (w, h) = points[0], points[1]
-        score = float(row[14])
-        if not (np.isfinite(points).all() and np.isfinite(score)) or min(w, h) <= 0:
+        (x, y), (w, h) = points[0].tolist(), points[1].tolist()
+        if min(w, h) <= 0 or not (0 <= x + w / 2 < size[0] and 0 <= y + h / 2 < size[1]):
             continue
-        if not (0 <= x + w / 2 < size[0] and 0 <= y + h / 2 < size[1]):
-            continue
-        landmarks = tuple((float(px), float(py)) for px, py in points[2:])
-        found.append(Location((float(x), float(y), float(w), float(h)), landmarks, min(max(score, 0.0), 1.0)))
+        landmarks = tuple((px, py) for px, py in points[2:].tolist())
+        found.append(Location((x, y, w, h), landmarks, min(max(float(row[14]), 0.0), 1.0)))
     return sorted(found, key=lambda face: face.box[2] * face.box[3], reverse=True)
 
 
-@contextmanager
-def _quiet_opencv() -> Iterator[None]:
-    """Hold back OpenCV's log: it warns at each creation that the new graph engine knows no targets."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+def _open(model: bytes, threads: int) -> Any:
+    ort = import_onnxruntime()
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    # As in the classifier's session: its threads leave the cores to others between two runs.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)
+        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise BundleError(
+            f"ONNX Runtime can't load the locator: {_line(error)}; use one in YuNet's format"
+        ) from None
+
+
+def _check_contract(session: Any) -> tuple[str, tuple[int, int] | None]:
+    """Return the input's name, and its height and width where they are fixed."""
+    outputs = {output.name: output for output in session.get_outputs()}
+    try:
+        if len(session.get_inputs()) != 1:
+            raise ValueError(f"it has {len(session.get_inputs())} inputs, not 1")
+        value = session.get_inputs()[0]
+        wanted = [1, 3, *value.shape[2:]]
+        if value.type != "tensor(float)" or len(value.shape) != 4 or _differs(value.shape, wanted):
+            raise ValueError(f"its input is {value.type} {value.shape}, not tensor(float) [1, 3, H, W]")
+        fixed = [side for side in value.shape[2:] if isinstance(side, int)]
+        if fixed and (len(fixed) != 2 or any(side < 1 or side % DIVISOR for side in fixed)):
+            raise ValueError(f"its input is {value.shape}, whose sides aren't multiples of {DIVISOR}")
+        for name in OUTPUTS:
+            if name not in outputs:
+                raise ValueError(f"it has no output {name}")
+            found, width = outputs[name], WIDTHS[name.split("_")[0]]
+            if found.type != "tensor(float)" or len(found.shape) != 3 or _differs(found.shape[2:], [width]):
+                raise ValueError(f"its output {name} is {found.type} {found.shape}, not [1, N, {width}]")
+    except ValueError as error:
+        raise BundleError(
+            f"the locator isn't in YuNet's format: {error}; use one that cv2.FaceDetectorYN reads"
+        ) from None
+    return value.name, (fixed[0], fixed[1]) if fixed else None
+
+
+def _differs(shape: list[Any], wanted: list[Any]) -> bool:
+    """Tell whether a declared side, where it is a number, is another one than wanted."""
+    return any(isinstance(side, int) and side != want for side, want in zip(shape, wanted, strict=True))
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from fauxface.progress import Progress
 from fauxface.results import ItemError, Result
 from fauxface.scanner import Scanner
 from fauxface.sources import Kind, PictureSource, Source
-from fauxface.video import FrameReader, FrameWriter
+from fauxface.video import FrameWriter
 
 EXIT_FAILED, EXIT_SOME_UNREADABLE, EXIT_INTERRUPTED = 1, 3, 130
 
@@ -74,6 +74,7 @@ class ScanRun:
         annotate: Folder of the annotated files, or None.
         every: Judge every N-th frame.
         max_frames: Stop a camera or stream after so many judged frames.
+        locate_every: Search every N-th judged frame for faces as a whole, the others near the last boxes.
 
     Raises:
         OutputError: An output can't be written or would overwrite a source.
@@ -91,9 +92,11 @@ class ScanRun:
         annotate: Path | None = None,
         every: int = 1,
         max_frames: int | None = None,
+        locate_every: int = 1,
     ) -> None:
         self._scanner, self._place, self._items, self._table = scanner, place, items, table
         self._log, self._to_stdout, self._every, self._max_frames = log, to_stdout, every, max_frames
+        self._locate_every = locate_every
         self._batch = place.kind in (Kind.FOLDER, Kind.GLOB)
         self._tally = Tally()
         self._stopped = False
@@ -207,7 +210,8 @@ class ScanRun:
             progress.advance(done)
             for kind, group in itertools.groupby(todo, key=lambda item: item.kind):
                 if kind == "picture":
-                    for result, image in self._scanner.scan_pictures(item.source for item in group):
+                    names = (item.source for item in group)
+                    for result, image in self._scanner.scan_pictures(names, keep=bool(self._targets)):
                         self._picture(result, image)
                         progress.advance()
                     continue
@@ -248,13 +252,20 @@ class ScanRun:
         target = self._targets.get(item.source)
         with ExitStack() as stack:
             place = self._place if not self._batch else Source(Kind.VIDEO, item.source)
-            reader = stack.enter_context(FrameReader(place, every=self._every))
+            reader, frames = stack.enter_context(self._scanner.open_frames(place, self._every))
             if progress is None and not live:
                 count = None if reader.frame_count is None else -(-reader.frame_count // self._every)
                 progress = stack.enter_context(Progress(count, "scan", "frames"))
-            frames = itertools.islice(reader, self._max_frames)
+            scanned = self._scanner.scan_frames(
+                itertools.islice(frames, self._max_frames),
+                item.source,
+                live=live,
+                pictures=target is not None,
+                locate_every=self._locate_every,
+            )
+            stack.enter_context(closing(scanned))
             try:
-                for result, image in self._scanner.scan_frames(frames, item.source, live=live):
+                for result, image in scanned:
                     if target is not None and image is not None:
                         if writer is None:
                             fps = None if reader.fps is None else reader.fps / self._every

@@ -2,8 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -11,9 +12,11 @@ import numpy as np
 
 from fauxface import images
 from fauxface.bundle import Bundle
-from fauxface.crops import Box, extract, face_square, to_input, whole_square
-from fauxface.errors import BundleError, ImageError, NoFaceError, VideoError
+from fauxface.cutting import Core, Find, Item, cut, cut_frame, no_budget, with_error
+from fauxface.errors import BundleError, ImageError, NoFaceError
+from fauxface.following import Follower, check_every, locate_frame
 from fauxface.locator import FaceLocator, Location, Locator
+from fauxface.pipeline import Pipeline, decoding_threads, newest
 from fauxface.results import Face, ItemError, Result
 from fauxface.session import Classifier
 from fauxface.sources import Kind, Source, parse
@@ -25,7 +28,11 @@ Scanned = tuple[Result, np.ndarray | None]
 
 ARRAY_SOURCE = "<array>"
 BATCH = 32
-_HELD_PIXELS = 64_000_000
+_HELD_PIXELS = 16_000_000
+_AHEAD_PIXELS = 4_000_000
+_FRAMES_AHEAD = 2
+_LOCATOR_THREADS = 4
+_CPU_PROVIDERS = ("cpu", "openvino")
 
 
 class Scanner:
@@ -42,6 +49,7 @@ class Scanner:
     Attributes:
         model: The sha256 that stands in every result.
         provider: Short name of the execution provider that is really in use.
+        threads: Threads of one inference, and the cores that a pipelined video shares.
 
     Raises:
         BundleError: The bundle or the locator can't be used.
@@ -63,9 +71,10 @@ class Scanner:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
         self.model = self.bundle.sha256
         self.faces = faces
-        self._locator = self._open_locator(locator) if faces == "locate" else None
         self._classifier = Classifier(self.bundle.classifier_bytes(), provider=provider, threads=threads)
         self.provider = self._classifier.provider
+        self.threads = self._classifier.threads
+        self._locator = self._open_locator(locator) if faces == "locate" else None
 
     def image(self, picture: Picture, source: str | None = None) -> Result:
         """Judge every face of one picture.
@@ -94,15 +103,22 @@ class Scanner:
         Yields:
             One result per picture, in order. What can't be read is recorded as its `error`.
         """
-        for result, _ in self.scan_pictures(pictures, batch):
+        for result, _ in self.scan_pictures(pictures, batch, keep=False):
             yield result
 
-    def video(self, source: str | os.PathLike[str] | Source, every: int = 1) -> Iterator[Result]:
+    def video(
+        self, source: str | os.PathLike[str] | Source, every: int = 1, *, locate_every: int = 1
+    ) -> Iterator[Result]:
         """Judge the frames of a video file, camera or stream.
+
+        Decoding, locating and classifying a file overlap. Of a camera or a live stream, each judged frame is
+        the newest one: frames that arrive while another one is judged are dropped.
 
         Args:
             source: A path, "camera:0", a URL or a GStreamer pipeline.
             every: Judge every N-th frame, from frame 0.
+            locate_every: Search every N-th judged frame, and at least one per second, for faces as a whole;
+                in between only around the last boxes (`fauxface.following`). 1 loses nothing.
 
         Yields:
             One result per judged frame, in order; of a file as batches fill up, of anything else at once.
@@ -111,20 +127,57 @@ class Scanner:
         Raises:
             SourceError: The source names nothing that can be scanned.
             VideoError: The video can't be opened or has no frame.
-            ValueError: `every` is below 1.
+            ValueError: `every` or `locate_every` is below 1.
         """
         place = source if isinstance(source, Source) else parse(os.fspath(source))
-        with FrameReader(place, every=every) as reader:
-            for result, _ in self.scan_frames(reader, place.shown, live=place.kind is not Kind.VIDEO):
+        live = place.kind is not Kind.VIDEO
+        with (
+            self.open_frames(place, every) as (_, frames),
+            closing(
+                self.scan_frames(frames, place.shown, live=live, pictures=False, locate_every=locate_every)
+            ) as scanned,
+        ):
+            for result, _ in scanned:
                 yield result
 
-    def scan_pictures(self, pictures: Iterable[Picture], batch: int = BATCH) -> Iterator[Scanned]:
-        """Do what `images` does, and hand out each picture with its result."""
-        return self._judged(map(self._read, pictures), batch, batch)
+    @contextmanager
+    def open_frames(self, source: Source, every: int = 1) -> Iterator[tuple[FrameReader, Iterator[Frame]]]:
+        """Open a video for `scan_frames`.
+
+        A file is decoded on so many threads as leave cores to the scan; of a camera or a live stream, the
+        frames are the newest ones.
+
+        Yields:
+            The reader and its frames.
+
+        Raises:
+            VideoError: The video can't be opened.
+            ValueError: `every` is below 1.
+        """
+        with FrameReader(source, every=every, threads=decoding_threads(self.threads)) as reader:
+            if not source.is_live:
+                yield reader, iter(reader)
+                return
+            with closing(newest(reader)) as frames:
+                yield reader, frames
+
+    def scan_pictures(
+        self, pictures: Iterable[Picture], batch: int = BATCH, *, keep: bool = True
+    ) -> Iterator[Scanned]:
+        """Do what `images` does, and hand out each picture with its result, unless it isn't kept."""
+        return self._judged(map(partial(self._read, keep=keep), pictures), batch, batch)
 
     def scan_frames(
-        self, frames: Iterable[Frame], source: str, *, live: bool = False, batch: int = BATCH
-    ) -> Iterator[Scanned]:
+        self,
+        frames: Iterable[Frame],
+        source: str,
+        *,
+        live: bool = False,
+        batch: int = BATCH,
+        pictures: bool = True,
+        locate_every: int = 1,
+        overlap: bool = True,
+    ) -> Generator[Scanned, None, None]:
         """Do what `video` does with any frames, and hand out each frame's picture with its result.
 
         Args:
@@ -132,11 +185,37 @@ class Scanner:
             source: What the results name as their source.
             live: Hand out each frame's result before the next frame is taken.
             batch: Most faces per inference, and most frames that are held back for one.
+            pictures: Hand out the pictures; without them, fewer frames are held in memory.
+            locate_every: As in `video`.
+            overlap: Take and locate frames in threads of their own while others are classified, unless
+                `live` or on a single thread. The results are the same; close the generator before `frames`.
 
         Raises:
             VideoError: There is no frame.
+            ValueError: `batch` or `locate_every` is below 1.
         """
-        return self._judged(self._located_frames(frames, source), batch, 1 if live else batch)
+        check_every(locate_every)
+        if live or not overlap or self.threads == 1:
+            (work,) = self._cutters(source, locate_every, pictures, 1, no_budget)
+            items = with_error(map(work, frames), source)
+            yield from self._judged(items, batch, 1 if live else batch)
+            return
+        with Pipeline(self.threads) as pipeline:
+            cutters = self._cutters(source, locate_every, pictures, self.threads, pipeline.core)
+            taken = pipeline.stage(pipeline.metered(frames, decoding_threads(self.threads)), _FRAMES_AHEAD)
+            located = pipeline.spread(
+                cutters, taken, 2 * batch, cost=lambda item: item.cost, limit=_AHEAD_PIXELS
+            )
+            judged = pipeline.stage(
+                self._judged(with_error(located, source), batch, batch, pipeline.core),
+                2 * batch,
+                cost=lambda scanned: 0 if scanned[1] is None else scanned[1].shape[0] * scanned[1].shape[1],
+                limit=_AHEAD_PIXELS,
+            )
+            for scanned in judged:
+                # Drawing and encoding a picture is work as well.
+                with pipeline.core(1) if pictures else nullcontext():
+                    yield scanned
 
     def _open_locator(self, locator: FaceLocator | str | os.PathLike[str] | None) -> FaceLocator:
         spec = self.bundle.manifest.locator
@@ -153,79 +232,93 @@ class Scanner:
             if data != self.bundle.locator_bytes():
                 both = self.model + hashlib.sha256(data).hexdigest()
                 self.model = hashlib.sha256(both.encode()).hexdigest()
-        return Locator(data, spec.score_threshold, spec.nms_threshold, spec.max_side)
+        threads = min(self.threads, _LOCATOR_THREADS)
+        return Locator(data, spec.score_threshold, spec.nms_threshold, spec.max_side, threads=threads)
 
-    def _read(self, picture: Picture) -> "_Item":
-        try:
-            return self._located(_name(picture), _load(picture))
-        except ImageError as error:
-            return _Item(_name(picture), error=ItemError.of(error))
+    def _cutters(
+        self, source: str, locate_every: int, pictures: bool, workers: int, core: Core
+    ) -> list[Callable[[Frame], Item]]:
+        """Return functions that find and cut a frame's faces, for one thread each.
 
-    def _located_frames(self, frames: Iterable[Frame], source: str) -> Iterator["_Item"]:
-        judged = False
-        try:
-            for frame in frames:
-                judged = True
-                yield self._located(source, frame.image, frame)
-        except VideoError as error:
-            if not judged:
-                raise
-            yield _Item(source, error=ItemError.of(error))
-        else:
-            if not judged:
-                raise VideoError(f"{source} has no frame; check that it plays")
-
-    def _located(self, source: str, image: np.ndarray, frame: Frame | None = None) -> "_Item":
-        """Find the faces and cut them out of the full-resolution picture."""
-        height, width = image.shape[:2]
-        item = _Item(source, image)
-        if frame is not None:
-            item.frame, item.time_s = frame.index, frame.time_s
-        if self._locator is None:
-            square = whole_square(width, height)
-            box: Box = (square.x, square.y, square.side, square.side)
-            item.places.append(Location(box, (), float("nan")))
-            item.crops.append(to_input(extract(image, square)))
-            return item
-        item.places = self._locator.locate(image)
+        Only our own locator can be used in several threads; following faces takes one frame after the other.
+        """
+        locator = self._locator
+        if isinstance(locator, Locator) and workers > 1:
+            locator = locator.reopened(threads=1)  # several frames are searched at once instead
+        finders: list[Find | None] = [None]
+        if locator is not None and locate_every > 1:
+            finders = [Follower(locator, locate_every).locate]
+        elif isinstance(locator, Locator):
+            workers = min(workers, _LOCATOR_THREADS)
+            finders = [partial(locate_frame, locator.shared()) for _ in range(workers)]
+        elif locator is not None:
+            finders = [partial(locate_frame, locator)]
         margin = self.bundle.manifest.crop.margin
-        item.crops = [to_input(extract(image, face_square(place.box, margin))) for place in item.places]
-        if not item.places and frame is None:
+
+        def cutter(find: Find | None) -> Callable[[Frame], Item]:
+            def work(frame: Frame) -> Item:
+                with core(1):
+                    return cut_frame(source, frame, find, margin, picture=pictures)
+
+            return work
+
+        return [cutter(find) for find in finders]
+
+    def _read(self, picture: Picture, *, keep: bool) -> Item:
+        try:
+            item = self._located(_name(picture), _load(picture))
+            item.picture = item.picture if keep else None
+            return item
+        except ImageError as error:
+            return Item(_name(picture), error=ItemError.of(error))
+
+    def _located(self, source: str, image: np.ndarray) -> Item:
+        """Find the faces of a picture and cut them out."""
+        frame = Frame(0, 0.0, image)
+        places = None if self._locator is None else locate_frame(self._locator, frame)
+        item = cut(source, frame, places, self.bundle.manifest.crop.margin)
+        if not item.places:
             item.error = ItemError.of(
                 NoFaceError("no face was found in the picture; ready crops of faces need faces=whole")
             )
         return item
 
-    def _judged(self, items: Iterator["_Item"], batch: int, hold: int) -> Iterator[Scanned]:
+    def _judged(
+        self, items: Iterator[Item], batch: int, hold: int, core: Core = no_budget
+    ) -> Iterator[Scanned]:
         """Judge items in order, as soon as `batch` faces, `hold` items or too many pixels have gathered."""
         if batch < 1:
             raise ValueError(f"batch must be at least 1, not {batch}")
-        held: list[_Item] = []
+        held: list[Item] = []
         crops = pixels = 0
         for item in items:
             held.append(item)
             crops += len(item.crops)
-            pixels += 0 if item.image is None else item.image.shape[0] * item.image.shape[1]
+            pixels += item.cost
             if crops >= batch or len(held) >= hold or pixels >= _HELD_PIXELS:
-                yield from self._verdicts(held, batch)
+                yield from self._verdicts(held, batch, core)
                 held, crops, pixels = [], 0, 0
-        yield from self._verdicts(held, batch)
+        yield from self._verdicts(held, batch, core)
 
-    def _verdicts(self, items: list["_Item"], batch: int) -> Iterator[Scanned]:
+    def _verdicts(self, items: list[Item], batch: int, core: Core) -> Iterator[Scanned]:
         crops = [crop for item in items for crop in item.crops]
         parts = [crops[i : i + batch] for i in range(0, len(crops), batch)]
-        logits = [self._classifier.logits(np.stack(part)) for part in parts]
+        logits = []
+        for part in parts:
+            with core(self.threads if self.provider in _CPU_PROVIDERS else 1):
+                logits.append(self._classifier.logits(np.stack(part)))
         manifest = self.bundle.manifest
         values = np.concatenate(logits) if logits else np.zeros((0, 2), np.float32)
         probabilities = iter(manifest.calibration.probability(values).tolist())
         for item in items:
+            picture, item.picture = item.picture, None  # it may be freed as soon as it was handed out
             faces = tuple(
                 self._face(place, crop, next(probabilities))
                 for place, crop in zip(item.places, item.crops, strict=True)
             )
             yield (
                 Result(item.source, item.frame, item.time_s, item.error, faces, self.model),
-                item.image,
+                None if picture is None else picture.image,
             )
 
     def _face(self, place: Location, crop: np.ndarray, p_generated: float) -> Face:
@@ -235,19 +328,6 @@ class Scanner:
         label, reason = manifest.thresholds.verdict(p_generated, size, manifest.crop.min_face_px, failure)
         score = None if self.faces == "whole" else place.score
         return Face(place.box, place.landmarks, score, p_generated, label, reason, size)
-
-
-@dataclass(slots=True)
-class _Item:
-    """A picture or frame between locator and classifier."""
-
-    source: str
-    image: np.ndarray | None = None
-    frame: int | None = None
-    time_s: float | None = None
-    error: ItemError | None = None
-    places: list[Location] = field(default_factory=list)
-    crops: list[np.ndarray] = field(default_factory=list)
 
 
 def _name(picture: Picture) -> str:

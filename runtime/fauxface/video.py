@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import cv2
 import numpy as np
@@ -37,12 +37,20 @@ class Frame:
     Attributes:
         index: Number of the frame in the video, from 0; frames skipped by `every` are counted.
         time_s: Position in the video in seconds; of a camera, the seconds since its first frame.
-        image: uint8 [H, W, 3], RGB, upright.
+        pixels: uint8 [H, W, 3], upright.
+        order: The order of its channels: "RGB", or "BGR" as the decoder gives it. Whoever needs a small part
+            of the frame alone needn't convert the whole.
     """
 
     index: int
     time_s: float
-    image: np.ndarray
+    pixels: np.ndarray
+    order: Literal["RGB", "BGR"] = "RGB"
+
+    @property
+    def image(self) -> np.ndarray:
+        """The picture as RGB, uint8 [H, W, 3]; converted each time where the order is BGR."""
+        return cv2.cvtColor(self.pixels, cv2.COLOR_BGR2RGB) if self.order == "BGR" else self.pixels
 
 
 class FrameReader:
@@ -63,21 +71,26 @@ class FrameReader:
     Args:
         source: A path, or a source of kind video, camera, url or gstreamer.
         every: Yield frames 0, every, 2 * every, ...; the others are neither converted nor copied.
+        threads: Threads that decode a file; FFmpeg's choice, one per core, when not given.
 
     Raises:
         VideoError: The source is missing, empty, no video, or can't be opened.
-        ValueError: `every` is less than 1.
+        ValueError: `every` or `threads` is less than 1.
     """
 
-    def __init__(self, source: Source | str | os.PathLike[str], *, every: int = 1) -> None:
+    def __init__(
+        self, source: Source | str | os.PathLike[str], *, every: int = 1, threads: int | None = None
+    ) -> None:
         if every < 1:
             raise ValueError(f"every must be at least 1, not {every}")
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, not {threads}")
         self.source = source if isinstance(source, Source) else Source(Kind.VIDEO, os.fspath(source))
         self._every = every
         is_file = self.source.kind is Kind.VIDEO
         self._layout = _check_file(self.source.text) if is_file else Layout(None, True)
         with _quiet():
-            self._capture = _open(self.source)
+            self._capture = _open(self.source, threads)
         if not self._capture.isOpened():
             raise VideoError(_why_closed(self.source, self._layout))
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
@@ -105,7 +118,7 @@ class FrameReader:
                 good, bgr = self._capture.retrieve()
                 if good and bgr is not None and bgr.size:
                     last_s = max(last_s, self._position_s(index, start))
-                    yield Frame(index, last_s, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+                    yield Frame(index, last_s, bgr, "BGR")
             index += 1
         if self._capture.isOpened():
             self._check_end(index)
@@ -240,9 +253,9 @@ def _quiet() -> Iterator[None]:
             os.environ.pop(_FFMPEG_LOG, None)
 
 
-def _open(source: Source) -> cv2.VideoCapture:
+def _open(source: Source, threads: int | None) -> cv2.VideoCapture:
     if source.kind is Kind.VIDEO:
-        return cv2.VideoCapture(source.text, cv2.CAP_FFMPEG)
+        return cv2.VideoCapture(source.text, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads or 0])
     if source.kind is Kind.CAMERA:
         api = cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY
         return cv2.VideoCapture(camera_index(source), api)

@@ -195,3 +195,5 @@ def test_any_overlapping_square_has_its_size_and_true_inner_pixels(x, y, side):
     assert cut.dtype == np.uint8
     x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + side, width), min(y + side, height)
     np.testing.assert_array_equal(cut[y0 - y : y1 - y, x0 - x : x1 - x], GRID[y0:y1, x0:x1])
+    mirrored = np.pad(GRID, ((80, 80), (80, 80), (0, 0)), mode="reflect")
+    np.testing.assert_array_equal(cut, mirrored[y + 80 : y + 80 + side, x + 80 : x + 80 + side])

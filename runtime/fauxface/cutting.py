@@ -1,0 +1,114 @@
+"""Between locator and classifier: pictures and frames with the faces that were cut out of them."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from fauxface.crops import Box, extract, face_square, to_input, whole_square
+from fauxface.errors import VideoError
+from fauxface.locator import Location
+from fauxface.results import ItemError
+from fauxface.video import Frame
+
+Find = Callable[[Frame], list[Location]]
+"""Finds the faces of a frame."""
+
+Core = Callable[[int], AbstractContextManager[None]]
+"""Holds so many cores while a block runs, as `fauxface.pipeline.Pipeline.core` does."""
+
+
+def no_budget(_: int) -> AbstractContextManager[None]:
+    """Hold nothing: for work that runs one after the other."""
+    return nullcontext()
+
+
+@dataclass(slots=True)
+class Item:
+    """A picture or frame on its way to the classifier.
+
+    Attributes:
+        source: What the result names as its source.
+        picture: The picture, None where it couldn't be read or isn't needed any more.
+        frame: Index of the frame, None for a picture.
+        time_s: Position in the video in seconds, None for a picture.
+        error: Why there is no verdict.
+        places: Where the faces are.
+        crops: The faces, uint8 [128, 128, 3] RGB each.
+    """
+
+    source: str
+    picture: Frame | None = None
+    frame: int | None = None
+    time_s: float | None = None
+    error: ItemError | None = None
+    places: list[Location] = field(default_factory=list)
+    crops: list[np.ndarray] = field(default_factory=list)
+
+    @property
+    def cost(self) -> int:
+        """Pixels that it holds in memory, besides its crops."""
+        return 0 if self.picture is None else self.picture.pixels.shape[0] * self.picture.pixels.shape[1]
+
+
+def cut(source: str, picture: Frame, places: list[Location] | None, margin: float) -> Item:
+    """Cut faces out of a full-resolution picture.
+
+    Only the crops are converted to RGB, not the picture.
+
+    Args:
+        source: What the result names as its source.
+        picture: The picture.
+        places: Where the faces are; None cuts the largest central square instead.
+        margin: Side of the crop over the longer side of the face box.
+    """
+    pixels = picture.pixels
+    if places is None:
+        square = whole_square(pixels.shape[1], pixels.shape[0])
+        box: Box = (square.x, square.y, square.side, square.side)
+        places, squares = [Location(box, (), float("nan"))], [square]
+    else:
+        squares = [face_square(place.box, margin) for place in places]
+    crops = [to_input(extract(pixels, square)) for square in squares]
+    if picture.order == "BGR":
+        crops = [cv2.cvtColor(crop, cv2.COLOR_BGR2RGB) for crop in crops]
+    return Item(source, picture, places=places, crops=crops)
+
+
+def cut_frame(source: str, frame: Frame, find: Find | None, margin: float, *, picture: bool) -> Item:
+    """Find and cut the faces of a video's frame.
+
+    Args:
+        source: What the result names as its source.
+        frame: The frame.
+        find: Finds its faces; None cuts the largest central square instead.
+        margin: Side of the crop over the longer side of the face box.
+        picture: Keep the frame in the item.
+    """
+    item = cut(source, frame, None if find is None else find(frame), margin)
+    item.frame, item.time_s = frame.index, frame.time_s
+    if not picture:
+        item.picture = None
+    return item
+
+
+def with_error(items: Iterable[Item], source: str) -> Iterator[Item]:
+    """Pass a video's items on; where it breaks off, a last item holds the error.
+
+    Raises:
+        VideoError: There is no frame.
+    """
+    judged = False
+    try:
+        for item in items:
+            judged = True
+            yield item
+    except VideoError as error:
+        if not judged:
+            raise
+        yield Item(source, error=ItemError.of(error))
+    else:
+        if not judged:
+            raise VideoError(f"{source} has no frame; check that it plays")
