@@ -55,4 +55,4 @@ class CheckpointError(FauxfaceError):
 
 
 class GateError(FauxfaceError):
-    """A quality gate failed; nothing was written."""
+    """A quality gate failed; what it guards wasn't written."""
