@@ -284,7 +284,7 @@ def border(rgb: np.ndarray) -> list[float]:
 
 
 def _mirrored(gray: np.ndarray) -> np.ndarray:
-    """Return, per side, the log of the least mismatch of a strip and its mirror image over the detail there."""
+    """Return, per side, the log of the least mismatch of a strip and its mirror image over its detail."""
     small = cv2.resize(gray, (_MIRROR_SIDE,) * 2, interpolation=cv2.INTER_AREA).astype(np.float32)
     found = []
     for side in (small, small[::-1], small.T, small.T[::-1]):

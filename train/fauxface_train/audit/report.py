@@ -13,8 +13,8 @@ _PLOTS = {
 _READING = (
     'Each row is a small classifier that sees nothing but this: its AUROC for "generated" on pictures that '
     "it didn't see, with a 95 % interval (bootstrap, grouped by source). 0.5 is chance. *Stored crops* are "
-    "the files that `prepare` wrote; *network input* is the same at 128 pixels, as evaluation and the runtime "
-    "see it; *after the transform* is what training sees."
+    "the files that `prepare` wrote; *network input* is the same at 128 pixels, as evaluation and the "
+    "runtime see it; *after the transform* is what training sees."
 )
 _UNSEEN = (
     "The same with folds made of whole sources. Where the figure above is high and this one is near 0.5 or "
