@@ -10,6 +10,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from fauxface_train.intervals import percentile_interval, resamples, weighted_curves
 
@@ -49,7 +50,11 @@ class Judge:
         """
         if reason := self._unknown(known):
             return {"value": None, "reason": reason}
-        values, labels, sources = values[known], self.labels[known], self.sources[known]
+        with threadpool_limits(1):  # tables this small only lose by more threads
+            return self._judge(values[known], known, names)
+
+    def _judge(self, values: np.ndarray, known: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
+        labels, sources = self.labels[known], self.sources[known]
         constant = bool(np.all(np.ptp(values, axis=0) < 1e-12))
         scores = np.zeros(len(labels))
         if not constant:
@@ -114,7 +119,7 @@ def fit_and_score(train: np.ndarray, labels: np.ndarray, test: np.ndarray, seed:
     """Fit two small classifiers and return the mean of their probabilities of "generated", float64 [M].
 
     A logistic regression on standardised features finds a gradual difference even in few pictures, gradient
-    boosting finds particular values ("exactly 256 pixels wide"). Both labels weigh the same.
+    boosting finds particular values ("exactly 256 pixels wide").
 
     Args:
         train: float [N, F].
@@ -122,7 +127,7 @@ def fit_and_score(train: np.ndarray, labels: np.ndarray, test: np.ndarray, seed:
         test: float [M, F].
         seed: Of the boosting.
     """
-    linear = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced", max_iter=500))
+    linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
     boosted = HistGradientBoostingClassifier(
         max_iter=20,
         max_leaf_nodes=8,
@@ -130,7 +135,6 @@ def fit_and_score(train: np.ndarray, labels: np.ndarray, test: np.ndarray, seed:
         min_samples_leaf=10,
         l2_regularization=1.0,
         early_stopping=False,
-        class_weight="balanced",
         random_state=seed,
     )
     return np.mean([m.fit(train, labels).predict_proba(test)[:, 1] for m in (linear, boosted)], axis=0)

@@ -187,27 +187,47 @@ def blockiness(rgb: np.ndarray) -> list[float]:
     (and rows); a block grid makes it periodic.
 
     Returns:
-        log ratios of the excess on the grid to the mean step: on the grid that starts at the corner; on the
-        strongest of its eight phases; and the strongest period between 3 and 16 pixels over the median one.
+        The excess over the mean step, on the grid that starts at the corner, and on the strongest of its
+        eight phases; and the log of the power in the harmonics of the strongest period between 4 and 14
+        pixels over the mean power, since resizing changes the period.
     """
     gray = cv2.cvtColor(_window(rgb), cv2.COLOR_RGB2GRAY).astype(np.float32)
-    values = np.array([_grid(gray), _grid(gray.T)])
-    return values.mean(axis=0).tolist()
-
-
-def _grid(gray: np.ndarray) -> tuple[float, float, float]:
-    step = np.abs(np.diff(gray, axis=1)).mean(axis=0)
-    if len(step) < 24:
-        return 0.0, 0.0, 0.0
-    excess = step[1:-1] - (step[:-2] + step[2:]) / 2  # entry i is the step between columns i + 1 and i + 2
-    scale = float(step.mean()) + 0.05
-    phases = np.array([excess[phase::8].mean() for phase in range(8)])
-    power = np.abs(np.fft.rfft(excess * np.hanning(len(excess))))
-    frequency = np.fft.rfftfreq(len(excess))
-    inner = power[(frequency >= 1 / 16) & (frequency <= 1 / 3)]
-    peak = float(np.log((inner.max() + 1e-3) / (np.median(inner) + 1e-3)))
+    across, down = _excess(gray), _excess(gray.T)
+    if min(len(across), len(down)) < 16:
+        return [0.0, 0.0, 0.0]
+    phases = np.array([[side[phase::8].mean() for phase in range(8)] for side in (across, down)]).mean(axis=0)
+    power = (_power(across) + _power(down)) / 2
+    frequency, combs = _combs()
+    strongest = float((combs @ power).max()) / (float(power[frequency > 1 / 20].mean()) + 1e-9)
     # A gray step across two blocks lies between columns 7 and 8, which is entry 6.
-    return float(phases[6] / scale), float(phases.max() / scale), peak
+    return [float(phases[6]), float(phases.max()), float(np.log(strongest + 1e-3))]
+
+
+def _excess(gray: np.ndarray) -> np.ndarray:
+    """Return how much the step between columns i + 1 and i + 2 exceeds its neighbours, over the mean."""
+    step = np.abs(np.diff(gray, axis=1)).mean(axis=0)
+    return (step[1:-1] - (step[:-2] + step[2:]) / 2) / (float(step.mean()) + 0.05)
+
+
+def _power(signal: np.ndarray) -> np.ndarray:
+    """Return the power spectrum, tapered, padded to one length, and scaled to a sum of 1."""
+    power = np.abs(np.fft.rfft((signal - signal.mean()) * np.hanning(len(signal)), _WINDOW)) ** 2
+    return power / (power.sum() + 1e-9)
+
+
+@functools.cache
+def _combs() -> tuple[np.ndarray, np.ndarray]:
+    """Return the frequencies [K] of `_power`, and weights [P, K] that average each period's harmonics."""
+    frequency = np.fft.rfftfreq(_WINDOW)
+    periods = np.arange(4, 14, 0.1)
+    combs = np.zeros((len(periods), len(frequency)))
+    for row, period in zip(combs, periods, strict=True):
+        harmonics = np.arange(1, int(period / 2) + 1) / period * _WINDOW
+        low = np.floor(harmonics).astype(int)
+        share = harmonics - low
+        np.add.at(row, low, (1 - share) / len(harmonics))
+        np.add.at(row, np.minimum(low + 1, len(frequency) - 1), share / len(harmonics))
+    return frequency, combs
 
 
 def colour(rgb: np.ndarray) -> list[float]:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 import fauxface
 from fauxface.errors import DataError, GateError, OutputError
@@ -191,12 +190,10 @@ def _check_counts(data: PreparedData, samples: list[Sample], split: str) -> None
 
 
 def _judge(judge: Judge, measured: Measured, stream: TextIO | None) -> list[dict[str, Any]]:
-    """Judge every group at every stage. On one thread, since tables this small only lose by more."""
+    """Judge every group at every stage."""
     groups = []
-    with (
-        threadpool_limits(1),
-        Progress(len(features.GROUPS) * len(STAGES) + len(TRAITS), "judge", "figures", stream) as progress,
-    ):
+    figures = len(features.GROUPS) * len(STAGES) + len(TRAITS)
+    with Progress(figures, "judge", "figures", stream) as progress:
         for name, group in features.GROUPS.items():
             stages = {}
             for stage in STAGES:
