@@ -55,7 +55,7 @@ class CheckpointError(FauxfaceError):
 
 
 class GateError(FauxfaceError):
-    """A quality gate failed; nothing was written."""
+    """A quality gate failed; what it guards wasn't written."""
 
 
 class BenchmarkError(FauxfaceError):

@@ -138,6 +138,27 @@ def test_whole_pictures(tmp_path: Path):
     np.testing.assert_array_equal(load_stored(sample), picture(1, 200, 120)[:, 40:160])
 
 
+def test_both_labels_are_cut_and_coded_alike(tmp_path: Path):
+    """The same files under either label give the same stored bytes: nothing in prepare knows the label."""
+    for label in ("real", "fake"):
+        for seed, (width, height) in enumerate([(160, 160), (900, 700), (90, 200)]):
+            save(
+                tmp_path / label / label / "source" / f"{seed}.jpg", picture(seed, width, height), quality=80
+            )
+        run(tmp_path / label, tmp_path / f"{label}-out")
+    read = {label: rows(tmp_path / f"{label}-out") for label in ("real", "fake")}
+    for real, fake in zip(read["real"], read["fake"], strict=True):
+        assert (real.pop("label"), fake.pop("label")) == ("real", "fake")
+        stored = [
+            (tmp_path / f"{name}-out" / row.pop("crop")).read_bytes()
+            for name, row in (("real", real), ("fake", fake))
+        ]
+        assert stored[0] == stored[1]
+        assert {name: value for name, value in real.items() if name != "original"} == {
+            name: value for name, value in fake.items() if name != "original"
+        }
+
+
 def test_every_file_is_accounted_for(tmp_path: Path, faces: Path):
     cam = faces / "real/cam"
     (cam / "empty.jpg").write_bytes(b"")

@@ -13,12 +13,14 @@ _INTERRUPTED = 130
 
 
 def register(app: typer.Typer) -> None:
-    """Add `fauxface data prepare` and `fauxface data show`."""
+    """Add `fauxface data prepare`, `fauxface data show` and `fauxface data audit`."""
     data = typer.Typer(
-        help="Prepare pictures for training and evaluation, and look at them.", no_args_is_help=True
+        help="Prepare pictures for training and evaluation, look at them, and audit them for shortcuts.",
+        no_args_is_help=True,
     )
     data.command("prepare")(prepare)
     data.command("show")(show)
+    data.command("audit")(audit)
     app.add_typer(data, name="data")
 
 
@@ -93,6 +95,51 @@ def show(
 
     images.write(out, sample_grid(PreparedData.load(data), columns=columns, split=split, seed=seed))
     typer.echo(f"wrote {out}")
+
+
+def audit(  # noqa: PLR0917 - Typer passes options by name
+    data: Annotated[Path, typer.Argument(help="Folder written by `fauxface data prepare`.")],
+    originals: Annotated[
+        bool, typer.Option(help="Read the original files too, where they are still there.")
+    ] = True,
+    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("audit"),
+    fail_above: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5,
+            max=1.0,
+            help="Exit with an error if any nuisance alone tells the labels apart after the training "
+            "transform with a higher AUROC, for example 0.6.",
+        ),
+    ] = None,
+    split: Annotated[
+        Literal["train", "val", "test", "all"], typer.Option(help="Which split to look at.")
+    ] = "all",
+    samples: Annotated[
+        int, typer.Option(min=40, help="Pictures to look at, at most; balanced over labels and sources.")
+    ] = 3000,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed looks at other pictures.")] = 0,
+) -> None:
+    """Measure how well size, codec, sharpness, colour, framing alone tell the labels apart; write a report.
+
+    audit.json, audit.md and plots; none of them shows or names a picture.
+    """
+    from fauxface.cli import require_extra
+
+    require_extra("train", "sklearn", "scipy", "matplotlib")
+    from fauxface_train.audit import run
+    from fauxface_train.dataset import PreparedData
+
+    prepared = PreparedData.load(data)
+    folder = run.output_folder(out)
+    document = run.audit(
+        prepared, split=split, count=samples, originals=originals, seed=seed, limit=fail_above
+    )
+    page = run.write(document, folder)[-1]
+    for line in run.summary(document):
+        typer.echo(line)
+    typer.echo(f"report: {page}")
+    run.require(document, page)
 
 
 def _locator(file: Path | None, bundle: Path | None) -> "LocatorFile":

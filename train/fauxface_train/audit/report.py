@@ -1,0 +1,230 @@
+"""audit.md: the audit as tables for people, rendered from the content of audit.json."""
+
+from collections.abc import Sequence
+from typing import Any
+
+_PLOTS = {
+    "groups.png": "AUROC of each nuisance at each stage",
+    "sources_raw.png": "Each source against the other label: raw files",
+    "sources_crop.png": "Each source against the other label: stored crops",
+    "sources_input.png": "Each source against the other label: network input",
+    "sources_view.png": "Each source against the other label: after the transform",
+}
+_READING = (
+    'Each row is a small classifier that sees nothing but this: its AUROC for "generated" on pictures that '
+    "it didn't see, with a 95 % interval (bootstrap, grouped by source). 0.5 is chance. *Stored crops* are "
+    "the files that `prepare` wrote; *network input* is the same at 128 pixels, as evaluation and the "
+    "runtime see it; *after the transform* is what training sees."
+)
+_UNSEEN = (
+    "The same with folds made of whole sources. Where the figure above is high and this one is near 0.5 or "
+    "below, the nuisance tells *sources* apart, one by one; where this one is high too, the labels as such "
+    "differ in it."
+)
+_LIMITS = (
+    "A figure near 0.5 means that this nuisance alone, as measured here, doesn't tell the labels apart; it "
+    "doesn't prove that a network finds no other one. A high figure means that a shortcut is there to be "
+    "learnt, not that a model learnt it. Sharpness and spectrum can hold real traces of generators too: look "
+    "at which sources carry the figure."
+)
+_NOTABLE = 0.6
+_MOST_SOURCES = 6
+
+
+def render(document: dict[str, Any], plots: Sequence[str] = ()) -> str:
+    """Return the whole report as Markdown.
+
+    Args:
+        document: The content of audit.json.
+        plots: File names of the plots beside the report.
+    """
+    data, settings = document["data"], document["settings"]
+    lines = [
+        "# Data audit",
+        "",
+        f"- Data: `{data['name']}`, split {data['split']}: {data['bona_fide']} bona fide and "
+        f"{data['generated']} generated pictures, balanced over labels and sources",
+        f"- Originals: {originals(data['originals'])}",
+        f"- Transform: preset {settings['transform']}; seed {settings['seed']}",
+        f"- fauxface {document['fauxface']}, {document['created']}",
+        "",
+        *_gate(document),
+        "## Which nuisance tells the labels apart",
+        "",
+        _READING,
+        "",
+        *_table(
+            ["Nuisance", *(stage["title"] for stage in document["stages"])],
+            [
+                [group["title"], *(_figure(group["stages"][s["name"]]) for s in document["stages"])]
+                for group in document["groups"]
+            ],
+        ),
+        *_reasons(document),
+        "",
+        *_change(document),
+        *_across(document),
+        *_sources(document),
+        *_features(document),
+        "## What this can't say",
+        "",
+        _LIMITS,
+        "",
+    ]
+    if plots:
+        lines += ["## Plots", ""]
+        for name in plots:
+            lines += [f"![{_PLOTS.get(name, name)}]({name})", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def show(found: dict[str, Any], interval: bool = True) -> str:
+    """Return a figure as text: "0.713 (0.640-0.781)", or a dash where there is none."""
+    if found["value"] is None:
+        return "-"
+    text = f"{found['value']:.3f}"
+    return f"{text} ({found['low']:.3f}-{found['high']:.3f})" if interval else text
+
+
+def _figure(found: dict[str, Any]) -> str:
+    return "0.5, all alike" if found["value"] is not None and found["constant"] else show(found)
+
+
+def originals(found: dict[str, Any]) -> str:
+    """Return in words what became of the original files."""
+    if not found["asked"]:
+        return "not read, as asked; the raw column holds only what the manifest knows"
+    text = f"{found['read']} read"
+    if found["missing"]:
+        text += f", {found['missing']} missing or unreadable"
+    if found["changed"]:
+        text += f", {found['changed']} changed since they were prepared"
+    return text if found["read"] else f"{text}: only the crops were audited"
+
+
+def _gate(document: dict[str, Any]) -> list[str]:
+    gate = document["gate"]
+    if gate is None:
+        return []
+    titles = {group["name"]: group["title"] for group in document["groups"]}
+    rule = f"no AUROC after the transform above {gate['limit']:g}"
+    failed = ", ".join(titles[name] for name in gate["failed"])
+    skipped = ", ".join(titles[name] for name in gate["not_judged"])
+    verdict = f"**Failed** ({rule}): {failed}." if failed else f"**Passed**: {rule}."
+    return [verdict + (f" Not judged: {skipped}." if skipped else ""), ""]
+
+
+def _reasons(document: dict[str, Any]) -> list[str]:
+    """Name the figures that couldn't be computed."""
+    missing: dict[str, dict[str, list[str]]] = {}
+    for group in document["groups"]:
+        for stage in document["stages"]:
+            found = group["stages"][stage["name"]]
+            if found["value"] is None:
+                missing.setdefault(found["reason"], {}).setdefault(group["title"], []).append(stage["title"])
+    lines = []
+    for reason, groups in missing.items():
+        whole = len(document["stages"])
+        where = [
+            title if len(stages) == whole else f"{title} ({', '.join(stages)})"
+            for title, stages in groups.items()
+        ]
+        lines += ["", f"No figure ({reason}): {', '.join(where)}."]
+    return lines
+
+
+def _change(document: dict[str, Any]) -> list[str]:
+    """Tell what prepare and the transform do to each nuisance."""
+    rows = []
+    for group in document["groups"]:
+        values = [group["stages"][name]["value"] for name in ("raw", "input", "view")]
+        if len(group["stages"]["view"].get("features", [])) == 0 or None in values:
+            continue
+        raw, prepared, view = values
+        rows.append(
+            [group["title"], f"{prepared - raw:+.3f}", f"{view - prepared:+.3f}", f"{view - raw:+.3f}"]
+        )
+    if not rows:
+        return []
+    header = ["Nuisance", "`prepare` and 128 pixels", "the transform", "both"]
+    note = "Change of AUROC; a negative figure is a shortcut made smaller."
+    return ["## What is done about it", "", note, "", *_table(header, rows), ""]
+
+
+def _across(document: dict[str, Any]) -> list[str]:
+    rows = []
+    for group in document["groups"]:
+        cells = []
+        for stage in document["stages"]:
+            across = group["stages"][stage["name"]].get("across_sources", {"value": None})
+            cells.append("-" if across["value"] is None else f"{across['value']:.3f}")
+        if set(cells) != {"-"}:
+            rows.append([group["title"], *cells])
+    if not rows:
+        return []
+    return [
+        "## On sources that the classifier never saw",
+        "",
+        _UNSEEN,
+        "",
+        *_table(["Nuisance", *(stage["title"] for stage in document["stages"])], rows),
+        "",
+    ]
+
+
+def _sources(document: dict[str, Any]) -> list[str]:
+    """Say which sources carry the figures that matter."""
+    lines = []
+    for group in document["groups"]:
+        found = group["stages"]["view"]
+        if found["value"] is None or found["value"] <= _NOTABLE:
+            continue
+        rows = sorted(found["sources"], key=lambda row: -row["auroc"])[:_MOST_SOURCES]
+        cells = [
+            [
+                row["source"],
+                "bona fide" if row["label"] == "bona_fide" else row["label"],
+                str(row["samples"]),
+                f"{row['auroc']:.3f}",
+                "-" if row["without"] is None else f"{row['without']:.3f}",
+            ]
+            for row in rows
+        ]
+        carried = f"Carried most by {found['carried_by']}. " if found["carried_by"] else ""
+        lines += [
+            f"### {group['title']}: {show(found)}",
+            "",
+            f"{carried}The sources that it tells best from the other label:",
+            "",
+            *_table(["Source", "Label", "n", "AUROC", "All others without it"], cells),
+            "",
+        ]
+    head = f"## Which sources carry it (above {_NOTABLE:g} after the transform)"
+    return [head, "", *(lines or ["None.", ""])]
+
+
+def _features(document: dict[str, Any]) -> list[str]:
+    """List the single features with both labels' medians at both ends of the way."""
+    rows = []
+    for group in document["groups"]:
+        for stage in ("raw", "view"):
+            for feature in group["stages"][stage].get("features", []):
+                if group["stages"][stage]["constant"]:
+                    continue
+                rows.append(
+                    [
+                        f"{group['title']}: {feature['name']}",
+                        next(s["title"] for s in document["stages"] if s["name"] == stage),
+                        f"{feature['median_bona_fide']:.4g}",
+                        f"{feature['median_generated']:.4g}",
+                        f"{feature['auroc']:.3f}",
+                    ]
+                )
+    header = ["Feature", "Stage", "Median bona fide", "Median generated", "AUROC of the feature"]
+    note = "Above 0.5: larger values mean generated; below: smaller ones do."
+    return ["## Single features", "", note, "", *_table(header, rows), ""]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
