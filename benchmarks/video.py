@@ -1,6 +1,6 @@
 """Time whole pipelines on clips, from opening the file to the last verdict, and compare what they say.
 
-Usage: python benchmarks/video.py [--video FILE...] [--frames 24] [--rounds 5] [--skip NAME]... [--out FILE]
+Usage: python benchmarks/video.py [--video [NAME=]FILE...] [--frames 24] [--rounds 5] [--skip NAME]...
 
 Every pipeline judges the same frames with the same weights, calibration and thresholds. The peers look for
 faces in the full frame and classify those that are large enough for a verdict. Without --video a clip is made
@@ -118,16 +118,21 @@ def claims(rows: list[Row], cases: list[str], agreement: dict[str, Any]) -> list
     return found
 
 
-def clips(given: list[Path], folder: Path) -> dict[str, Path]:
+def clips(given: list[str], folder: Path) -> dict[str, Path]:
     """Return the clips by the name of their case; one of the demo's pictures where none was given.
+
+    Args:
+        given: FILE, whose case gets the file's name, or NAME=FILE.
+        folder: Where the demo's clip is made.
 
     Raises:
         VideoError: There is no such file, or two have one name.
     """
     if not given:
         return {"demo": make_clip(collect_pictures(folder / "demo"), folder / "demo.mp4")}
-    named = {path.stem: path.resolve() for path in given}
-    missing = [path for path in given if not path.is_file()]
+    parts = [text.rpartition("=") for text in given]
+    named = {name or Path(file).stem: Path(file).resolve() for name, _, file in parts}
+    missing = [path for path in named.values() if not path.is_file()]
     if missing or len(named) < len(given):
         problem = f"{missing[0]}: there is no such file" if missing else "two clips have the same name"
         raise VideoError(f"{problem}; give each clip once")
@@ -137,7 +142,9 @@ def clips(given: list[Path], folder: Path) -> dict[str, Path]:
 def main() -> None:
     """Measure, compare the verdicts, write JSON and plot."""
     parser = harness.parser(__doc__, "video", rounds=5, seconds=0.0)
-    parser.add_argument("--video", type=Path, nargs="+", default=[], help="clips; one of the demo by default")
+    parser.add_argument(
+        "--video", nargs="+", default=[], metavar="[NAME=]FILE", help="clips; one of the demo by default"
+    )
     parser.add_argument("--frames", type=int, default=24, help="frames of each clip [%(default)s]")
     arguments = parser.parse_args()
     bundle = Bundle.load(arguments.bundle)

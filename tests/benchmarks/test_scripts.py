@@ -266,7 +266,9 @@ def test_clips_must_exist_and_differ(tmp_path, given):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
     with pytest.raises(VideoError, match="give each clip once"):
-        video.clips([tmp_path / name for name in given], tmp_path)
+        video.clips([str(tmp_path / name) for name in given], tmp_path)
+    named = [f"{name[0]}={tmp_path / name}" for name in ("a/clip.mp4", "b/clip.mp4")]
+    assert video.clips(named, tmp_path) == {name: tmp_path / name / "clip.mp4" for name in "ab"}
 
 
 # claims
