@@ -1,6 +1,6 @@
 """Time the classifier from 128 px crops to logits on every path that users would otherwise take, and on ours.
 
-Usage: python benchmarks/classifier.py [--rounds 15] [--seconds 0.25] [--skip NAME]... [--out FILE]
+Usage: python benchmarks/classifier.py [--rounds 12] [--seconds 0.2] [--skip NAME]... [--out FILE]
 
 All configurations have the shipped weights and get the same crops. Their answers are compared in the same
 run: one that answers otherwise ends it with an error, since its time would mean nothing.
@@ -76,7 +76,7 @@ def claims(rows: list[Row]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure, compare the answers, write JSON and plot."""
-    arguments = harness.parser(__doc__, "classifier", rounds=15, seconds=0.25).parse_args()
+    arguments = harness.parser(__doc__, "classifier", rounds=12, seconds=0.2).parse_args()
     bundle = Bundle.load(arguments.bundle)
     reference = "fauxface fp32"
     with ExitStack() as stack:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every benchmark on an idle machine, one after the other, then the tables.
-# Usage: benchmarks/make.sh [--data PREPARED] [--video FILE...]     (PYTHON chooses the interpreter)
+# Usage: benchmarks/make.sh [--data PREPARED] [--video [NAME=]FILE...]     (PYTHON chooses the interpreter)
 set -euo pipefail
 here=$(dirname "$0")
 python=${PYTHON:-python}
@@ -9,7 +9,7 @@ while [ $# -gt 0 ]; do
   case $1 in
     --data) data=(--data "${2:?--data needs a folder}"); shift 2 ;;
     --video) shift; video=(--video); while [ $# -gt 0 ] && [ "${1#--}" = "$1" ]; do video+=("$1"); shift; done ;;
-    *) echo "unknown argument $1; give --data PREPARED and --video FILE..." >&2; exit 2 ;;
+    *) echo "unknown argument $1; give --data PREPARED and --video [NAME=]FILE..." >&2; exit 2 ;;
   esac
 done
 "$python" "$here/classifier.py"

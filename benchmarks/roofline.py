@@ -1,6 +1,6 @@
 """Report what share of the machine's int8 and fp32 peak the classifier reaches, and draw the roofline.
 
-Usage: python benchmarks/roofline.py [--rounds 15] [--seconds 0.25] [--out FILE]
+Usage: python benchmarks/roofline.py [--rounds 12] [--seconds 0.2] [--out FILE]
 
 The peak is the fastest dense product that ONNX Runtime manages on the same cores in the same run: matrix
 products and 1x1 convolutions of several sizes are tried.
@@ -93,7 +93,7 @@ def claims(found: list[Any]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure, write JSON and plot."""
-    arguments = harness.parser(__doc__, "roofline", rounds=15, seconds=0.25).parse_args()
+    arguments = harness.parser(__doc__, "roofline", rounds=12, seconds=0.2).parse_args()
     if arguments.skip:
         raise FauxfaceError("the roofline needs all its configurations; leave --skip out")
     bundle = Bundle.load(arguments.bundle)

@@ -113,15 +113,15 @@ def _speeds(document: Document, unit: str, shown: Callable[[float], float]) -> l
 
 def _agreement(document: Document) -> list[str]:
     lines = [
-        "| clip | configuration | peer | faces it judged | faces the peer judged | both | equal verdicts |",
-        "|---|---|---|---|---|---|---|",
+        "| clip | configuration | peer | faces judged | by the peer | by both | equal verdicts | located |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for case, own in document["agreement"].items():
         for name, others in own.items():
             for peer, a in others.items():
-                share = "-" if a["agreement"] is None else f"{a['agreement']:.1%}"
+                shares = ["-" if a[key] is None else f"{a[key]:.1%}" for key in ("agreement", "located")]
                 counts = f"{a['ours']} | {a['theirs']} | {a['both']}"
-                lines.append(f"| {case} | {name} | {peer} | {counts} | {share} |")
+                lines.append(f"| {case} | {name} | {peer} | {counts} | {shares[0]} | {shares[1]} |")
     return lines
 
 

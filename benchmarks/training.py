@@ -1,6 +1,6 @@
 """Time training: the preset `robust`, the preset `article`, and the article's loop as its users write it.
 
-Usage: python benchmarks/training.py [--data PREPARED] [--pictures 1024] [--rounds 8] [--seconds 6]
+Usage: python benchmarks/training.py [--data PREPARED] [--pictures 1024] [--rounds 6] [--seconds 6]
 
 All three train ResNet18 from the shipped weights on the same pictures; the plain loop reads them as ready
 128 px JPEGs, which spares it the cropping. What is measured is the sustained rate: the one-time decoding and
@@ -132,7 +132,7 @@ def claims(rows: list[Row]) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure, write JSON and plot."""
-    parser = harness.parser(__doc__, "training", rounds=8, seconds=6.0)
+    parser = harness.parser(__doc__, "training", rounds=6, seconds=6.0)
     parser.add_argument("--data", type=Path, help="prepared data; the bundle's golden crops by default")
     parser.add_argument("--pictures", type=int, default=1024, help="pictures to train on [%(default)s]")
     arguments = parser.parse_args()

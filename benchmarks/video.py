@@ -1,6 +1,6 @@
 """Time whole pipelines on clips, from opening the file to the last verdict, and compare what they say.
 
-Usage: python benchmarks/video.py [--video FILE...] [--frames 32] [--rounds 5] [--skip NAME]... [--out FILE]
+Usage: python benchmarks/video.py [--video [NAME=]FILE...] [--frames 24] [--rounds 5] [--skip NAME]...
 
 Every pipeline judges the same frames with the same weights, calibration and thresholds. The peers look for
 faces in the full frame and classify those that are large enough for a verdict. Without --video a clip is made
@@ -24,6 +24,8 @@ PEER = "yunet + article"
 OVERLAP = 0.5
 """Least intersection over union of two boxes that are the same face."""
 AGREEMENT = 0.98
+LOCATED = 0.9
+"""Least share of the peer's faces that fauxface must locate: else the speeds are of different work."""
 
 Face = dict[str, Any]
 
@@ -63,23 +65,35 @@ def compare(ours: list[list[Face]], theirs: list[list[Face]]) -> dict[str, Any]:
     """Compare fauxface's verdicts with a peer's, frame by frame.
 
     Returns:
-        "frames"; "ours" and "theirs", the faces judged; "both", those that both found and judged; "equal", of
-        these the ones with the same label; "agreement", equal over both, None where there is none.
+        "frames"; "ours" and "theirs", the faces judged; "both", those that both judged; "refused", those that
+        the peer judged and fauxface located but refused; "equal", of both the ones with the same label;
+        "agreement", equal over both; "located", the share of the peer's faces that fauxface located. The last
+        two are None where there is no such face.
 
     Raises:
         GateError: They saw different numbers of frames.
     """
     if len(ours) != len(theirs):
         raise GateError(f"the pipelines saw {len(ours)} and {len(theirs)} frames; the clip can't be compared")
-    counts = {"frames": len(ours), "ours": 0, "theirs": 0, "both": 0, "equal": 0}
+    counts = {"frames": len(ours), "ours": 0, "theirs": 0, "both": 0, "refused": 0, "equal": 0}
     for own, other in zip(ours, theirs, strict=True):
         counts["ours"] += sum(judged(face) for face in own)
         counts["theirs"] += len(other)
-        for face, against in pairs([face for face in own if judged(face)], other):
-            counts["both"] += 1
-            counts["equal"] += face["label"] == against["label"]
-    share = round(counts["equal"] / counts["both"], 4) if counts["both"] else None
-    return {**counts, "agreement": share}
+        for face, against in pairs(own, other):
+            if judged(face):
+                counts["both"] += 1
+                counts["equal"] += face["label"] == against["label"]
+            else:
+                counts["refused"] += 1
+    return {
+        **counts,
+        "agreement": _share(counts["equal"], counts["both"]),
+        "located": _share(counts["both"] + counts["refused"], counts["theirs"]),
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None
 
 
 def claims(rows: list[Row], cases: list[str], agreement: dict[str, Any]) -> list[dict[str, Any]]:
@@ -94,22 +108,31 @@ def claims(rows: list[Row], cases: list[str], agreement: dict[str, Any]) -> list
         fast = measured[-1]
         text = f"video, {fast} against {PEER}, {case}"
         found += harness.speed_claim(rows, text, (fast, case), (PEER, case), 6.0)
-        share = agreement.get(case, {}).get(fast, {}).get(PEER, {}).get("agreement")
-        if share is not None:
-            found.append(harness.claim(f"{text}: share of equal verdicts", share, AGREEMENT))
+        shares = agreement.get(case, {}).get(fast, {}).get(PEER, {})
+        for key, what, aim in (
+            ("agreement", "equal verdicts on the same faces", AGREEMENT),
+            ("located", "share of its faces that fauxface locates too", LOCATED),
+        ):
+            if shares.get(key) is not None:
+                found.append(harness.claim(f"{text}: {what}", shares[key], aim))
     return found
 
 
-def clips(given: list[Path], folder: Path) -> dict[str, Path]:
+def clips(given: list[str], folder: Path) -> dict[str, Path]:
     """Return the clips by the name of their case; one of the demo's pictures where none was given.
+
+    Args:
+        given: FILE, whose case gets the file's name, or NAME=FILE.
+        folder: Where the demo's clip is made.
 
     Raises:
         VideoError: There is no such file, or two have one name.
     """
     if not given:
         return {"demo": make_clip(collect_pictures(folder / "demo"), folder / "demo.mp4")}
-    named = {path.stem: path.resolve() for path in given}
-    missing = [path for path in given if not path.is_file()]
+    parts = [text.rpartition("=") for text in given]
+    named = {name or Path(file).stem: Path(file).resolve() for name, _, file in parts}
+    missing = [path for path in named.values() if not path.is_file()]
     if missing or len(named) < len(given):
         problem = f"{missing[0]}: there is no such file" if missing else "two clips have the same name"
         raise VideoError(f"{problem}; give each clip once")
@@ -119,8 +142,10 @@ def clips(given: list[Path], folder: Path) -> dict[str, Path]:
 def main() -> None:
     """Measure, compare the verdicts, write JSON and plot."""
     parser = harness.parser(__doc__, "video", rounds=5, seconds=0.0)
-    parser.add_argument("--video", type=Path, nargs="+", default=[], help="clips; one of the demo by default")
-    parser.add_argument("--frames", type=int, default=32, help="frames of each clip [%(default)s]")
+    parser.add_argument(
+        "--video", nargs="+", default=[], metavar="[NAME=]FILE", help="clips; one of the demo by default"
+    )
+    parser.add_argument("--frames", type=int, default=24, help="frames of each clip [%(default)s]")
     arguments = parser.parse_args()
     bundle = Bundle.load(arguments.bundle)
     with ExitStack() as stack:

@@ -15,7 +15,7 @@ from torchvision.models import ResNet
 
 from fauxface.bundle import Bundle
 from fauxface.crops import INPUT_SIZE
-from fauxface.errors import BundleError
+from fauxface.errors import BundleError, CheckpointError
 from fauxface_train.checkpoint import load_exactly
 from fauxface_train.model import build
 
@@ -89,13 +89,26 @@ def network(model_bytes: bytes) -> ResNet:
     Raises:
         BundleError: It isn't a ResNet18 that `fauxface export` wrote.
     """
-    graph = onnx.load_model_from_string(model_bytes).graph
+    net = build()
+    try:
+        load_exactly(net, _state(onnx.load_model_from_string(model_bytes).graph), "the bundle's classifier")
+    except (CheckpointError, ValueError) as error:
+        raise BundleError(
+            f"the peers can't be given these weights: {error}; use a bundle that 'fauxface export' wrote"
+        ) from error
+    return net.eval()
+
+
+def _state(graph: onnx.GraphProto) -> dict[str, torch.Tensor]:
+    """Return torchvision's state of a graph's convolutions and its last layer."""
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     state: dict[str, torch.Tensor] = {}
     for node in graph.node:
         if node.op_type not in {"Conv", "Gemm"}:
             continue
-        kernel, bias = (torch.tensor(arrays.get(name, np.zeros(0))) for name in node.input[1:3])
+        if not set(node.input[1:]) <= set(arrays) or len(node.input) != 3:
+            raise ValueError(f"{node.op_type} {node.name} has no constant weights and bias")
+        kernel, bias = (torch.tensor(arrays[name]) for name in node.input[1:])
         name = node.input[1].removeprefix("net.").removesuffix(".weight")
         state[f"{name}.weight"] = kernel
         if node.op_type == "Gemm":
@@ -107,14 +120,7 @@ def network(model_bytes: bytes) -> ResNet:
         state[f"{norm}.running_mean"] = torch.zeros_like(bias)
         state[f"{norm}.running_var"] = torch.ones_like(bias)
         state[f"{norm}.num_batches_tracked"] = torch.tensor(0)
-    net = build()
-    try:
-        load_exactly(net, state, "the bundle's classifier")
-    except Exception as error:
-        raise BundleError(
-            f"the peers can't be given these weights: {error}; use a bundle that 'fauxface export' wrote"
-        ) from error
-    return net.eval()
+    return state
 
 
 def save_plain(net: ResNet, path: Path) -> None:

@@ -240,10 +240,14 @@ def test_verdicts_count_where_both_judged():
         "ours": 3,
         "theirs": 4,
         "both": 3,
+        "refused": 1,
         "equal": 2,
         "agreement": 0.6667,
+        "located": 1.0,
     }
-    assert video.compare([[]], [[]])["agreement"] is None
+    unseen = video.compare([[], []], theirs)
+    assert (unseen["agreement"], unseen["located"]) == (None, 0.0)
+    assert video.compare([[]], [[]])["located"] is None
     with pytest.raises(GateError, match="saw 1 and 2 frames"):
         video.compare([[]], [[], []])
 
@@ -262,7 +266,9 @@ def test_clips_must_exist_and_differ(tmp_path, given):
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).touch()
     with pytest.raises(VideoError, match="give each clip once"):
-        video.clips([tmp_path / name for name in given], tmp_path)
+        video.clips([str(tmp_path / name) for name in given], tmp_path)
+    named = [f"{name[0]}={tmp_path / name}" for name in ("a/clip.mp4", "b/clip.mp4")]
+    assert video.clips(named, tmp_path) == {name: tmp_path / name / "clip.mp4" for name in "ab"}
 
 
 # claims
@@ -270,9 +276,9 @@ def test_clips_must_exist_and_differ(tmp_path, given):
 
 def test_claims_name_the_fastest_precision_that_was_measured():
     rows = [row("yunet + article", "c", 0.6), row("fauxface fp32", "c", 0.3), row("fauxface int8", "c", 0.1)]
-    agreement = {"c": {"fauxface int8": {"yunet + article": {"agreement": 0.97}}}}
+    agreement = {"c": {"fauxface int8": {"yunet + article": {"agreement": 0.97, "located": 0.9}}}}
     found = video.claims(rows, ["c"], agreement)
-    assert [(c["value"], c["holds"]) for c in found] == [(6.0, True), (0.97, False)]
+    assert [(c["value"], c["holds"]) for c in found] == [(6.0, True), (0.97, False), (0.9, True)]
     assert "fauxface int8" in found[0]["claim"]
     one = [row("article", "batch 1", 0.5), row("fauxface fp32", "batch 1", 0.1)]
     assert [(c["value"], c["aim"]) for c in face_to_verdict.claims(one)] == [(5.0, 5.0)]

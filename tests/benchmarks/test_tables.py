@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -51,7 +52,7 @@ def result(name, **fields):
     }
 
 
-AGREEMENT = {"ours": 30, "theirs": 40, "both": 28, "equal": 28, "agreement": 1.0}
+AGREEMENT = {"ours": 30, "theirs": 40, "both": 28, "equal": 28, "agreement": 1.0, "located": None}
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def folder(tmp_path):
             [
                 "| case | configuration | frames/s | speed against article | 95 % interval |",
                 "| batch 1 | fauxface int8 | 250 | 5.04 x | 4.9 to 5.1 |",
-                "| clip | fauxface int8 | article | 30 | 40 | 28 | 100.0% |",
+                "| clip | fauxface int8 | article | 30 | 40 | 28 | 100.0% | - |",
             ],
         ),
         ("training", ["| batch 1 | article | 50 | 1 x |  |"]),
@@ -173,3 +174,10 @@ def test_check_fails_where_it_should(monkeypatch, folder, holds, stale, message)
         return
     with pytest.raises(GateError, match=message):
         tables.main()
+
+
+def test_links_of_the_readme_lead_somewhere():
+    targets = re.findall(r"\]\(([^)#\s]+)", tables.README.read_text(encoding="utf-8"))
+    assert targets
+    for target in targets:
+        assert (tables.README.parent / target).exists(), target
