@@ -124,7 +124,7 @@ def test_planted_data_fail_the_gate_and_the_report_says_why(planted, tmp_path):
     assert age == {"value": None, "reason": "known of bona fide pictures only"}
     page = (out / "audit.md").read_text()
     assert "**Failed** (no AUROC after the transform above 0.6)" in page
-    assert "### Sharpness" in page
+    assert "| Gray share | raw files | " in page
     for path in out.iterdir():
         if path.suffix == ".png":
             assert f"]({path.name})" in page
@@ -162,6 +162,8 @@ def test_without_originals_the_manifest_still_tells_sizes_and_the_result_is_repe
     clean_rows, write_data, monkeypatch
 ):
     monkeypatch.setattr(Path, "read_bytes", guarded(Path.read_bytes))
+    few = {name: features.GROUPS[name] for name in ("dimensions", "jpeg", "sharpness")}
+    monkeypatch.setattr(features, "GROUPS", few)
     data = PreparedData.load(write_data(clean_rows[:44]))
     first, second = (run.audit(data, count=44, originals=False, seed=3, replicates=10) for _ in range(2))
     SCHEMA.validate(first)
@@ -274,8 +276,8 @@ def test_report_shows_the_stages_side_by_side(document):
     assert f"| Dimensions | {interval} | {interval} | 0.5, all alike | 0.5, all alike |" in page
     assert "| Dimensions | -0.200 | +0.000 | -0.200 |" in page
     assert "No figure (known of bona fide pictures only): Age." in page
-    assert r"Carried most by cam|1. " in page
-    assert r"| cam\|1 | bona fide | 50 | 0.900 | 0.550 |" in page
+    assert r"| Sharpness | raw files | 0.700 | cam\|1 (0.550 without it) | cam\|1 0.900, gan 0.600 |" in page
+    assert "| Dimensions | network input |" not in page.partition("## Which sources carry it")[2]
     assert "![AUROC of each nuisance at each stage](groups.png)" in page
 
 

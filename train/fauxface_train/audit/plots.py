@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from fauxface.files import atomic_write
 
 _DPI = 110
+_PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}
 _STYLES = {
     "raw": ("#7F7F7F", ""),
     "crop": ("#56B4E9", "//"),
@@ -63,7 +64,7 @@ def groups(document: dict[str, Any]) -> Figure:
             )
             axes.plot([found["low"], found["high"]], [y, y], "-", color="black", lw=1)
             text = "all alike" if found["constant"] else f"{value:.2f}"
-            axes.text(max(found["high"], value, 0.5) + 0.006, y, text, va="center", fontsize=6.5)
+            axes.text(max(found["high"], value, 0.5) + 0.006, y, text, va="center", fontsize=6.5, bbox=_PLATE)
         axes.barh([0], [0], color=color, hatch=hatch, edgecolor="white", label=stage["title"])
     axes.axvline(0.5, color="black", lw=1)
     if document["gate"] is not None:

@@ -28,7 +28,7 @@ _LIMITS = (
     "at which sources carry the figure."
 )
 _NOTABLE = 0.6
-_MOST_SOURCES = 6
+_MOST_SOURCES = 4
 
 
 def render(document: dict[str, Any], plots: Sequence[str] = ()) -> str:
@@ -174,33 +174,41 @@ def _across(document: dict[str, Any]) -> list[str]:
 
 def _sources(document: dict[str, Any]) -> list[str]:
     """Say which sources carry the figures that matter."""
-    lines = []
+    rows = []
     for group in document["groups"]:
-        found = group["stages"]["view"]
-        if found["value"] is None or found["value"] <= _NOTABLE:
-            continue
-        rows = sorted(found["sources"], key=lambda row: -row["auroc"])[:_MOST_SOURCES]
-        cells = [
-            [
-                row["source"],
-                "bona fide" if row["label"] == "bona_fide" else row["label"],
-                str(row["samples"]),
-                f"{row['auroc']:.3f}",
-                "-" if row["without"] is None else f"{row['without']:.3f}",
-            ]
-            for row in rows
-        ]
-        carried = f"Carried most by {found['carried_by']}. " if found["carried_by"] else ""
-        lines += [
-            f"### {group['title']}: {show(found)}",
-            "",
-            f"{carried}The sources that it tells best from the other label:",
-            "",
-            *_table(["Source", "Label", "n", "AUROC", "All others without it"], cells),
-            "",
-        ]
-    head = f"## Which sources carry it (above {_NOTABLE:g} after the transform)"
-    return [head, "", *(lines or ["None.", ""])]
+        for stage in document["stages"]:
+            found = group["stages"][stage["name"]]
+            if found["value"] is None or found["value"] <= _NOTABLE:
+                continue
+            told = sorted(found["sources"], key=lambda row: -row["auroc"])[:_MOST_SOURCES]
+            rows.append(
+                [
+                    group["title"],
+                    stage["title"],
+                    f"{found['value']:.3f}",
+                    _carried(found),
+                    ", ".join(f"{row['source']} {row['auroc']:.3f}" for row in told),
+                ]
+            )
+    head = [f"## Which sources carry it (figures above {_NOTABLE:g})", ""]
+    if not rows:
+        return [*head, "None.", ""]
+    note = (
+        "*Carried by* is the source without which the figure falls most, and what is left of it; then the "
+        "sources that the classifier tells best from all pictures of the other label, with that AUROC."
+    )
+    header = ["Nuisance", "Stage", "AUROC", "Carried by", "Told best"]
+    return [*head, note, "", *_table(header, rows), ""]
+
+
+def _carried(found: dict[str, Any]) -> str:
+    name = found["carried_by"]
+    if name is None:
+        return "no single one"
+    left = min(
+        row["without"] for row in found["sources"] if row["source"] == name and row["without"] is not None
+    )
+    return f"{name} ({left:.3f} without it)"
 
 
 def _features(document: dict[str, Any]) -> list[str]:
