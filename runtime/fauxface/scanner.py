@@ -14,8 +14,8 @@ from fauxface.bundle import Bundle
 from fauxface.crops import Box, extract, face_square, to_input, whole_square
 from fauxface.errors import BundleError, ImageError, NoFaceError, VideoError
 from fauxface.locator import FaceLocator, Location, Locator
+from fauxface.precision import open_classifier
 from fauxface.results import Face, ItemError, Result
-from fauxface.session import Classifier
 from fauxface.sources import Kind, Source, parse
 from fauxface.video import Frame, FrameReader
 
@@ -38,14 +38,18 @@ class Scanner:
         locator: A YuNet-format file, or any object with `FaceLocator.locate`, in place of the bundle's.
         faces: "locate" finds the faces; "whole" judges the largest central square of each picture, for data
             sets of ready crops.
+        precision: "fp32", "fp16" or "int8", if the bundle has it; "auto" takes int8 on CPUs that have
+            instructions for it, fp16 on CUDA and TensorRT, else fp32.
 
     Attributes:
         model: The sha256 that stands in every result.
         provider: Short name of the execution provider that is really in use.
+        precision: What the classifier in use computes in: "fp32", "fp16" or "int8".
 
     Raises:
-        BundleError: The bundle or the locator can't be used.
-        ProviderError: The provider is unknown or isn't really in use, or ONNX Runtime is missing.
+        BundleError: The bundle or the locator can't be used, or the bundle lacks the precision asked for.
+        ProviderError: The provider or the precision is unknown, the provider isn't really in use, or ONNX
+            Runtime is missing.
         ValueError: `faces` is neither "locate" nor "whole".
     """
 
@@ -57,6 +61,7 @@ class Scanner:
         threads: int | None = None,
         locator: FaceLocator | str | os.PathLike[str] | None = None,
         faces: Literal["locate", "whole"] = "locate",
+        precision: str = "auto",
     ) -> None:
         if faces not in ("locate", "whole"):
             raise ValueError(f'faces must be "locate" or "whole", not {faces!r}')
@@ -64,8 +69,11 @@ class Scanner:
         self.model = self.bundle.sha256
         self.faces = faces
         self._locator = self._open_locator(locator) if faces == "locate" else None
-        self._classifier = Classifier(self.bundle.classifier_bytes(), provider=provider, threads=threads)
+        self._classifier, self.precision = open_classifier(
+            self.bundle, provider=provider, threads=threads, precision=precision
+        )
         self.provider = self._classifier.provider
+        self._point = self.bundle.manifest.operating_point(self.precision)
 
     def image(self, picture: Picture, source: str | None = None) -> Result:
         """Judge every face of one picture.
@@ -215,9 +223,8 @@ class Scanner:
         crops = [crop for item in items for crop in item.crops]
         parts = [crops[i : i + batch] for i in range(0, len(crops), batch)]
         logits = [self._classifier.logits(np.stack(part)) for part in parts]
-        manifest = self.bundle.manifest
         values = np.concatenate(logits) if logits else np.zeros((0, 2), np.float32)
-        probabilities = iter(manifest.calibration.probability(values).tolist())
+        probabilities = iter(self._point.calibration.probability(values).tolist())
         for item in items:
             faces = tuple(self._face(place, next(probabilities)) for place in item.places)
             yield (
@@ -228,7 +235,7 @@ class Scanner:
     def _face(self, place: Location, p_generated: float) -> Face:
         manifest = self.bundle.manifest
         size = int(max(place.box[2:]))
-        label, reason = manifest.thresholds.verdict(p_generated, size, manifest.crop.min_face_px)
+        label, reason = self._point.thresholds.verdict(p_generated, size, manifest.crop.min_face_px)
         score = None if self.faces == "whole" else place.score
         return Face(place.box, place.landmarks, score, p_generated, label, reason, size)
 

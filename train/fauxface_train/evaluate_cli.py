@@ -31,6 +31,9 @@ def register(app: typer.Typer) -> None:
             Path | None, typer.Option(help="Folder for the report; `evaluation-SPLIT` when not given.")
         ] = None,
         provider: Annotated[str, typer.Option(help="cpu, cuda, tensorrt, openvino or auto.")] = "auto",
+        precision: Annotated[
+            str, typer.Option(help="Of a bundle: auto, fp32, fp16 or int8; auto takes what a scan takes.")
+        ] = "auto",
         batch: Annotated[int, typer.Option(min=1, help="Pictures per call.")] = 64,
     ) -> None:
         """Measure a model on prepared data: metrics.json, report.md, scores.csv and plots.
@@ -47,7 +50,7 @@ def register(app: typer.Typer) -> None:
         prepared = PreparedData.load(data)
         select(prepared, split)
         folder = output_folder(out or f"evaluation-{split}")
-        scorer = open_scorer(model, provider)
+        scorer = open_scorer(model, provider, precision)
         if not scorer.point.shipped:
             sys.stderr.write(
                 f"note: {model} has no operating point of its own; temperature 1, threshold 0.5\n"
