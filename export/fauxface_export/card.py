@@ -87,6 +87,7 @@ def render(
         _bullets(_NOT_FOR),
         "## Operating point",
         _operating_point(manifest),
+        *_precisions(manifest),
         "## Evaluation",
         *(_evaluation(metrics) if metrics else [_NOT_EVALUATED]),
         "## Limits and known failures",
@@ -148,6 +149,23 @@ def _operating_point(manifest: Mapping[str, Any]) -> str:
         ("face locator", f"score from {locator['score_threshold']:g}, longest side {locator['max_side']} px"),
     ]
     return _table(("", ""), rows)
+
+
+def _precisions(manifest: Mapping[str, Any]) -> list[str]:
+    """Return what other precisions lose against fp32; nothing where the bundle has none."""
+    rows = []
+    for name, variant in _mapping(manifest, "variants").items():
+        test, points = _mapping(variant, "test"), _mapping(manifest, "operating_points", name, "thresholds")
+        figures = f"{test['auroc_loss']:.4f}", f"{test['flips']:.2%}", test["samples"]
+        rows.append((name, *figures, *(f"{points[k]:.6g}" for k in ("bona_fide_below", "generated_from"))))
+    if not rows:
+        return []
+    header = ("precision", "AUROC loss", "changed verdicts", "pictures", "bona fide below", "generated from")
+    return [
+        "## Other precisions",
+        "Against fp32 on the test split, each at its own operating point. The evaluation is that of fp32.",
+        _table(header, rows),
+    ]
 
 
 def _evaluation(metrics: Mapping[str, Any]) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 import onnx
+from onnxruntime.quantization.onnx_model import ONNXModel
 from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from fauxface_export.onnx_graph import layers
@@ -28,5 +29,6 @@ def convert(source: Path, target: Path, *, only: Collection[str] | None = None) 
         if (names.get(node.name) in IN_FLOAT if only is None else names.get(node.name) not in only)
     ]
     made = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
+    ONNXModel(made).topological_sort()
     onnx.checker.check_model(made, full_check=True)
     target.write_bytes(made.SerializeToString(deterministic=True))

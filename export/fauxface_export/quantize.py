@@ -29,7 +29,7 @@ METHODS = ("minmax", "entropy", "percentile")
 
 _SETTINGS: dict[str, tuple[CalibrationMethod, dict[str, Any]]] = {
     "minmax": (CalibrationMethod.MinMax, {}),
-    "entropy": (CalibrationMethod.Entropy, {"num_bins": 1024, "num_quantized_bins": 256}),
+    "entropy": (CalibrationMethod.Entropy, {"num_bins": 512, "num_quantized_bins": 256}),
     "percentile": (CalibrationMethod.Percentile, {"percentile": 99.999, "symmetric": False}),
 }
 _QUANTISED = ["Add", "Conv", "MaxPool", "Relu"]

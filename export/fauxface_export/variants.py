@@ -15,7 +15,7 @@ from fauxface.errors import DataError, GateError
 from fauxface.manifest import OperatingPoint
 from fauxface.progress import Progress
 from fauxface.session import Classifier
-from fauxface_export import half, onnx_graph, parity, quantize
+from fauxface_export import equalise, half, onnx_graph, parity, quantize
 from fauxface_export.accuracy import (
     AUROC_LOSS_LIMIT,
     FLIP_LIMIT,
@@ -206,7 +206,7 @@ def _single_layers(
     """Return a function that converts one layer of a graph and nothing else, and says where it wrote."""
     single, prepared = folder / "single.onnx", folder / "prepared.onnx"
     if precision == "int8":
-        quantize.prepare(fp32, prepared)
+        _prepare(fp32, prepared, calibration)
         ranges = quantize.ranges(prepared, calibration, method)
 
         def quantise(layer: str) -> Path:
@@ -244,7 +244,7 @@ def _make_int8(fp32: Path, target: Path, against: Reference, say: Say) -> dict[s
     tried: list[_Candidate] = []
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
-        quantize.prepare(fp32, prepared)
+        _prepare(fp32, prepared, against.calibration)
         ranges = {
             method: quantize.ranges(prepared, against.calibration, method) for method in quantize.METHODS
         }
@@ -270,6 +270,11 @@ def _make_int8(fp32: Path, target: Path, against: Reference, say: Say) -> dict[s
         "candidates": [candidate.to_dict() for candidate in tried],
         "operators": dict(sorted(operators.items())),
     }
+
+
+def _prepare(fp32: Path, prepared: Path, calibration: np.ndarray) -> None:
+    quantize.prepare(fp32, prepared)
+    equalise.equalise(prepared, quantize.largest(prepared, calibration))
 
 
 def _line(candidate: _Candidate) -> str:

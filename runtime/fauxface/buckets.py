@@ -63,7 +63,8 @@ class BucketRunner:
         bucket.binding.synchronize_inputs()
         self._session.run_with_iobinding(bucket.binding, bucket.options)
         bucket.binding.synchronize_outputs()
-        return bucket.output.numpy()[:count]
+        # A copy: what lies on the host already is handed out as it is, and the next run writes over it.
+        return bucket.output.numpy()[:count].copy()
 
 
 def _bucket(ort: ModuleType, session: Any, size: int, graph: int | None, device: str) -> _Bucket:

@@ -23,11 +23,6 @@ _TYPICAL_BATCH = 8
 _MAJOR, _MINOR = 75, 76
 
 
-def cpu_options() -> dict[str, str]:
-    """Return the options of the CPU provider."""
-    return {}
-
-
 def openvino_options(threads: int) -> dict[str, str]:
     """Return the options of OpenVINO; its default on some CPUs is bfloat16, which moves the logits."""
     return {"device_type": "CPU", "precision": "FP32", "num_of_threads": str(threads)}

@@ -298,7 +298,7 @@ def _chosen_providers(
     ort: ModuleType, model: _Model, provider: str, *, graphs: bool
 ) -> list[tuple[str, dict[str, str]]]:
     """Return ONNX Runtime's names and options: the provider, and those that take what it can't run."""
-    cpu = (PROVIDERS["cpu"], providers.cpu_options())
+    cpu: tuple[str, dict[str, str]] = (PROVIDERS["cpu"], {})
     match provider:
         case "cuda":
             return [(PROVIDERS["cuda"], providers.cuda_options(graphs=graphs)), cpu]

@@ -248,6 +248,18 @@ def small_onnx(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def _coarse_entropy():
+    """Let the entropy method try few ranges: it takes most of the time."""
+    from fauxface_export import quantize
+
+    kind, _ = quantize._SETTINGS["entropy"]
+    settings = kind, {"num_bins": 128, "num_quantized_bins": 128}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(quantize._SETTINGS, "entropy", settings)
+        yield
+
+
 @pytest.fixture(scope="session")
 def noisy_crops():
     """Return a function that makes crops of coarse noise around a brightness."""

@@ -31,7 +31,7 @@ def prepared(small_onnx, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(prepared, crops):
+def found(prepared, crops, _coarse_entropy):
     return {method: quantize.ranges(prepared, crops, method) for method in quantize.METHODS}
 
 

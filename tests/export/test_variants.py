@@ -67,7 +67,7 @@ def prepared(monkeypatch, noisy_crops):
 
 
 @pytest.fixture
-def against(prepared, small_onnx):
+def against(prepared, small_onnx, _coarse_entropy):
     made = variants.reference(small_onnx, prepared, OperatingPoint(Calibration(), Thresholds()))
     point = accuracy.operating_point(made.val.logits, made.val.labels, made.val.sources)
     return variants.Reference(point, made.calibration, made.val, made.test)

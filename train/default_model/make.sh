@@ -59,7 +59,7 @@ fauxface generator train "$runs/prepared" --out "$generator"
 
 fauxface export "$third" --out "$runs/bundle" --name fauxface-default --locator "$locator/locator.onnx" \
   --data "$runs/prepared" --metrics "$runs/evaluation/metrics.json" --terms "$here/terms.csv" \
-  --license "$here/LICENSE-WEIGHTS.md" --formats onnx --overwrite
+  --license "$here/LICENSE-WEIGHTS.md" --formats onnx --int8 --overwrite
 rm -rf "$bundle" && cp -r "$runs/bundle" "$bundle"
 python "$here/record.py" "$runs"
 python "$here/readme_figures.py"
