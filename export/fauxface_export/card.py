@@ -54,6 +54,7 @@ def render(
         bullets(_NOT_FOR),
         "## Operating point",
         _operating_point(manifest),
+        *_precisions(manifest),
         "## Evaluation",
         *(measured.evaluation(metrics) if metrics else [measured.NOT_EVALUATED]),
         "## Media analysis as NIST SP 800-63A-4 asks for it",
@@ -132,6 +133,23 @@ def _failures(found: Mapping[str, Any]) -> list[str]:
         else f"All {wrong} failures:"
     )
     return [*parts, shown, f"![Generated faces that weren't called generated]({found['file']})"]
+
+
+def _precisions(manifest: Mapping[str, Any]) -> list[str]:
+    """Return what other precisions lose against fp32; nothing where the bundle has none."""
+    rows = []
+    for name, variant in mapping(manifest, "variants").items():
+        test, points = mapping(variant, "test"), mapping(manifest, "operating_points", name, "thresholds")
+        figures = f"{test['auroc_loss']:.4f}", f"{test['flips']:.2%}", test["samples"]
+        rows.append((name, *figures, *(f"{points[k]:.6g}" for k in ("bona_fide_below", "generated_from"))))
+    if not rows:
+        return []
+    header = ("precision", "AUROC loss", "changed verdicts", "pictures", "bona fide below", "generated from")
+    return [
+        "## Other precisions",
+        "Against fp32 on the test split, each at its own operating point. The evaluation is that of fp32.",
+        table(header, rows),
+    ]
 
 
 def _data(manifest: Mapping[str, Any], terms: Sequence[Mapping[str, str]]) -> list[str]:

@@ -63,6 +63,12 @@ def export_command(
             help="Faces scored lower are dropped; 0.6, or the shipped locator's own threshold.",
         ),
     ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Add an 8-bit classifier for CPUs, checked on --data.")
+    ] = False,
+    fp16: Annotated[
+        bool, typer.Option("--fp16", help="Add a half-precision classifier for GPUs, checked on --data.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
 ) -> None:
     """Turn a checkpoint into a bundle, once every exported file answers as the network does."""
@@ -76,7 +82,7 @@ def export_command(
         raise typer.BadParameter("a bundle needs onnx", param_hint="--formats")
     if require is not None and metrics is None:
         raise typer.BadParameter("bounds need figures; give --metrics too", param_hint="--require")
-    require_extra("export", "torch", "torchvision", "onnx", "onnxscript", "safetensors")
+    require_extra("export", "torch", "torchvision", "onnx", "onnxscript", "safetensors", "sklearn")
     require_extra("cpu", "onnxruntime")
     from fauxface_export.export import DEMO_MEDIA, Options, export
 
@@ -95,6 +101,7 @@ def export_command(
         formats=chosen,
         locator_score=locator_score,
         overwrite=overwrite,
+        precisions=tuple(name for name, asked in (("int8", int8), ("fp16", fp16)) if asked),
     )
     bundle = export(options, say=typer.echo)
     typer.echo(f"wrote {out}: model {bundle.sha256}")

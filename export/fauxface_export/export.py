@@ -17,6 +17,7 @@ from fauxface.bundle import Bundle, write_manifest
 from fauxface.crops import INPUT_SIZE
 from fauxface.errors import BundleError, CheckpointError, DataError
 from fauxface.locator import Locator
+from fauxface.manifest import OperatingPoint
 from fauxface.session import Classifier
 from fauxface.verdicts import LABELS, Calibration, Thresholds
 from fauxface_export import (
@@ -29,6 +30,7 @@ from fauxface_export import (
     quality_gates,
     require,
     torchscript,
+    variants,
 )
 from fauxface_export.folder import (
     CARD,
@@ -39,6 +41,7 @@ from fauxface_export.folder import (
     LOCATOR,
     PROGRAM,
     TORCHSCRIPT,
+    VARIANTS,
     check_target,
     staged,
 )
@@ -67,7 +70,8 @@ class Options:
         checkpoint: A run's folder or its .safetensors file.
         out: The bundle's folder to make.
         locator: A face locator, ONNX in YuNet's format; None takes the shipped bundle's.
-        data: Prepared data; its val split gives the real crops of the parity gate.
+        data: Prepared data; its val split gives the real crops of the parity gate. Precisions need it: they
+            are calibrated on train and val, and checked on test.
         metrics: metrics.json of `fauxface evaluate` for this checkpoint.
         require: TOML of bounds that the metrics must keep.
         terms: CSV with columns source, label, origin, terms.
@@ -78,6 +82,7 @@ class Options:
         formats: Which of FORMATS the bundle keeps; all of them pass the gate.
         locator_score: Faces below this score are dropped; None: 0.6, or the shipped bundle's for its locator.
         overwrite: Replace an existing bundle.
+        precisions: Which of `VARIANTS` to make beside fp32.
     """
 
     checkpoint: Path
@@ -94,6 +99,7 @@ class Options:
     formats: tuple[str, ...] = FORMATS
     locator_score: float | None = None
     overwrite: bool = False
+    precisions: tuple[str, ...] = ()
 
 
 def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bundle:
@@ -107,7 +113,8 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
         CheckpointError: The checkpoint is missing, corrupt, unfinished or of another architecture.
         BundleError: The locator isn't in YuNet's format, or a field of the manifest is refused.
         DataError: Data, metrics, terms or golden pictures are missing or don't belong to the checkpoint.
-        GateError: An exported file doesn't answer as the network does, or the metrics miss a requirement.
+        GateError: An exported file doesn't answer as the network does, a precision loses too much, or the
+            metrics miss a requirement.
         OutputError: The bundle can't be written, or exists.
 
     Nothing is left behind in any of these cases.
@@ -125,6 +132,8 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
     terms = read_terms(options.terms) if options.terms else []
     license_text = _read(options.weights_license, "licence", DataError) if options.weights_license else None
     margin = float(loaded.info["margin"])
+    if options.precisions:
+        variants.check_data(prepared, margin)
     pictures = _golden_pictures(options, locator, margin, prepared)
     crops = np.concatenate([pictures, golden.patterns()])
     generated = failures.pictures(options.failures, _hashes(prepared)) if options.failures else []
@@ -155,7 +164,9 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
             if name not in options.formats:
                 (folder / file).unlink()
 
-        golden.save(folder / GOLDEN, crops, parity.eager(deployed)(crops))
+        made = _variants(options, folder, prepared, OperatingPoint(calibration, thresholds), say)
+        logits = {name: _onnx(folder / VARIANTS[name])(crops) for name in made}
+        golden.save(folder / GOLDEN, crops, {"fp32": parity.eager(deployed)(crops), **logits})
         (folder / LOCATOR).write_bytes(locator_bytes)
         if license_text is not None:
             (folder / LICENSE).write_bytes(license_text)
@@ -173,7 +184,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
                 "nms_threshold": NMS_THRESHOLD,
                 "max_side": MAX_SIDE,
             },
-            "classifier": {"fp32": CLASSIFIER},
+            "classifier": {"fp32": CLASSIFIER, **{name: VARIANTS[name] for name in made}},
             "calibration": {
                 "temperature": calibration.temperature,
                 "bias": calibration.bias,
@@ -188,6 +199,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
             "golden": GOLDEN,
             "card": CARD,
             **({"weights_license": LICENSE} if license_text is not None else {}),
+            **variants.in_manifest(list(made.values())),
             "parity": report.to_dict(),
             "metrics": _kept(metrics),
             "provenance": portable(
@@ -318,11 +330,32 @@ def _real_crops(prepared: PreparedData | None, pictures: np.ndarray) -> np.ndarr
 
 def _backends(folder: Path) -> dict[str, parity.Backend]:
     """Return the exported files as functions; ONNX runs through the runtime's own classifier."""
-    classifier = Classifier((folder / CLASSIFIER).read_bytes(), provider="cpu")
     return {
         "torchscript": torchscript.load(folder / TORCHSCRIPT),
         "pt2": program.load(folder / PROGRAM),
-        "onnxruntime": classifier.logits,
+        "onnxruntime": _onnx(folder / CLASSIFIER),
+    }
+
+
+def _onnx(path: Path) -> parity.Backend:
+    return Classifier(path.read_bytes(), provider="cpu").logits
+
+
+def _variants(
+    options: Options,
+    folder: Path,
+    prepared: PreparedData | None,
+    point: OperatingPoint,
+    say: Callable[[str], None],
+) -> dict[str, variants.Variant]:
+    """Write the other precisions that were asked for."""
+    if prepared is None or not options.precisions:
+        return {}
+    say(f"making {' and '.join(options.precisions)}; fp32 scores val and test first")
+    against = variants.reference(folder / CLASSIFIER, prepared, point)
+    return {
+        name: variants.make(name, folder / CLASSIFIER, folder / VARIANTS[name], against, say)
+        for name in options.precisions
     }
 
 

@@ -10,10 +10,22 @@ from fauxface.errors import OutputError
 from fauxface.manifest import MANIFEST_NAME
 
 CLASSIFIER, TORCHSCRIPT, PROGRAM = "classifier.onnx", "classifier.torchscript.pt", "classifier.pt2"
+VARIANTS = {"int8": "classifier.int8.onnx", "fp16": "classifier.fp16.onnx"}
 LOCATOR, GOLDEN, CARD, LICENSE = "locator.onnx", "golden.npz", "MODEL_CARD.md", "LICENSE-WEIGHTS.md"
 FAILURES = "failures.png"
 BUNDLE_FILES = frozenset(
-    {MANIFEST_NAME, CLASSIFIER, TORCHSCRIPT, PROGRAM, LOCATOR, GOLDEN, CARD, LICENSE, FAILURES}
+    {
+        MANIFEST_NAME,
+        CLASSIFIER,
+        TORCHSCRIPT,
+        PROGRAM,
+        *VARIANTS.values(),
+        LOCATOR,
+        GOLDEN,
+        CARD,
+        LICENSE,
+        FAILURES,
+    }
 )
 
 

@@ -1,7 +1,7 @@
 """Golden crops: inputs with the logits that the trained network gives, replayed by `fauxface doctor`."""
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -71,16 +71,20 @@ def patterns() -> np.ndarray:
     return made
 
 
-def save(path: Path, inputs: np.ndarray, logits: np.ndarray) -> None:
+def save(path: Path, inputs: np.ndarray, logits: Mapping[str, np.ndarray]) -> None:
     """Write golden.npz.
 
     Args:
         path: Where to write.
         inputs: uint8 [K, 128, 128, 3], RGB.
-        logits: float32 [K, 2].
+        logits: Precision to float32 [K, 2].
     """
+    arrays = {
+        "logits" if precision == "fp32" else f"logits_{precision}": values.astype(np.float32)
+        for precision, values in logits.items()
+    }
     with path.open("wb") as file:
-        np.savez_compressed(file, crops=inputs, logits=logits.astype(np.float32))
+        np.savez_compressed(file, crops=inputs, **arrays)
 
 
 def spread(total: int, wanted: int) -> list[int]:

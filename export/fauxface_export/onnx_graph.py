@@ -1,6 +1,6 @@
 """The ONNX file: one self-contained graph with a dynamic batch and the preprocessing constants inside."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import onnx
@@ -52,6 +52,35 @@ def save(program: ExportedProgram, path: Path, metadata: Mapping[str, str]) -> N
     model = converted.model_proto
     _clean(model)
     onnx.helper.set_model_props(model, dict(metadata))
+    _check(model)
+    data = model.SerializeToString(deterministic=True)
+    check_self_contained(data, path.name)
+    path.write_bytes(data)
+
+
+def layers(path: Path, kinds: Collection[str] = ("Conv", "Gemm")) -> dict[str, str]:
+    """Return the layers with weights in order: the layer's name in the network to its node's."""
+    graph = onnx.load(path, load_external_data=False).graph
+    weighted = [node for node in graph.node if node.op_type in kinds]
+    return {node.input[1].removeprefix("net.").removesuffix(".weight"): node.name for node in weighted}
+
+
+def finish(path: Path, like: Path) -> None:
+    """Give a graph that was made of another one the same metadata and signature, and check it.
+
+    Args:
+        path: The graph; it is written anew.
+        like: The graph that `save` wrote.
+
+    Raises:
+        GateError: It isn't valid ONNX, or has another input or output.
+        BundleError: It keeps data in another file.
+    """
+    model = onnx.load(path, load_external_data=False)
+    _clean(model)
+    model.producer_name, model.producer_version = "fauxface", ""
+    source = onnx.load(like, load_external_data=False)
+    onnx.helper.set_model_props(model, {entry.key: entry.value for entry in source.metadata_props})
     _check(model)
     data = model.SerializeToString(deterministic=True)
     check_self_contained(data, path.name)

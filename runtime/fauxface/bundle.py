@@ -21,13 +21,13 @@ from fauxface.manifest import (
     FORMAT,
     MANIFEST_NAME,
     MAX_FILE_BYTES,
-    MAX_MANIFEST_BYTES,
     FileEntry,
     Manifest,
     is_safe_name,
     lowest_version,
 )
 from fauxface.onnx_wire import check_self_contained
+from fauxface.strict_json import MAX_MANIFEST_BYTES
 from fauxface.verdicts import LABELS
 
 __all__ = ["DEFAULT_BUNDLE", "LABELS", "Bundle", "FileEntry", "Manifest", "write_manifest"]
@@ -98,7 +98,9 @@ class Bundle:
         """
         files = self.manifest.classifier
         if precision not in files:
-            raise BundleError(f"the bundle has no {precision} classifier; it has {', '.join(files)}")
+            raise BundleError(
+                f"the bundle has no {precision} classifier; it has {', '.join(files)}; choose one of them"
+            )
         return self.read(files[precision])
 
     def locator_bytes(self) -> bytes:
@@ -116,8 +118,11 @@ class Bundle:
         except UnicodeDecodeError:
             raise BundleError(f"{self.manifest.card} isn't UTF-8 text; get the bundle again") from None
 
-    def golden(self) -> tuple[np.ndarray, np.ndarray]:
+    def golden(self, precision: str = "fp32") -> tuple[np.ndarray, np.ndarray]:
         """Return the golden crops and the logits that the exporting machine got for them.
+
+        Args:
+            precision: Of which classifier.
 
         Returns:
             uint8 [K, 128, 128, 3] RGB and float32 [K, 2]; K is 1 to 256.
@@ -126,12 +131,13 @@ class Bundle:
             BundleError: The file doesn't hold these two arrays.
         """
         name = self.manifest.golden
+        key = "logits" if precision == "fp32" else f"logits_{precision}"
         try:
             with zipfile.ZipFile(io.BytesIO(self.read(name))) as archive:
                 if sum(info.file_size for info in archive.infolist()) > _MAX_GOLDEN_BYTES:
                     raise ValueError(f"it unpacks to more than {_MAX_GOLDEN_BYTES} bytes")
             with np.load(io.BytesIO(self.read(name)), allow_pickle=False) as arrays:
-                crops, logits = arrays["crops"], arrays["logits"]
+                crops, logits = arrays["crops"], arrays[key]
         except (
             ValueError,
             KeyError,
@@ -148,14 +154,15 @@ class Bundle:
         if crops.dtype != np.uint8 or crops.shape != shape or not 1 <= shape[0] <= _MAX_GOLDEN:
             raise BundleError(f"{name}: crops must be uint8 [1 to {_MAX_GOLDEN}, 128, 128, 3]; export again")
         if logits.dtype != np.float32 or logits.shape != (shape[0], 2) or not np.isfinite(logits).all():
-            raise BundleError(f"{name}: logits must be finite float32 [{shape[0]}, 2]; export again")
+            raise BundleError(f"{name}: {key} must be finite float32 [{shape[0]}, 2]; export again")
         return crops, logits
 
 
 def write_manifest(folder: str | os.PathLike[str], document: Mapping[str, Any]) -> Manifest:
     """Write bundle.json into a folder that already holds every other file of the bundle.
 
-    `files` is filled in from the folder's content; `format`, `version` and `created` where they are missing.
+    `files` is filled in from the folder's content; `format`, `version` (the lowest that has all fields) and
+    `created` where they are missing.
 
     Args:
         folder: The folder; write it under a temporary name and rename it when this has returned.
@@ -180,13 +187,8 @@ def write_manifest(folder: str | os.PathLike[str], document: Mapping[str, Any]) 
         data = _read_regular(root, name, MAX_FILE_BYTES)
         files[name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    complete = {
-        "format": FORMAT,
-        "version": lowest_version(document),
-        "created": now,
-        **document,
-        "files": files,
-    }
+    version = lowest_version(document)
+    complete = {"format": FORMAT, "version": version, "created": now, **document, "files": files}
     try:
         data = (json.dumps(complete, indent=2, allow_nan=False, ensure_ascii=False) + "\n").encode("utf-8")
     except (TypeError, ValueError) as error:

@@ -2,9 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from fauxface.manifest import OperatingPoint
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +32,7 @@ def info(
         typer.echo(json.dumps({"model": loaded.sha256, **loaded.manifest.to_dict()}, indent=2))
         return
     manifest = loaded.manifest
-    crop, locator, points = manifest.crop, manifest.locator, manifest.thresholds
+    crop, locator = manifest.crop, manifest.locator
     size = sum(entry.bytes for entry in manifest.files.values())
     rows = [
         ("bundle", f"{manifest.name}, format {manifest.version}, made {manifest.created}"),
@@ -42,17 +45,10 @@ def info(
             "locator",
             f"{locator.format}, score from {locator.score_threshold:g}, at most {locator.max_side} px",
         ),
-        (
-            "calibration",
-            f"temperature {manifest.calibration.temperature:.4g}, bias {manifest.calibration.bias:.4g}",
-        ),
-        (
-            "operating point",
-            f"bona fide below {points.bona_fide_below:.4g}, generated from {points.generated_from:.4g}",
-        ),
     ]
-    if points.rule:
-        rows.append(("", points.rule))
+    for precision in manifest.classifier:
+        rows += _operating_point(manifest.operating_point(precision), precision)
+        rows += _variant(manifest.variants.get(precision), precision)
     if manifest.gates:
         shown = ", ".join(f"{name} {value:g}" for name, value in manifest.gates.to_dict().items())
         rows.append(("gates", shown))
@@ -69,12 +65,15 @@ def doctor(
     threads: Annotated[
         int | None, typer.Option(help="Threads on the CPU; all available cores by default.")
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="auto, fp32, fp16 or int8; auto takes what a scan takes.")
+    ] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Check versions, provider, the bundle's digests and its golden crops, and time one inference."""
     from fauxface.doctor import examine
 
-    report = examine(bundle, provider, threads)
+    report = examine(bundle, provider, threads, precision)
     if as_json:
         typer.echo(json.dumps(report.to_dict(), indent=2))
     else:
@@ -94,12 +93,14 @@ def doctor(
             ("opencv", f"{environment.opencv} ({', '.join(build)})"),
             ("onnx runtime", runtimes or environment.onnxruntime or "not installed"),
             ("providers", ", ".join(environment.providers) or "none"),
+            ("int8 on the CPU", environment.int8_instructions or "no instructions for it"),
         ]
         if report.bundle is not None:
             checked = report.bundle
             rows += [
                 ("bundle", f"{checked.name}, {checked.files} files verified, {checked.path}"),
                 ("model", checked.sha256),
+                ("precisions", ", ".join(checked.precisions)),
                 ("locator", "runs" if report.locator_runs else "FAILED"),
             ]
         if report.golden is not None:
@@ -107,15 +108,15 @@ def doctor(
             rows.append(
                 (
                     "golden crops",
-                    f"{'ok' if golden.passed else 'FAILED'}: {golden.crops} crops, logits within "
-                    f"{golden.max_difference:.1e} (allowed {golden.tolerance:g}), "
+                    f"{'ok' if golden.passed else 'FAILED'}: {golden.crops} crops in {golden.precision}, "
+                    f"logits within {golden.max_difference:.1e} (allowed {golden.tolerance:g}), "
                     f"{golden.changed_labels} labels changed",
                 )
             )
         if report.timing is not None:
             timing = report.timing
             rows += [
-                ("provider in use", f"{timing.provider}, {timing.threads} threads"),
+                ("in use", f"{timing.provider}, {timing.precision}, {timing.threads} threads"),
                 (
                     "one inference",
                     f"{timing.median_ms:.1f} ms (batch 1, median of {timing.runs} after warm-up)",
@@ -125,6 +126,33 @@ def doctor(
         _print_rows(rows)
     if report.failure is not None:
         raise report.failure
+
+
+def _operating_point(point: "OperatingPoint", precision: str) -> list[tuple[str, str]]:
+    calibration, thresholds = point.calibration, point.thresholds
+    rows = [
+        (
+            f"{precision} calibration",
+            f"temperature {calibration.temperature:.4g}, bias {calibration.bias:.4g}",
+        ),
+        (
+            f"{precision} operating point",
+            f"bona fide below {thresholds.bona_fide_below:.4g}, "
+            f"generated from {thresholds.generated_from:.4g}",
+        ),
+    ]
+    return [*rows, ("", thresholds.rule)] if thresholds.rule else rows
+
+
+def _variant(variant: object, precision: str) -> list[tuple[str, str]]:
+    """Return what export measured of a variant against fp32; the object is free-form."""
+    test = variant.get("test") if isinstance(variant, dict) else None
+    if not isinstance(test, dict):
+        return []
+    loss, flips = test.get("auroc_loss"), test.get("flips")
+    if not isinstance(loss, int | float) or not isinstance(flips, int | float):
+        return []
+    return [(f"{precision} against fp32", f"AUROC loss {loss:.4f}, {flips:.2%} of the decisions changed")]
 
 
 def printable(text: str) -> str:

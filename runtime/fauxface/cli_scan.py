@@ -40,6 +40,9 @@ def scan(
     provider: Annotated[
         str, typer.Option(help="auto, cpu, cuda, tensorrt or openvino; strict unless auto.")
     ] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto, fp32, fp16 or int8; auto takes the fastest that fits the provider.")
+    ] = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of one inference; by default all available cores.")
     ] = None,
@@ -83,7 +86,9 @@ def scan(
     jsonl, annotate = _outputs(out, jsonl, annotate)
     cv2.setNumThreads(1)  # what OpenCV does here is short; its pool would only compete with the other stages
     items = list_items(place, annotate)
-    scanner = Scanner(bundle, provider=provider, threads=threads, locator=locator, faces=faces)
+    scanner = Scanner(
+        bundle, provider=provider, threads=threads, locator=locator, faces=faces, precision=precision
+    )
     to_stdout = jsonl is not None and str(jsonl) == "-"
     run = ScanRun(
         scanner,

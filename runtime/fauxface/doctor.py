@@ -16,11 +16,12 @@ from fauxface.bundle import Bundle
 from fauxface.errors import FauxfaceError, GateError
 from fauxface.locator import Locator
 from fauxface.manifest import Manifest
+from fauxface.precision import int8_instructions, open_classifier
 from fauxface.session import Classifier, import_onnxruntime, installed_distributions
 from fauxface.threads import available_cores
 
-GOLDEN_TOLERANCE = 1e-3
-"""Largest absolute difference of a logit between the exporting machine and this one."""
+GOLDEN_TOLERANCE = {"fp32": 1e-3, "fp16": 0.05, "int8": 0.25}
+"""Largest absolute difference of a logit between the exporting machine and this one, by precision."""
 
 _WARM_UP = 3
 _RUNS = 30
@@ -44,6 +45,7 @@ class Environment:
         distributions: Installed distributions of ONNX Runtime and their versions; one is right.
         providers: Execution providers that this ONNX Runtime was built with, by its own names.
         cores: Cores that affinity and cgroup quota leave to this process.
+        int8_instructions: Instruction set for 8-bit inference, for example "avx512_vnni", or None.
     """
 
     fauxface: str
@@ -57,6 +59,7 @@ class Environment:
     distributions: dict[str, str]
     providers: list[str]
     cores: int
+    int8_instructions: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +71,14 @@ class BundleCheck:
         path: Its folder.
         sha256: SHA-256 of its bundle.json.
         files: Number of verified files.
+        precisions: Precisions of its classifiers.
     """
 
     name: str
     path: str
     sha256: str
     files: int
+    precisions: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +86,15 @@ class GoldenCheck:
     """The golden crops, replayed on this machine.
 
     Attributes:
+        precision: Of the classifier that replayed them.
         crops: Number of crops.
         max_difference: Largest absolute difference of a logit from the recorded one.
         tolerance: Largest difference that passes.
         changed_labels: Crops whose label isn't the recorded one.
-        passed: Whether the difference is within the tolerance and no label changed.
+        passed: Whether the difference is within the tolerance and, in fp32, no label changed.
     """
 
+    precision: str
     crops: int
     max_difference: float
     tolerance: float
@@ -103,12 +110,14 @@ class Timing:
         median_ms: Median time in milliseconds.
         runs: Number of timed runs.
         provider: Short name of the provider that ran them.
+        precision: Of the classifier.
         threads: Threads on the CPU.
     """
 
     median_ms: float
     runs: int
     provider: str
+    precision: str
     threads: int
 
 
@@ -148,7 +157,10 @@ class Report:
 
 
 def examine(
-    bundle: str | os.PathLike[str] | None = None, provider: str = "auto", threads: int | None = None
+    bundle: str | os.PathLike[str] | None = None,
+    provider: str = "auto",
+    threads: int | None = None,
+    precision: str = "auto",
 ) -> Report:
     """Examine this installation; what fails is part of the report.
 
@@ -156,6 +168,7 @@ def examine(
         bundle: The bundle's folder; the shipped one when None.
         provider: The execution provider to examine, as for `Classifier`.
         threads: Threads on the CPU, as for `Classifier`.
+        precision: Which of the bundle's classifiers; "auto" takes what a scan takes.
     """
     environment = describe_environment()
     checked = golden = timing = None
@@ -164,7 +177,11 @@ def examine(
     try:
         loaded = Bundle.load(bundle)
         checked = BundleCheck(
-            loaded.manifest.name, str(loaded.path), loaded.sha256, len(loaded.manifest.files)
+            loaded.manifest.name,
+            str(loaded.path),
+            loaded.sha256,
+            len(loaded.manifest.files),
+            list(loaded.manifest.classifier),
         )
         settings = loaded.manifest.locator
         locator = Locator(
@@ -172,15 +189,15 @@ def examine(
         )
         locator.locate(np.zeros((_PROBE_SIDE, _PROBE_SIDE, 3), np.uint8))
         locator_runs = True
-        crops, expected = loaded.golden()
-        classifier = Classifier(loaded.classifier_bytes(), provider=provider, threads=threads)
-        golden = compare_golden(expected, classifier.logits(crops), loaded.manifest)
-        timing = measure(classifier, crops[:1])
+        classifier, in_use = open_classifier(loaded, provider=provider, threads=threads, precision=precision)
+        crops, expected = loaded.golden(in_use)
+        golden = compare_golden(expected, classifier.logits(crops), loaded.manifest, in_use)
+        timing = measure(classifier, crops[:1], in_use)
         if not golden.passed:
             raise GateError(
-                f"the golden crops aren't reproduced: logits differ by up to {golden.max_difference:.2g} "
-                f"(allowed {golden.tolerance:g}), {golden.changed_labels} of {golden.crops} labels changed; "
-                "try --provider cpu"
+                f"the golden crops aren't reproduced in {in_use}: logits differ by up to "
+                f"{golden.max_difference:.2g} (allowed {golden.tolerance:g}), {golden.changed_labels} of "
+                f"{golden.crops} labels changed; try --provider cpu --precision fp32"
             )
     except FauxfaceError as error:
         failure = error
@@ -208,6 +225,7 @@ def describe_environment() -> Environment:
         distributions=installed_distributions(),
         providers=providers,
         cores=available_cores(),
+        int8_instructions=int8_instructions(),
     )
 
 
@@ -216,30 +234,39 @@ def built_with(build_information: str, feature: str) -> bool:
     return re.search(rf"^\s*{re.escape(feature)}:\s+YES\b", build_information, re.MULTILINE) is not None
 
 
-def compare_golden(expected: np.ndarray, actual: np.ndarray, manifest: Manifest) -> GoldenCheck:
+def compare_golden(
+    expected: np.ndarray, actual: np.ndarray, manifest: Manifest, precision: str = "fp32"
+) -> GoldenCheck:
     """Compare this machine's logits with the recorded ones.
+
+    In fp32, labels must be equal too. In other precisions, the tolerance of the logits decides alone: it may
+    carry a crop that lies near a threshold over it.
 
     Args:
         expected: float32 [K, 2], from the bundle.
         actual: float32 [K, 2], from this machine.
         manifest: Gives calibration and thresholds, by which the labels are compared.
+        precision: Of the classifier that gave both.
     """
+    point = manifest.operating_point(precision)
     labels = [
-        [manifest.thresholds.label(p) for p in manifest.calibration.probability(logits)]
+        [point.thresholds.label(p) for p in point.calibration.probability(logits)]
         for logits in (expected, actual)
     ]
     difference = float(np.abs(actual.astype(np.float64) - expected).max())
     changed = sum(before != now for before, now in zip(*labels, strict=True))
+    tolerance = GOLDEN_TOLERANCE.get(precision, GOLDEN_TOLERANCE["fp32"])
     return GoldenCheck(
+        precision=precision,
         crops=len(expected),
         max_difference=difference,
-        tolerance=GOLDEN_TOLERANCE,
+        tolerance=tolerance,
         changed_labels=changed,
-        passed=difference <= GOLDEN_TOLERANCE and changed == 0,
+        passed=difference <= tolerance and (changed == 0 or precision != "fp32"),
     )
 
 
-def measure(classifier: Classifier, crop: np.ndarray) -> Timing:
+def measure(classifier: Classifier, crop: np.ndarray, precision: str = "fp32") -> Timing:
     """Time the classifier on one crop, uint8 [1, 128, 128, 3], for at most a few seconds."""
     for _ in range(_WARM_UP):
         classifier.logits(crop)
@@ -253,5 +280,6 @@ def measure(classifier: Classifier, crop: np.ndarray) -> Timing:
         median_ms=round(statistics.median(times) * 1000, 3),
         runs=len(times),
         provider=classifier.provider,
+        precision=precision,
         threads=classifier.threads,
     )

@@ -1,7 +1,5 @@
 """The manifest of a bundle: `bundle.json`, parsed and checked field by field (format: docs/bundle.md)."""
 
-import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
@@ -12,13 +10,15 @@ from typing import Any, NoReturn
 from fauxface.crops import INPUT_SIZE
 from fauxface.errors import BundleError
 from fauxface.gates import Gates
+from fauxface.strict_json import MANIFEST_NAME, read, show, step
 from fauxface.verdicts import LABELS, Calibration, Thresholds
 
 FORMAT = "fauxface.bundle"
-VERSION = "1.1"
-MANIFEST_NAME = "bundle.json"
+VERSION = "1.0"
+"""What a bundle without any of the later fields is written as."""
 
-MAX_MANIFEST_BYTES = 1 << 20
+_SINCE_1_1 = ("operating_points", "variants", "gates")
+
 MAX_FILE_BYTES = 1 << 29
 MAX_FILES = 64
 
@@ -74,6 +74,19 @@ class LocatorSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """What turns logits into a label.
+
+    Attributes:
+        calibration: From logits to probability.
+        thresholds: From probability to label.
+    """
+
+    calibration: Calibration
+    thresholds: Thresholds
+
+
+@dataclass(frozen=True, slots=True)
 class FileEntry:
     """SHA-256 (lower-case hexadecimal) and length of one file of a bundle."""
 
@@ -94,8 +107,8 @@ class Manifest:
         crop: The crop rule.
         locator: The face locator.
         classifier: Precision ("fp32", ...) to name of the ONNX file.
-        calibration: From logits to probability.
-        thresholds: From probability to label.
+        calibration: From logits to probability, in fp32; see `operating_point` for other precisions.
+        thresholds: From probability to label, in fp32.
         gates: What a face must fulfil for its probability to count; without limits where absent.
         golden: Name of the file of golden crops and logits.
         card: Name of the model card, Markdown.
@@ -104,6 +117,8 @@ class Manifest:
         parity: What export measured; free-form.
         metrics: What evaluation measured; free-form.
         provenance: Where the weights come from; free-form.
+        operating_points: Precision to what replaces calibration and thresholds there.
+        variants: Precision to what export measured of that classifier; free-form.
     """
 
     version: str
@@ -124,6 +139,8 @@ class Manifest:
     parity: Mapping[str, Any]
     metrics: Mapping[str, Any]
     provenance: Mapping[str, Any]
+    operating_points: Mapping[str, OperatingPoint]
+    variants: Mapping[str, Any]
 
     @classmethod
     def parse(cls, data: bytes) -> "Manifest":
@@ -132,7 +149,7 @@ class Manifest:
         Raises:
             BundleError: They aren't a manifest that this release reads; the message names the field.
         """
-        document = _document(data)
+        document = read(data)
         version = _version(document)
         top = _Fields(document, "")
         if top.strings("labels") != LABELS:
@@ -140,9 +157,7 @@ class Manifest:
         contract = top.object("input")
         crop = top.object("crop")
         locator = top.object("locator")
-        calibration = top.object("calibration")
-        thresholds = top.object("thresholds")
-        lower = thresholds.number("bona_fide_below", 0, 1)
+        point = _point(top)
         manifest = cls(
             version=version,
             name=top.text("name", 100),
@@ -168,16 +183,8 @@ class Manifest:
                 max_side=locator.integer("max_side", 32, 8192),
             ),
             classifier=_classifier(top.object("classifier")),
-            calibration=Calibration(
-                temperature=calibration.number("temperature", 0.001, 1000),
-                bias=calibration.number("bias", -1000, 1000),
-                fitted_on=calibration.optional_text("fitted_on", 1000) or "",
-            ),
-            thresholds=Thresholds(
-                bona_fide_below=lower,
-                generated_from=thresholds.number("generated_from", lower, 1),
-                rule=thresholds.optional_text("rule", 1000) or "",
-            ),
+            calibration=point.calibration,
+            thresholds=point.thresholds,
             gates=_gates(top),
             golden=top.text("golden"),
             card=top.text("card"),
@@ -186,9 +193,15 @@ class Manifest:
             parity=top.free_form("parity"),
             metrics=top.free_form("metrics"),
             provenance=top.free_form("provenance"),
+            operating_points=_points(top),
+            variants=top.free_form("variants"),
         )
         manifest._check_references()
         return manifest
+
+    def operating_point(self, precision: str = "fp32") -> OperatingPoint:
+        """Return the calibration and the thresholds of the classifier of a precision."""
+        return self.operating_points.get(precision) or OperatingPoint(self.calibration, self.thresholds)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the manifest as JSON values, without the fields that this release doesn't know."""
@@ -201,6 +214,8 @@ class Manifest:
         plain["labels"] = list(self.labels)
         plain["gates"] = self.gates.to_dict()
         plain["files"] = {name: asdict(entry) for name, entry in self.files.items()}
+        plain["operating_points"] = {name: asdict(point) for name, point in self.operating_points.items()}
+        plain = {key: value for key, value in plain.items() if value or key not in _SINCE_1_1}
         return {"format": FORMAT, **plain}
 
     def _check_references(self) -> None:
@@ -210,60 +225,28 @@ class Manifest:
             references["weights_license"] = self.weights_license
         for field, name in references.items():
             if name not in self.files:
-                raise BundleError(f"{MANIFEST_NAME}: {field} names {_show(name)}, which files doesn't list")
+                raise BundleError(f"{MANIFEST_NAME}: {field} names {show(name)}, which files doesn't list")
+        for precision in self.operating_points:
+            if precision not in self.classifier:
+                raise BundleError(
+                    f"{MANIFEST_NAME}: {step('operating_points', precision)} has no classifier; "
+                    f"classifier lists {', '.join(self.classifier)}"
+                )
 
 
 def lowest_version(document: Mapping[str, Any]) -> str:
-    """Return the lowest format version that has every field which a manifest uses."""
-    return VERSION if document.get("gates") else "1.0"
-
-
-def _document(data: bytes) -> dict[str, Any]:
-    if len(data) > MAX_MANIFEST_BYTES:
-        raise BundleError(f"{MANIFEST_NAME} is longer than {MAX_MANIFEST_BYTES} bytes; this isn't a manifest")
-    try:
-        document = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
-        _check_values(document, "")
-    except (ValueError, RecursionError) as error:
-        raise BundleError(
-            f"{MANIFEST_NAME} isn't valid JSON in UTF-8: {error}; get the bundle again"
-        ) from None
-    if not isinstance(document, dict):
-        raise BundleError(f"{MANIFEST_NAME} must hold one JSON object; get the bundle again")
-    return document
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in result:
-            raise BundleError(f"{MANIFEST_NAME}: key {_show(key)} occurs twice; write it once")
-        result[key] = value
-    return result
-
-
-def _check_values(value: object, path: str) -> None:
-    """Refuse numbers that JSON doesn't have and text that can't be encoded, wherever they are."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise BundleError(f"{MANIFEST_NAME}: {path or 'the document'} is {value}, not a finite number")
-    if isinstance(value, str):
-        value.encode("utf-8")
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            key.encode("utf-8")
-            _check_values(item, _step(path, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            _check_values(item, f"{path}[{index}]")
+    """Return the format version that a manifest with these fields has to be written as."""
+    more = len(document.get("classifier") or ()) > 1
+    return "1.1" if more or any(document.get(key) for key in _SINCE_1_1) else VERSION
 
 
 def _version(document: dict[str, Any]) -> str:
     if document.get("format") != FORMAT:
-        raise BundleError(f'{MANIFEST_NAME}: format must be "{FORMAT}", not {_show(document.get("format"))}')
+        raise BundleError(f'{MANIFEST_NAME}: format must be "{FORMAT}", not {show(document.get("format"))}')
     version = document.get("version")
     match = _SEMVER.fullmatch(version) if isinstance(version, str) else None
     if match is None:
-        raise BundleError(f'{MANIFEST_NAME}: version must be "major.minor", not {_show(version)}')
+        raise BundleError(f'{MANIFEST_NAME}: version must be "major.minor", not {show(version)}')
     if int(match[1]) != int(VERSION.partition(".")[0]):
         raise BundleError(
             f"{MANIFEST_NAME}: version is {match[0]}, this release reads 1.x; "
@@ -279,6 +262,28 @@ def _created(top: "_Fields") -> str:
     except ValueError:
         raise top.wrong("created", 'a UTC time such as "2026-01-31T12:00:00Z"') from None
     return created
+
+
+def _point(fields: "_Fields") -> OperatingPoint:
+    calibration, thresholds = fields.object("calibration"), fields.object("thresholds")
+    lower = thresholds.number("bona_fide_below", 0, 1)
+    return OperatingPoint(
+        Calibration(
+            temperature=calibration.number("temperature", 0.001, 1000),
+            bias=calibration.number("bias", -1000, 1000),
+            fitted_on=calibration.optional_text("fitted_on", 1000) or "",
+        ),
+        Thresholds(
+            bona_fide_below=lower,
+            generated_from=thresholds.number("generated_from", lower, 1),
+            rule=thresholds.optional_text("rule", 1000) or "",
+        ),
+    )
+
+
+def _points(top: "_Fields") -> Mapping[str, OperatingPoint]:
+    listed = top.object("operating_points") if "operating_points" in top.values else _Fields({}, "")
+    return MappingProxyType({name: _point(listed.object(name)) for name in listed.values})
 
 
 def _classifier(listed: "_Fields") -> Mapping[str, str]:
@@ -304,7 +309,7 @@ def _files(listed: "_Fields") -> Mapping[str, FileEntry]:
     for name in listed.values:
         if not is_safe_name(name):
             raise BundleError(
-                f"{MANIFEST_NAME}: files names {_show(name)}; use plain names, or one folder and a plain name"
+                f"{MANIFEST_NAME}: files names {show(name)}; use plain names, or one folder and a plain name"
             )
         entry = listed.object(name)
         result[name] = FileEntry(
@@ -321,17 +326,6 @@ def is_safe_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None and name.casefold() != MANIFEST_NAME
 
 
-def _show(value: object) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _step(path: str, key: str) -> str:
-    """Return the path of a field for a message; keys with control characters are escaped."""
-    shown = key if key.isprintable() and len(key) <= 80 else _show(key)
-    return f"{path}.{shown}" if path else shown
-
-
 class _Fields:
     """One JSON object, whose fields are taken out with a check each."""
 
@@ -339,10 +333,10 @@ class _Fields:
         self.values, self._path = values, path
 
     def wrong(self, key: str, expected: str) -> BundleError:
-        path = _step(self._path, key)
+        path = step(self._path, key)
         if key not in self.values:
             return BundleError(f"{MANIFEST_NAME}: {path} is missing; it must be {expected}")
-        return BundleError(f"{MANIFEST_NAME}: {path} must be {expected}, not {_show(self.values[key])}")
+        return BundleError(f"{MANIFEST_NAME}: {path} must be {expected}, not {show(self.values[key])}")
 
     def _fail(self, key: str, expected: str) -> NoReturn:
         raise self.wrong(key, expected)
@@ -351,7 +345,7 @@ class _Fields:
         value = self.values.get(key)
         if not isinstance(value, dict):
             self._fail(key, "an object")
-        return _Fields(value, _step(self._path, key))
+        return _Fields(value, step(self._path, key))
 
     def free_form(self, key: str) -> Mapping[str, Any]:
         return MappingProxyType(self.object(key).values if key in self.values else {})

@@ -136,7 +136,8 @@ class ScanRun:
         if done:
             self._table.line(f"{len(done)} of {len(self._items)} files were recorded by an earlier scan")
         seconds = time.monotonic() - start
-        self._table.line(f"{self._tally.summary()}; {seconds:.1f} s on {self._scanner.provider}")
+        where = f"{self._scanner.provider} in {self._scanner.precision}"
+        self._table.line(f"{self._tally.summary()}; {seconds:.1f} s on {where}")
         if self._stopped:
             sys.stderr.write("interrupted; what was scanned until then is complete\n")
             return EXIT_INTERRUPTED

@@ -17,8 +17,8 @@ from fauxface.errors import BundleError, ImageError, NoFaceError
 from fauxface.following import Follower, check_every, locate_frame
 from fauxface.locator import FaceLocator, Location, Locator
 from fauxface.pipeline import Pipeline, decoding_threads, newest
+from fauxface.precision import open_classifier
 from fauxface.results import Face, ItemError, Result
-from fauxface.session import Classifier
 from fauxface.sources import Kind, Source, parse
 from fauxface.video import Frame, FrameReader
 
@@ -45,15 +45,19 @@ class Scanner:
         locator: A YuNet-format file, or any object with `FaceLocator.locate`, in place of the bundle's.
         faces: "locate" finds the faces; "whole" judges the largest central square of each picture, for data
             sets of ready crops.
+        precision: "fp32", "fp16" or "int8", if the bundle has it; "auto" takes int8 on CPUs that have
+            instructions for it, fp16 on CUDA and TensorRT, else fp32.
 
     Attributes:
         model: The sha256 that stands in every result.
         provider: Short name of the execution provider that is really in use.
         threads: Threads of one inference, and the cores that a pipelined video shares.
+        precision: What the classifier in use computes in: "fp32", "fp16" or "int8".
 
     Raises:
-        BundleError: The bundle or the locator can't be used.
-        ProviderError: The provider is unknown or isn't really in use, or ONNX Runtime is missing.
+        BundleError: The bundle or the locator can't be used, or the bundle lacks the precision asked for.
+        ProviderError: The provider or the precision is unknown, the provider isn't really in use, or ONNX
+            Runtime is missing.
         ValueError: `faces` is neither "locate" nor "whole".
     """
 
@@ -65,15 +69,19 @@ class Scanner:
         threads: int | None = None,
         locator: FaceLocator | str | os.PathLike[str] | None = None,
         faces: Literal["locate", "whole"] = "locate",
+        precision: str = "auto",
     ) -> None:
         if faces not in ("locate", "whole"):
             raise ValueError(f'faces must be "locate" or "whole", not {faces!r}')
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
         self.model = self.bundle.sha256
         self.faces = faces
-        self._classifier = Classifier(self.bundle.classifier_bytes(), provider=provider, threads=threads)
+        self._classifier, self.precision = open_classifier(
+            self.bundle, provider=provider, threads=threads, precision=precision
+        )
         self.provider = self._classifier.provider
         self.threads = self._classifier.threads
+        self._point = self.bundle.manifest.operating_point(self.precision)
         self._locator = self._open_locator(locator) if faces == "locate" else None
 
     def image(self, picture: Picture, source: str | None = None) -> Result:
@@ -307,9 +315,8 @@ class Scanner:
         for part in parts:
             with core(self.threads if self.provider in _CPU_PROVIDERS else 1):
                 logits.append(self._classifier.logits(np.stack(part)))
-        manifest = self.bundle.manifest
         values = np.concatenate(logits) if logits else np.zeros((0, 2), np.float32)
-        probabilities = iter(manifest.calibration.probability(values).tolist())
+        probabilities = iter(self._point.calibration.probability(values).tolist())
         for item in items:
             picture, item.picture = item.picture, None  # it may be freed as soon as it was handed out
             faces = tuple(
@@ -325,7 +332,7 @@ class Scanner:
         manifest = self.bundle.manifest
         size = int(max(place.box[2:]))
         failure = manifest.gates.failure(crop, place.landmarks)
-        label, reason = manifest.thresholds.verdict(p_generated, size, manifest.crop.min_face_px, failure)
+        label, reason = self._point.thresholds.verdict(p_generated, size, manifest.crop.min_face_px, failure)
         score = None if self.faces == "whole" else place.score
         return Face(place.box, place.landmarks, score, p_generated, label, reason, size)
 

@@ -5,11 +5,14 @@ import ctypes
 import importlib.metadata
 import io
 import sys
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from fauxface import providers
+from fauxface.buckets import BucketRunner
 from fauxface.crops import INPUT_SIZE
 from fauxface.errors import BundleError, ProviderError
 from fauxface.onnx_wire import check_self_contained
@@ -44,6 +47,8 @@ _DISTRIBUTIONS = (
     "ort-nightly",
     "ort-nightly-gpu",
 )
+
+_ON_GPU = ("cuda", "tensorrt")
 
 _MAX_THREADS = 1024
 _CHUNK = 64
@@ -88,6 +93,27 @@ def import_onnxruntime() -> ModuleType:
     return onnxruntime
 
 
+def auto_providers() -> tuple[str, ...]:
+    """Return what "auto" tries, in order: the providers that ONNX Runtime was built with, the CPU last."""
+    built_with = import_onnxruntime().get_available_providers()
+    return (*(name for name in _AUTO_ORDER[:-1] if PROVIDERS[name] in built_with), _AUTO_ORDER[-1])
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """What a session is made of.
+
+    Attributes:
+        data: The ONNX file.
+        precision: "fp32", "fp16" or "int8".
+        threads: Threads on the CPU.
+    """
+
+    data: bytes
+    precision: str
+    threads: int
+
+
 class Classifier:
     """A classifier that is ready to run.
 
@@ -97,6 +123,7 @@ class Classifier:
         provider: "cpu", "cuda", "tensorrt", "openvino", or "auto" for the first of CUDA, OpenVINO and CPU
             that works.
         threads: Threads on the CPU; the cores that are available to this process when None.
+        precision: What the model computes in: "fp32", "fp16" or "int8". TensorRT needs to know.
 
     Attributes:
         provider: Short name of the provider that runs the model.
@@ -107,7 +134,14 @@ class Classifier:
         ProviderError: The provider is unknown, or isn't really in use; or `threads` is below 1.
     """
 
-    def __init__(self, model_bytes: bytes, *, provider: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        model_bytes: bytes,
+        *,
+        provider: str = "auto",
+        threads: int | None = None,
+        precision: str = "fp32",
+    ) -> None:
         if provider not in PROVIDER_CHOICES:
             raise ProviderError(f"unknown provider {provider!r}; choose one of {', '.join(PROVIDER_CHOICES)}")
         if threads is not None and not (type(threads) is int and 1 <= threads <= _MAX_THREADS):
@@ -117,8 +151,13 @@ class Classifier:
         check_self_contained(model_bytes, "the classifier")
         self.threads = threads or available_cores()
         ort = import_onnxruntime()
-        self.provider, self._session = _open(ort, model_bytes, provider, self.threads)
+        model = _Model(model_bytes, precision, self.threads)
+        self.provider, self._session = _open(ort, model, provider)
         self._input = _check_contract(self._session)
+        self._largest, self._run = _CHUNK, self._run_on_host
+        if self.provider in _ON_GPU:
+            self._session, runner = _bound(ort, model, self.provider, self._session)
+            self._largest, self._run = providers.BUCKETS[-1], runner.run
 
     def logits(self, crops: np.ndarray) -> np.ndarray:
         """Run the classifier; large batches are run in parts.
@@ -137,10 +176,10 @@ class Classifier:
         if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (INPUT_SIZE, INPUT_SIZE, 3):
             raise ValueError(f"crops must be uint8 [N, 128, 128, 3], not {crops.dtype} {list(crops.shape)}")
         result = np.empty((len(crops), 2), np.float32)
-        for start in range(0, len(crops), _CHUNK):
-            part = np.ascontiguousarray(crops[start : start + _CHUNK])
+        for start in range(0, len(crops), self._largest):
+            part = crops[start : start + self._largest]
             try:
-                output: Any = self._session.run(None, {self._input: part})[0]
+                output = self._run(part)
             except Exception as error:  # ONNX Runtime's errors share no base class
                 raise BundleError(f"the classifier failed: {_first_line(error)}; export it again") from None
             if output.dtype != np.float32 or output.shape != (len(part), 2):
@@ -153,22 +192,27 @@ class Classifier:
             result[start : start + len(part)] = output
         return result
 
+    def _run_on_host(self, crops: np.ndarray) -> Any:
+        # No buckets: the CPU provider plans its memory anew for a shape within microseconds, and computing
+        # crops that nobody asked for would cost more.
+        return self._session.run(None, {self._input: np.ascontiguousarray(crops)})[0]
 
-def _open(ort: ModuleType, model: bytes, provider: str, threads: int) -> tuple[str, Any]:
+
+def _open(ort: ModuleType, model: _Model, provider: str) -> tuple[str, Any]:
     """Return the short name of the provider in use and the session."""
     if provider != "auto":
-        session, problem = _try_provider(ort, model, provider, threads)
+        session, problem = _try_provider(ort, model, provider)
         if problem is not None:
             raise ProviderError(f"the provider {provider} can't be used: {problem}")
         return provider, session
     for candidate in _AUTO_ORDER[:-1]:
-        session, problem = _try_provider(ort, model, candidate, threads)
+        session, problem = _try_provider(ort, model, candidate)
         if problem is None:
             return candidate, session
-    return _AUTO_ORDER[-1], _create(ort, model, _AUTO_ORDER[-1], threads)
+    return _AUTO_ORDER[-1], _create(ort, model, _AUTO_ORDER[-1])
 
 
-def _try_provider(ort: ModuleType, model: bytes, provider: str, threads: int) -> tuple[Any, str | None]:
+def _try_provider(ort: ModuleType, model: _Model, provider: str) -> tuple[Any, str | None]:
     """Return a session, and why the provider doesn't run it, or None where it does."""
     name = PROVIDERS[provider]
     if name not in ort.get_available_providers():
@@ -177,13 +221,13 @@ def _try_provider(ort: ModuleType, model: bytes, provider: str, threads: int) ->
             f"{found} doesn't have it; run: pip uninstall -y {found}, then: {_pip_line(_EXTRA[provider])}"
         )
     if provider == "cpu":
-        return _create(ort, model, provider, threads), None
+        return _create(ort, model, provider), None
     if provider in {"cuda", "tensorrt"} and (problem := _missing_nvidia_libraries(ort, provider)):
         return None, problem
     # While a provider is tried, its complaints would reach the terminal beside our own message.
     ort.set_default_logger_severity(_LOG_FATAL)
     try:
-        session = _create(ort, model, provider, threads)
+        session = _create(ort, model, provider)
     except BundleError as error:
         return None, f"{_first_line(error)}; check its driver and libraries, or use --provider cpu"
     finally:
@@ -218,9 +262,19 @@ def _missing_nvidia_libraries(ort: ModuleType, provider: str) -> str | None:
     return None
 
 
-def _create(ort: ModuleType, model: bytes, provider: str, threads: int) -> Any:
+def _create(ort: ModuleType, model: _Model, provider: str) -> Any:
+    """Make a session; where CUDA can't record a graph of this model, it runs without."""
+    if provider != "cuda":
+        return _session(ort, model, provider, graphs=False)
+    try:
+        return _session(ort, model, provider, graphs=True)
+    except BundleError:
+        return _session(ort, model, provider, graphs=False)
+
+
+def _session(ort: ModuleType, model: _Model, provider: str, *, graphs: bool) -> Any:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = model.threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -229,13 +283,9 @@ def _create(ort: ModuleType, model: bytes, provider: str, threads: int) -> Any:
     # Threads spin within a run, which is faster, but not between two frames, which would keep the cores busy.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    chosen: list[tuple[str, dict[str, str]]] = [(PROVIDERS[provider], _provider_options(provider, threads))]
-    if provider == "tensorrt":
-        chosen.append((PROVIDERS["cuda"], _provider_options("cuda", threads)))
-    if provider != "cpu":
-        chosen.append((PROVIDERS["cpu"], {}))
+    chosen = _chosen_providers(ort, model, provider, graphs=graphs)
     try:
-        session = ort.InferenceSession(model, options, providers=chosen, enable_fallback=0)
+        session = ort.InferenceSession(model.data, options, providers=chosen, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's errors share no base class
         raise BundleError(
             f"ONNX Runtime can't load the classifier: {_first_line(error)}; export it again"
@@ -244,15 +294,48 @@ def _create(ort: ModuleType, model: bytes, provider: str, threads: int) -> Any:
     return session
 
 
-def _provider_options(provider: str, threads: int) -> dict[str, str]:
+def _chosen_providers(
+    ort: ModuleType, model: _Model, provider: str, *, graphs: bool
+) -> list[tuple[str, dict[str, str]]]:
+    """Return ONNX Runtime's names and options: the provider, and those that take what it can't run."""
+    cpu: tuple[str, dict[str, str]] = (PROVIDERS["cpu"], {})
     match provider:
         case "cuda":
-            # TF32 keeps 10 bits of mantissa: it would move the logits further than the parity gate allows.
-            return {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
+            return [(PROVIDERS["cuda"], providers.cuda_options(graphs=graphs)), cpu]
+        case "tensorrt":
+            cuda = (PROVIDERS["cuda"], providers.cuda_options(graphs=False))
+            return [(PROVIDERS["tensorrt"], _tensorrt_options(ort, model)), cuda, cpu]
         case "openvino":
-            return {"device_type": "CPU", "precision": "FP32", "num_of_threads": str(threads)}
+            return [(PROVIDERS["openvino"], providers.openvino_options(model.threads)), cpu]
         case _:
-            return {}
+            return [cpu]
+
+
+def _tensorrt_options(ort: ModuleType, model: _Model) -> dict[str, str]:
+    # The shapes are given by the input's name, which a session on the CPU tells.
+    name = _check_contract(_session(ort, model, "cpu", graphs=False))
+    cache = providers.engine_cache(model.data, model.precision, ort.__version__)
+    providers.announce_build(cache)
+    return providers.tensorrt_options(name, model.precision, cache)
+
+
+def _bound(ort: ModuleType, model: _Model, provider: str, session: Any) -> tuple[Any, BucketRunner]:
+    """Bind a session to buffers on the GPU and warm it up; return the session to use and what runs it."""
+    in_use = session.get_provider_options().get(PROVIDERS[provider], {})
+    graphs = provider == "cuda" and in_use.get("enable_cuda_graph") == "1"
+    try:
+        try:
+            return session, BucketRunner(ort, session, graphs=graphs)
+        except Exception:
+            if not graphs:
+                raise
+            session = _session(ort, model, provider, graphs=False)
+            return session, BucketRunner(ort, session, graphs=False)
+    except Exception as error:  # ONNX Runtime's errors share no base class
+        raise ProviderError(
+            f"the provider {provider} can't be used: its warm-up failed: {_first_line(error)}; "
+            "use --provider cpu"
+        ) from None
 
 
 def _check_contract(session: Any) -> str:

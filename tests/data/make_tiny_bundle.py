@@ -1,4 +1,4 @@
-"""Make tests/data/tiny_bundle and tests/data/attacks (needs the `export` extra).
+"""Make tests/data/tiny_bundle, tests/data/variants and tests/data/attacks (needs the `export` extra).
 
 The tiny classifier's logits depend on the mean colour alone, so that a test can steer the verdict:
 
@@ -7,6 +7,8 @@ The tiny classifier's logits depend on the mean colour alone, so that a test can
 
 With temperature 1 and bias 0, p_generated = sigmoid(20 * redness - 2): gray gives 0.12 (bona fide), redness
 0.1 gives 0.5 (unsure, between 0.3 and 0.7), pure red gives 1.0 (generated).
+
+The files in tests/data/variants stand for other precisions: in place of the 1 they have 2 (int8) or 3 (fp16).
 
 The tiny locator finds one face per picture: the box around all pixels of which a channel is brighter than 60.
 """
@@ -32,7 +34,7 @@ def model(nodes, inputs, outputs, initializers) -> onnx.ModelProto:
     return made
 
 
-def classifier() -> onnx.ModelProto:
+def classifier(shift: float = 1) -> onnx.ModelProto:
     weight = np.array([[-10, 5, 5], [10, -5, -5]], np.float32) / 255
     return model(
         [
@@ -45,7 +47,7 @@ def classifier() -> onnx.ModelProto:
         [
             numpy_helper.from_array(np.array([1, 2], np.int64), "axes"),
             numpy_helper.from_array(weight, "weight"),
-            numpy_helper.from_array(np.array([1, -1], np.float32), "bias"),
+            numpy_helper.from_array(np.array([shift, -shift], np.float32), "bias"),
         ],
     )
 
@@ -172,6 +174,13 @@ def write_bundle(folder: Path) -> None:
     write_manifest(folder, manifest())
 
 
+def write_variants(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for name, shift in [("int8", 2), ("fp16", 3)]:
+        save(folder, f"classifier.{name}", classifier(shift))
+
+
 def write_attacks(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -291,4 +300,5 @@ def other_contract(dtype: int, size: int, outputs: int) -> onnx.ModelProto:
 
 if __name__ == "__main__":
     write_bundle(HERE / "tiny_bundle")
+    write_variants(HERE / "variants")
     write_attacks(HERE / "attacks")

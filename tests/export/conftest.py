@@ -172,3 +172,101 @@ def options(inputs, tmp_path):
         return Options(**(fields | changes))
 
     return make
+
+
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+SMALL_LAYERS = {
+    "conv1": (8, 3, 7, 4),
+    "layer1.0.conv1": (8, 8, 3, 1),
+    "layer1.0.conv2": (8, 8, 3, 1),
+    "layer2.0.conv1": (16, 8, 3, 2),
+}
+"""Convolutions of the small graph: channels out and in, kernel, stride."""
+
+
+def small_graph():
+    """A residual network of four convolutions as export writes one, whose logits follow the brightness."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    nodes, tensors = [], []
+
+    def constant(name, value):
+        tensors.append(numpy_helper.from_array(value, name))
+        return name
+
+    def op(kind, *inputs, **attributes):
+        output = f"{kind.lower()}_{len(nodes)}"
+        nodes.append(helper.make_node(kind, list(inputs), [output], name=f"node_{output}", **attributes))
+        return output
+
+    def conv(name, value):
+        out, inside, kernel, stride = SMALL_LAYERS[name]
+        spread = rng.uniform(0.2, 2, (out, 1, 1, 1))
+        weight = rng.normal(0.02, 0.1, (out, inside, kernel, kernel)) * spread
+        pads = [kernel // 2] * 4
+        parts = [
+            constant(f"net.{name}.weight", weight.astype(np.float32)),
+            constant(f"net.{name}.weight_bias", rng.normal(0, 0.1, out).astype(np.float32)),
+        ]
+        return op("Conv", value, *parts, strides=[stride] * 2, pads=pads, kernel_shape=[kernel] * 2)
+
+    value = op("Transpose", "crops", perm=[0, 3, 1, 2])
+    value = op("Cast", value, to=TensorProto.FLOAT)
+    value = op("Mul", value, constant("scale", (1 / (255 * STD)).reshape(1, 3, 1, 1).astype(np.float32)))
+    value = op("Add", value, constant("offset", (-MEAN / STD).reshape(1, 3, 1, 1).astype(np.float32)))
+    stem = op("MaxPool", op("Relu", conv("conv1", value)), kernel_shape=[2, 2], strides=[2, 2])
+    inner = op("Relu", conv("layer1.0.conv1", stem))
+    value = op("Relu", op("Add", conv("layer1.0.conv2", inner), stem))
+    value = op("Relu", conv("layer2.0.conv1", value))
+    value = op("ReduceMean", value, constant("axes", np.array([2, 3], np.int64)))
+    value = op("Reshape", value, constant("shape", np.array([-1, 16], np.int64)))
+    half = rng.uniform(0, 0.4, (1, 16))
+    weight = constant("net.fc.weight", np.concatenate([-half, half]).astype(np.float32))
+    bias = constant("net.fc.bias", np.array([2, -2], np.float32))
+    nodes.append(helper.make_node("Gemm", [value, weight, bias], ["logits"], name="node_fc", transB=1))
+    graph = helper.make_graph(
+        nodes,
+        "main_graph",
+        [helper.make_tensor_value_info("crops", TensorProto.UINT8, ["batch", 128, 128, 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])],
+        tensors,
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    made.ir_version = 10
+    helper.set_model_props(made, {"margin": "1.2"})
+    return made
+
+
+@pytest.fixture(scope="session")
+def small_onnx(tmp_path_factory):
+    """Path of a small graph as export writes one."""
+    import onnx
+
+    path = tmp_path_factory.mktemp("small") / "classifier.onnx"
+    onnx.save(small_graph(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def _coarse_entropy():
+    """Let the entropy method try few ranges: it takes most of the time."""
+    from fauxface_export import quantize
+
+    kind, _ = quantize._SETTINGS["entropy"]
+    settings = kind, {"num_bins": 128, "num_quantized_bins": 128}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(quantize._SETTINGS, "entropy", settings)
+        yield
+
+
+@pytest.fixture(scope="session")
+def noisy_crops():
+    """Return a function that makes crops of coarse noise around a brightness."""
+
+    def make(count, brightness, seed=0):
+        rng = np.random.default_rng(seed)
+        coarse = rng.normal(brightness, 25, (count, 16, 16, 3)).clip(0, 255).astype(np.uint8)
+        return coarse.repeat(8, axis=1).repeat(8, axis=2)
+
+    return make

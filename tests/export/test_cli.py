@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 pytest.importorskip("torch")
 
-from fauxface.errors import FauxfaceError, MissingExtraError, OutputError
+from fauxface.errors import DataError, FauxfaceError, MissingExtraError, OutputError
 from fauxface_export.cli import register
 
 
@@ -40,6 +40,16 @@ def test_missing_extra_names_the_pip_line(run, monkeypatch):
     assert isinstance(result.exception, MissingExtraError)
     assert "onnxscript" in str(result.exception)
     assert "fauxface[export]" in str(result.exception)
+
+
+@pytest.mark.parametrize("option", ["--int8", "--fp16"])
+def test_precisions_need_data(run, option, inputs, tmp_path):
+    out = tmp_path / "bundle"
+    result = run(inputs.checkpoint, "--out", out, "--locator", inputs.locator, option)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, DataError)
+    assert "give --data" in str(result.exception)
+    assert not out.exists()
 
 
 def test_errors_are_typed(run, inputs, tmp_path):

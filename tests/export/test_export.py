@@ -18,9 +18,11 @@ import torch
 from fauxface.bundle import Bundle
 from fauxface.errors import BundleError, CheckpointError, DataError, GateError, OutputError
 from fauxface.locator import Location
+from fauxface.manifest import OperatingPoint
 from fauxface.session import Classifier
+from fauxface.verdicts import Calibration, Thresholds
 from fauxface_export import export as exporting
-from fauxface_export import onnx_graph, parity, program, torchscript
+from fauxface_export import onnx_graph, parity, program, torchscript, variants
 from fauxface_export.export import Options, export
 from fauxface_train import checkpoint
 
@@ -222,6 +224,69 @@ def test_overwriting_with_onnx_alone_and_without_metrics(options, quick, inputs)
     assert any("parity onnxruntime: logits within" in line for line in said)
 
 
+@pytest.fixture
+def stand_in(quick, monkeypatch):
+    """Data and variants that are made elsewhere: a variant is a copy of the float graph."""
+    crops = np.random.default_rng(0).integers(0, 256, (2, 128, 128, 3), dtype=np.uint8)
+    monkeypatch.setattr(exporting.PreparedData, "load", lambda _: SimpleNamespace(samples=lambda **_: []))
+    monkeypatch.setattr(exporting, "_real_crops", lambda *_: crops)
+    monkeypatch.setattr(exporting.variants, "check_data", lambda *_: None)
+    monkeypatch.setattr(exporting.variants, "reference", lambda *_: None)
+
+    def make(precision, fp32, target, against, say):
+        shutil.copy(fp32, target)
+        say(f"made {precision}")
+        point = OperatingPoint(Calibration(1.5, 0.25, "tests"), Thresholds(0.35, 0.65, precision))
+        report = {
+            "method": "minmax",
+            "test": {"samples": 100, "auroc_fp32": 0.99, "auroc_loss": 0.0012, "flips": 0.0034},
+        }
+        return variants.Variant(precision, point, report)
+
+    monkeypatch.setattr(exporting.variants, "make", make)
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize("precisions", [("int8",), ("int8", "fp16")])
+def test_variants_are_kept_with_their_operating_points(precisions, options, tmp_path):
+    said = []
+    bundle = export(options(precisions=precisions, data=tmp_path, formats=("onnx",)), said.append)
+    manifest = bundle.manifest
+    assert manifest.version == "1.1"
+    assert dict(manifest.classifier) == {
+        "fp32": "classifier.onnx",
+        **{name: f"classifier.{name}.onnx" for name in precisions},
+    }
+    crops, logits = bundle.golden()
+    for name in precisions:
+        assert manifest.operating_point(name).calibration == Calibration(1.5, 0.25, "tests")
+        assert manifest.operating_point(name).thresholds == Thresholds(0.35, 0.65, name)
+        assert manifest.variants[name]["test"]["flips"] == 0.0034
+        same, own = bundle.golden(name)
+        np.testing.assert_array_equal(same, crops)
+        np.testing.assert_allclose(own, logits, atol=1e-4)
+        assert f"made {name}" in said
+        assert f"| {name} | 0.0012 | 0.34% | 100 | 0.35 | 0.65 |" in bundle.card()
+    assert manifest.operating_point().calibration.temperature == 0.8
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_variant_that_fails_leaves_nothing(options, monkeypatch, tmp_path):
+    def fail(*_):
+        raise GateError("int8 failed")
+
+    monkeypatch.setattr(exporting.variants, "make", fail)
+    chosen = options(precisions=("int8",), data=tmp_path)
+    with pytest.raises(GateError, match="int8 failed"):
+        export(chosen)
+    assert list(chosen.out.parent.iterdir()) == []
+
+
+@pytest.mark.usefixtures("quick")
+def test_without_variants_the_lowest_version_is_written(options):
+    assert export(options(formats=("onnx",))).manifest.version == "1.0"
+
+
 def metrics_with(path, inputs, **changes):
     return text(path, json.dumps(json.loads(inputs.metrics.read_text()) | changes))
 
@@ -298,6 +363,8 @@ BAD = {
     ),
     "empty terms": (DataError, lambda p, i: {"terms": text(p / "t.csv", "")}),
     "no licence": (DataError, lambda p, i: {"weights_license": p / "none.md"}),
+    "int8 without data": (DataError, lambda p, i: {"precisions": ("int8",)}),
+    "fp16 without data": (DataError, lambda p, i: {"precisions": ("fp16",)}),
     "no golden folder": (DataError, lambda p, i: {"golden": p / "none"}),
     "no picture at all": (DataError, lambda p, i: {"golden": folder(p / "empty")}),
     "data that aren't prepared": (DataError, lambda p, i: {"data": folder(p / "data")}),

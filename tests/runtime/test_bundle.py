@@ -281,3 +281,58 @@ class TestWriteManifest:
         (copy / name).write_bytes(b"x")
         with pytest.raises(BundleError, match="can't be part of a bundle"):
             write_manifest(copy, document)
+
+
+class TestVariants:
+    def test_each_has_its_classifier_and_its_golden_logits(self, variant_bundle):
+        bundle = Bundle.load(variant_bundle)
+        assert bundle.manifest.version == "1.1"
+        crops, logits = bundle.golden()
+        for precision, shift in (("int8", 1), ("fp16", 2)):
+            expected = (DATA / "variants" / f"classifier.{precision}.onnx").read_bytes()
+            assert bundle.classifier_bytes(precision) == expected
+            same_crops, own = bundle.golden(precision)
+            np.testing.assert_array_equal(same_crops, crops)
+            np.testing.assert_allclose(own - logits, np.tile([shift, -shift], (8, 1)), atol=1e-6)
+
+    def test_one_that_is_missing_is_one_line(self, variant_bundle):
+        with pytest.raises(
+            BundleError, match="no int4 classifier; it has fp32, int8, fp16; choose"
+        ) as caught:
+            Bundle.load(variant_bundle).classifier_bytes("int4")
+        assert "\n" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        "arrays",
+        [
+            {},
+            {"logits_int8": LOGITS[:1]},
+            {"logits_int8": LOGITS.astype(np.float64)},
+            {"logits_int8": LOGITS + np.float32("inf")},
+            {"logits_int8": np.array([{"pickled": 1}], dtype=object)},
+        ],
+        ids=["missing", "other length", "other type", "not finite", "pickled"],
+    )
+    def test_golden_logits_that_are_refused(self, variant_bundle, arrays):
+        put_file(variant_bundle, "golden.npz", npz(crops=CROPS, logits=LOGITS, **arrays))
+        bundle = Bundle.load(variant_bundle)
+        assert len(bundle.golden()[0]) == len(CROPS)
+        with pytest.raises(BundleError, match=r"^golden\.npz.*(logits_int8|pickle)"):
+            bundle.golden("int8")
+
+    @pytest.mark.parametrize(
+        "attack", ["external_data", "memory_address", "nested_external_data", "ep_context"]
+    )
+    def test_models_that_reach_outside(self, variant_bundle, attack):
+        put_file(variant_bundle, "classifier.int8.onnx", (ATTACKS / f"{attack}.onnx").read_bytes())
+        refused(variant_bundle, "classifier.int8.onnx")
+
+    def test_one_changed_byte(self, variant_bundle):
+        data = bytearray((variant_bundle / "classifier.int8.onnx").read_bytes())
+        data[len(data) // 2] ^= 1
+        (variant_bundle / "classifier.int8.onnx").write_bytes(data)
+        refused(variant_bundle, "classifier.int8.onnx", "was changed")
+
+    def test_missing_file(self, variant_bundle):
+        (variant_bundle / "classifier.fp16.onnx").unlink()
+        refused(variant_bundle, "classifier.fp16.onnx", "doesn't exist")

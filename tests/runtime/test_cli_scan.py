@@ -458,3 +458,25 @@ def test_folder_that_cannot_be_listed_is_recorded(scan, monkeypatch):
             ("in/a.png", None, None, ["generated"]),
             ("in/locked", None, "SourceError", []),
         ]
+
+
+def test_precision(scan, variant_bundle):
+    images.write("a.png", scene((153, 128, 128)))
+    found = {}
+    for precision in ("fp32", "int8"):
+        code, out, _ = scan("a.png", "--precision", precision, "--out", "-", bundle=variant_bundle)
+        assert code == 0
+        found[precision] = json.loads(out)["faces"][0]["p_generated"]
+    z = np.log(found["fp32"] / (1 - found["fp32"]))
+    assert found["int8"] == pytest.approx(1 / (1 + np.exp(-(z - 2) / 2 - 0.5)), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("precision", "said"), [("int4", "unknown precision"), ("int8", "no int8 classifier")]
+)
+def test_precisions_that_are_refused(scan, precision, said):
+    images.write("a.png", scene())
+    code, _, err = scan("a.png", "--precision", precision)
+    assert code == 1
+    assert said in err
+    assert err.count("\n") == 1

@@ -60,14 +60,22 @@ def test_all_is_well():
 
 @pytest.mark.parametrize(
     ("shift", "passed"),
-    [(0, True), (0.9 * GOLDEN_TOLERANCE, True), (1.1 * GOLDEN_TOLERANCE, False), (5, False)],
+    [(0, True), (0.9, True), (1.1, False), (5000, False)],
 )
-def test_golden_tolerance(shift, passed):
+@pytest.mark.parametrize("precision", GOLDEN_TOLERANCE)
+def test_golden_tolerance(precision, shift, passed):
     bundle = Bundle.load(TINY)
     _, logits = bundle.golden()
-    check = compare_golden(logits, logits + np.float32([0, shift]), bundle.manifest)
+    moved = shift * GOLDEN_TOLERANCE[precision]
+    check = compare_golden(logits, logits + np.float32([0, moved]), bundle.manifest, precision)
     assert check.passed == passed
-    assert check.max_difference == pytest.approx(shift, abs=1e-6)
+    assert check.precision == precision
+    assert check.max_difference == pytest.approx(moved, rel=1e-5, abs=1e-6)
+
+
+def test_fp32_is_held_to_the_closest_tolerance():
+    assert GOLDEN_TOLERANCE["fp32"] == 0.001
+    assert GOLDEN_TOLERANCE["fp32"] < GOLDEN_TOLERANCE["fp16"] < GOLDEN_TOLERANCE["int8"]
 
 
 def test_golden_labels_must_be_equal_even_within_the_tolerance():
@@ -75,8 +83,33 @@ def test_golden_labels_must_be_equal_even_within_the_tolerance():
     z = float(np.log(0.7 / 0.3))
     expected, actual = np.float32([[0, z + 1e-4]]), np.float32([[0, z - 1e-4]])
     check = compare_golden(expected, actual, manifest)
-    assert check.max_difference < GOLDEN_TOLERANCE
+    assert check.max_difference < GOLDEN_TOLERANCE["fp32"]
     assert (check.changed_labels, check.passed) == (1, False)
+    check = compare_golden(expected, actual, manifest, "fp16")
+    assert (check.changed_labels, check.passed) == (1, True)
+
+
+@pytest.mark.parametrize("asked", ["fp32", "int8", "fp16"])
+def test_the_variant_in_use_is_replayed(asked, variant_bundle):
+    report = examine(variant_bundle, "cpu", precision=asked)
+    assert report.failure is None
+    assert report.bundle.precisions == ["fp32", "int8", "fp16"]
+    assert (report.golden.precision, report.golden.tolerance) == (asked, GOLDEN_TOLERANCE[asked])
+    assert report.golden.max_difference <= 1e-5
+    assert report.timing.precision == asked
+
+
+def test_a_variant_that_this_machine_computes_otherwise_fails(variant_bundle):
+    data = (variant_bundle / "classifier.fp16.onnx").read_bytes()
+    (variant_bundle / "classifier.int8.onnx").write_bytes(data)
+    document = json.loads((variant_bundle / "bundle.json").read_text())
+    document["files"]["classifier.int8.onnx"] = document["files"]["classifier.fp16.onnx"]
+    (variant_bundle / "bundle.json").write_text(json.dumps(document))
+    report = examine(variant_bundle, "cpu", precision="int8")
+    assert isinstance(report.failure, GateError)
+    assert "in int8" in str(report.failure)
+    assert "--precision fp32" in str(report.failure)
+    assert examine(variant_bundle, "cpu", precision="fp32").failure is None
 
 
 def test_a_failed_replay_fails(tmp_path):
@@ -169,6 +202,8 @@ def test_doctor_command_fails_after_its_report(run, tmp_path, options):
     [
         (["--provider", "abacus"], ProviderError),
         (["--threads", "0"], ProviderError),
+        (["--precision", "int4"], ProviderError),
+        (["--precision", "int8"], BundleError),
         (["--bundle", "nowhere"], BundleError),
     ],
 )
@@ -183,6 +218,23 @@ def test_info_command(run):
     result = run("info", TINY)
     assert result.exit_code == 0
     for part in ("tiny, format 1.0", Bundle.load(TINY).sha256, "generated from 0.7", "# tiny"):
+        assert part in result.stdout
+
+
+def test_doctor_and_info_show_variants(run, variant_bundle):
+    result = run("doctor", "--bundle", variant_bundle, "--provider", "cpu", "--precision", "int8")
+    assert result.exit_code == 0
+    for part in ("fp32, int8, fp16", "8 crops in int8", "cpu, int8,", "allowed 0.25"):
+        assert part in result.stdout
+    result = run("info", variant_bundle)
+    assert result.exit_code == 0
+    for part in (
+        "fp32, int8, fp16",
+        "int8 operating point",
+        "generated from 0.8",
+        "chosen by hand for int8",
+        "AUROC loss 0.0012, 0.34% of the decisions changed",
+    ):
         assert part in result.stdout
 
 

@@ -272,3 +272,85 @@ def test_any_value_in_any_field_is_accepted_or_refused(path, value):
         assert manifest.thresholds.bona_fide_below <= manifest.thresholds.generated_from
     else:
         assert "\n" not in complaint
+
+
+def with_variant(**changes):
+    document = json.loads(TINY.read_bytes())
+    document |= {"version": "1.1", "classifier": {"fp32": "classifier.onnx", "int8": "classifier.onnx"}}
+    point = {
+        "calibration": {"temperature": 2.0, "bias": 0.5},
+        "thresholds": {"bona_fide_below": 0.2, "generated_from": 0.8},
+    }
+    return document | {"operating_points": {"int8": point}} | changes
+
+
+def test_an_operating_point_of_a_precision_replaces_both_parts():
+    manifest = Manifest.parse(json.dumps(with_variant(variants={"int8": {"flips": 0.01}})).encode())
+    own = manifest.operating_point("int8")
+    assert (own.calibration.temperature, own.thresholds.generated_from) == (2.0, 0.8)
+    for other in ("fp32", "fp16"):
+        point = manifest.operating_point(other)
+        assert (point.calibration, point.thresholds) == (manifest.calibration, manifest.thresholds)
+    assert manifest.operating_point() == manifest.operating_point("fp32")
+    assert manifest.variants == {"int8": {"flips": 0.01}}
+    again = json.loads(json.dumps(manifest.to_dict()))
+    assert again["operating_points"]["int8"]["thresholds"]["generated_from"] == 0.8
+    assert Manifest.parse(json.dumps(again).encode()) == manifest
+
+
+def test_what_a_bundle_has_not_is_not_written():
+    assert {"operating_points", "variants"}.isdisjoint(Manifest.parse(TINY.read_bytes()).to_dict())
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field"),
+    [
+        ((), 5, "operating_points"),
+        ((), None, "operating_points"),
+        (("int8",), [], "operating_points.int8"),
+        (("int8",), {}, "operating_points.int8.calibration"),
+        (("fp16",), MISSING, "operating_points.fp16 has no classifier"),
+        (("int8", "calibration"), MISSING, "operating_points.int8.calibration"),
+        (("int8", "thresholds"), MISSING, "operating_points.int8.thresholds"),
+        (("int8", "calibration", "temperature"), 0, "operating_points.int8.calibration.temperature"),
+        (("int8", "calibration", "bias"), "0", "operating_points.int8.calibration.bias"),
+        (("int8", "thresholds", "bona_fide_below"), 1.1, "operating_points.int8.thresholds.bona_fide_below"),
+        (("int8", "thresholds", "generated_from"), 0.1, "operating_points.int8.thresholds.generated_from"),
+        (("int8", "thresholds", "rule"), 1, "operating_points.int8.thresholds.rule"),
+    ],
+)
+def test_a_wrong_operating_point_is_named(path, value, field):
+    document = with_variant()
+    if path == ("fp16",):
+        document["operating_points"]["fp16"] = document["operating_points"]["int8"]
+    elif not path:
+        document["operating_points"] = value
+    else:
+        target = document["operating_points"]
+        for key in path[:-1]:
+            target = target[key]
+        if value is MISSING:
+            del target[path[-1]]
+        else:
+            target[path[-1]] = value
+    refused(json.dumps(document).encode(), "bundle.json", field)
+
+
+@pytest.mark.parametrize("variants", [5, [], "int8", None])
+def test_wrong_variants_are_named(variants):
+    refused(json.dumps(with_variant(variants=variants)).encode(), "bundle.json: variants")
+
+
+@pytest.mark.parametrize(
+    ("change", "version"),
+    [
+        ({}, "1.0"),
+        ({"classifier": {"fp32": "a"}, "operating_points": {}, "variants": {}, "gates": {}}, "1.0"),
+        ({"classifier": {"fp32": "a", "int8": "b"}}, "1.1"),
+        ({"operating_points": {"int8": {}}}, "1.1"),
+        ({"variants": {"int8": {}}}, "1.1"),
+        ({"gates": {"max_yaw": 30}}, "1.1"),
+    ],
+)
+def test_the_lowest_version_that_has_all_fields(change, version):
+    assert lowest_version(json.loads(TINY.read_bytes()) | change) == version

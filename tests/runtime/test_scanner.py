@@ -9,7 +9,7 @@ import pytest
 from fauxface import Bundle, Scanner, images
 from fauxface import scanner as scanner_module
 from fauxface.bundle import write_manifest
-from fauxface.errors import BundleError, ImageError, SourceError, VideoError
+from fauxface.errors import BundleError, ImageError, ProviderError, SourceError, VideoError
 from fauxface.locator import Location
 from fauxface.video import Frame, FrameWriter
 
@@ -310,3 +310,26 @@ def test_other_locator_file_changes_the_model(bundle, tmp_path, monkeypatch):
 def test_unknown_mode_is_refused(bundle):
     with pytest.raises(ValueError, match="whole"):
         Scanner(bundle, faces="all")  # pyright: ignore[reportArgumentType]
+
+
+def test_precision_chooses_classifier_and_operating_point(variant_bundle):
+    faces = {}
+    for precision in ("fp32", "int8", "fp16"):
+        made = Scanner(variant_bundle, provider="cpu", threads=1, locator=Blobs(), precision=precision)
+        assert made.precision == precision
+        faces[precision] = made.image(scene((170, 100, 100))).faces[0]
+    assert [face.label for face in faces.values()] == ["generated", "unsure", "bona_fide"]
+    assert "between the thresholds 0.200 and 0.800" in faces["int8"].reason
+    z = np.log(faces["fp32"].p_generated / (1 - faces["fp32"].p_generated))
+    # The stand-ins move the difference of the logits by -2 and -4; int8 has temperature 2 and bias 0.5.
+    for precision, moved in (("int8", (z - 2) / 2 + 0.5), ("fp16", z - 4)):
+        assert faces[precision].p_generated == pytest.approx(1 / (1 + np.exp(-moved)), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("precision", "error", "match"),
+    [("int4", ProviderError, "unknown precision"), ("int8", BundleError, "no int8 classifier")],
+)
+def test_precisions_that_are_refused(precision, error, match, bundle):
+    with pytest.raises(error, match=match):
+        Scanner(bundle, provider="cpu", precision=precision)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fauxface import session
+from fauxface import buckets, providers, session
 from fauxface.errors import BundleError, ProviderError
 from fauxface.session import PROVIDERS, Classifier, import_onnxruntime, installed_distributions
 from fauxface.threads import available_cores
@@ -137,13 +137,157 @@ def test_a_silent_fallback_is_found(monkeypatch, providers, assigned, problem):
     monkeypatch.setattr(session, "_missing_nvidia_libraries", lambda *_: None)
     created = FakeSession(providers, assigned)
     monkeypatch.setattr(session, "_create", lambda *_: created)
+    model = session._Model(MODEL, "fp32", 1)
     if problem is None:
-        assert session._open(ort, MODEL, "cuda", 1) == ("cuda", created)
-        assert session._open(ort, MODEL, "auto", 1) == ("cuda", created)
+        assert session._open(ort, model, "cuda") == ("cuda", created)
+        assert session._open(ort, model, "auto") == ("cuda", created)
     else:
         with pytest.raises(ProviderError, match=problem):
-            session._open(ort, MODEL, "cuda", 1)
-        assert session._open(ort, MODEL, "auto", 1)[0] == "cpu"
+            session._open(ort, model, "cuda")
+        assert session._open(ort, model, "auto")[0] == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("built_with", "expected"),
+    [
+        (["CPUExecutionProvider"], ("cpu",)),
+        (["OpenVINOExecutionProvider", "CPUExecutionProvider"], ("openvino", "cpu")),
+        (
+            ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"],
+            ("cuda", "cpu"),
+        ),
+    ],
+)
+def test_what_auto_tries(monkeypatch, built_with, expected):
+    monkeypatch.setattr(import_onnxruntime(), "get_available_providers", lambda: built_with)
+    assert session.auto_providers() == expected
+
+
+CPU = ("CPUExecutionProvider", {})
+CUDA = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
+GRAPHS = {**CUDA, "enable_cuda_graph": "1"}
+OPENVINO = {"device_type": "CPU", "precision": "FP32", "num_of_threads": "3"}
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """What every session was started with, in place of starting it on hardware that isn't here."""
+    ort, found = import_onnxruntime(), []
+    real = ort.InferenceSession
+
+    def start(data, options, providers, **rest):
+        found.append(providers)
+        return real(data, options, providers=["CPUExecutionProvider"], **rest)
+
+    monkeypatch.setattr(ort, "InferenceSession", start)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("provider", "expected"),
+    [
+        ("cpu", [CPU]),
+        ("cuda", [("CUDAExecutionProvider", GRAPHS), CPU]),
+        ("openvino", [("OpenVINOExecutionProvider", OPENVINO), CPU]),
+    ],
+)
+def test_options_of_a_session(started, provider, expected):
+    session._create(import_onnxruntime(), session._Model(MODEL, "fp32", 3), provider)
+    assert started == [expected]
+
+
+def test_options_of_tensorrt(started, monkeypatch, tmp_path, capfd):
+    monkeypatch.setattr(providers, "user_cache", lambda: tmp_path)
+    model = session._Model(MODEL, "fp16", 1)
+    session._create(import_onnxruntime(), model, "tensorrt")
+    cache = providers.engine_cache(MODEL, "fp16", import_onnxruntime().__version__)
+    own = ("TensorrtExecutionProvider", providers.tensorrt_options("crops", "fp16", cache))
+    assert started == [[CPU], [own, ("CUDAExecutionProvider", CUDA), CPU]]
+    said = capfd.readouterr().err
+    assert said.startswith("note: TensorRT builds its engine")
+    assert str(cache) in said
+    (cache / "some.engine").touch()
+    session._create(import_onnxruntime(), model, "tensorrt")
+    assert capfd.readouterr().err == ""
+
+
+def test_cuda_runs_without_graphs_where_it_can_not_record_one(monkeypatch):
+    ort, tried = import_onnxruntime(), []
+    real = ort.InferenceSession
+
+    def start(data, options, providers, **rest):
+        tried.append("enable_cuda_graph" in providers[0][1])
+        if tried[-1]:
+            raise RuntimeError("This session cannot use the graph capture feature")
+        return real(data, options, providers=["CPUExecutionProvider"], **rest)
+
+    monkeypatch.setattr(ort, "InferenceSession", start)
+    session._create(ort, session._Model(MODEL, "fp32", 1), "cuda")
+    assert tried == [True, False]
+
+
+class Recording:
+    """A session that says that it runs on CUDA."""
+
+    def __init__(self, graphs):
+        options = {"CUDAExecutionProvider": {"enable_cuda_graph": graphs}}
+        self.get_provider_options = lambda: options
+
+
+@pytest.mark.parametrize(
+    ("graphs", "fails", "expected"),
+    [
+        ("1", set(), [True]),
+        ("0", set(), [False]),
+        ("1", {True}, [True, False]),
+    ],
+    ids=["graphs", "no graphs", "recording fails"],
+)
+def test_gpu_sessions_are_bound(monkeypatch, graphs, fails, expected):
+    made = []
+
+    def runner(ort, bound, *, graphs):
+        made.append(graphs)
+        if graphs in fails:
+            raise RuntimeError("CUDA error")
+        return "runner"
+
+    monkeypatch.setattr(session, "BucketRunner", runner)
+    monkeypatch.setattr(session, "_session", lambda *_, graphs: "new session")
+    first = Recording(graphs)
+    bound, found = session._bound(None, session._Model(MODEL, "fp32", 1), "cuda", first)
+    assert (made, found) == (expected, "runner")
+    assert bound == ("new session" if fails else first)
+
+
+def test_a_failed_warm_up_is_one_line(monkeypatch):
+    def runner(*_, **__):
+        raise RuntimeError("CUDA out of memory\nat line 5")
+
+    monkeypatch.setattr(session, "BucketRunner", runner)
+    with pytest.raises(ProviderError, match="warm-up failed: CUDA out of memory; use --provider cpu"):
+        session._bound(None, session._Model(MODEL, "fp32", 1), "tensorrt", Recording("0"))
+
+
+def test_a_gpu_runs_batches_of_at_most_the_largest_bucket(monkeypatch):
+    real, ran = session._create, []
+
+    class Runner:
+        def __init__(self, session):
+            self.session = session
+
+        def run(self, crops):
+            ran.append(len(crops))
+            return self.session.run(None, {"crops": crops})[0]
+
+    monkeypatch.setattr(session, "_try_provider", lambda ort, model, _: (real(ort, model, "cpu"), None))
+    monkeypatch.setattr(session, "_bound", lambda ort, model, provider, made: (made, Runner(made)))
+    classifier = Classifier(MODEL, provider="cuda")
+    crops = np.random.default_rng(0).integers(0, 256, (70, 128, 128, 3), dtype=np.uint8)
+    expected = Classifier(MODEL, provider="cpu").logits(crops)
+    np.testing.assert_allclose(classifier.logits(crops), expected, atol=1e-5)
+    assert ran == [32, 32, 6]
+    assert max(ran) == buckets.BUCKETS[-1]
 
 
 def test_threads_default_to_the_available_cores(classifier):

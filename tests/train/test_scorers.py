@@ -204,3 +204,27 @@ def test_an_unavailable_provider_is_refused(provider, match, tmp_path):
     path = save_torchscript(Tiny(), tmp_path / "tiny.pt")
     with pytest.raises(ProviderError, match=match):
         scorers.open_scorer(path, provider)
+
+
+@pytest.mark.parametrize(("precision", "temperature"), [("fp32", 1.0), ("int8", 2.0), ("fp16", 1.0)])
+def test_a_bundle_is_scored_in_the_precision_asked_for(precision, temperature, variant_bundle):
+    scorer = scorers.open_scorer(variant_bundle, provider="cpu", precision=precision)
+    assert (scorer.precision, scorer.point.calibration.temperature) == (precision, temperature)
+    gray = scorer.logits(np.full((1, 128, 128, 3), 128, np.uint8))
+    np.testing.assert_allclose(gray[0, 1], {"fp32": -1, "int8": -2, "fp16": -3}[precision], atol=1e-5)
+    alone = variant_bundle / f"classifier.{precision}.onnx"
+    if alone.exists():
+        assert scorers.open_scorer(alone, provider="cpu").point == scorer.point
+
+
+@pytest.mark.parametrize(
+    ("path", "precision", "error", "match"),
+    [
+        (TINY, "int4", ProviderError, "unknown precision"),
+        (TINY, "int8", BundleError, "no int8 classifier"),
+        (TINY / "classifier.onnx", "int8", ProviderError, "isn't a bundle"),
+    ],
+)
+def test_a_precision_that_can_not_be_had(path, precision, error, match):
+    with pytest.raises(error, match=match):
+        scorers.open_scorer(path, provider="cpu", precision=precision)

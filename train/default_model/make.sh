@@ -55,7 +55,8 @@ fauxface generator sample "$generator/generator.pt" --out "$runs/samples" --seed
 
 fauxface export "$classifier" --out "$runs/bundle" --name fauxface-default --locator "$locator/locator.onnx" \
   --data "$runs/prepared" --metrics "$runs/evaluation/metrics.json" --require "$here/require.toml" \
-  --terms "$here/terms.csv" --license "$here/LICENSE-WEIGHTS.md" --failures "$runs/samples" --formats onnx --overwrite
+  --terms "$here/terms.csv" --license "$here/LICENSE-WEIGHTS.md" --failures "$runs/samples" --formats onnx --int8 \
+  --overwrite
 rm -rf "$bundle" && cp -r "$runs/bundle" "$bundle"
 python "$here/record.py" "$runs"
 python "$here/readme_figures.py"

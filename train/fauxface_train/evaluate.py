@@ -173,7 +173,12 @@ def evaluate(
         "format": FORMAT,
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "fauxface": fauxface.__version__,
-        "model": {"kind": scorer.kind, "identity": scorer.identity, "provider": scorer.provider},
+        "model": {
+            "kind": scorer.kind,
+            "identity": scorer.identity,
+            "provider": scorer.provider,
+            **({"precision": scorer.precision} if scorer.precision else {}),
+        },
         "data": {"name": data.root.resolve().name, "split": split, "margin": data.margin},
         "operating_point": {
             "shipped": scorer.point.shipped,

@@ -45,6 +45,9 @@ def register(app: typer.Typer) -> None:
                 help="Name the worst pair of these sources, such as 'sharp=ffhq*:sg*'; may be repeated.",
             ),
         ] = None,
+        precision: Annotated[
+            str, typer.Option(help="Of a bundle: auto, fp32, fp16 or int8; auto takes what a scan takes.")
+        ] = "auto",
         batch: Annotated[int, typer.Option(min=1, help="Pictures per call.")] = 64,
     ) -> None:
         """Measure a model on prepared data: metrics.json, report.md, report.html, scores.csv and plots.
@@ -64,7 +67,7 @@ def register(app: typer.Typer) -> None:
         prepared = PreparedData.load(data)
         select(prepared, split)
         folder = output_folder(out or f"evaluation-{split}")
-        scorer = open_scorer(model, provider)
+        scorer = open_scorer(model, provider, precision)
         if not scorer.point.shipped:
             sys.stderr.write(
                 f"note: {model} has no operating point of its own; temperature 1, threshold 0.5\n"

@@ -14,6 +14,7 @@ from fauxface.bundle import Bundle
 from fauxface.crops import INPUT_SIZE
 from fauxface.errors import CheckpointError, FauxfaceError, ProviderError
 from fauxface.manifest import MANIFEST_NAME
+from fauxface.precision import check_precision, open_classifier
 from fauxface.session import Classifier
 from fauxface.verdicts import Calibration, Thresholds
 from fauxface_train import checkpoint
@@ -51,6 +52,7 @@ class Scorer:
         point: Its operating point.
         provider: Where it runs, for example "cpu".
         identity: What names the model: the bundle's sha256, or the file's name.
+        precision: What a bundle's classifier computes in; "" where the model isn't a bundle.
     """
 
     kind: str
@@ -59,6 +61,7 @@ class Scorer:
     provider: str
     identity: str
     _run: Callable[[np.ndarray], np.ndarray]
+    precision: str = ""
 
     @property
     def calibration(self) -> Calibration:
@@ -96,7 +99,7 @@ class Scorer:
         return result
 
 
-def open_scorer(path: str | os.PathLike[str], provider: str = "auto") -> Scorer:
+def open_scorer(path: str | os.PathLike[str], provider: str = "auto", precision: str = "auto") -> Scorer:
     """Open a model of any kind.
 
     A bundle is read, verified and run by the runtime's own code. A checkpoint runs as the module that export
@@ -108,20 +111,25 @@ def open_scorer(path: str | os.PathLike[str], provider: str = "auto") -> Scorer:
             file.
         provider: "auto", or where to run: an execution provider for a bundle or ONNX file, "cpu" or "cuda"
             for the others.
+        precision: Which of a bundle's classifiers: "fp32", "fp16", "int8", or "auto" for what a scan takes.
 
     Raises:
         CheckpointError: Nothing is there, or it can't be read, or it isn't a model of our contract: uint8
             [N, 128, 128, 3] to float32 [N, 2].
-        BundleError: The bundle or the ONNX file is refused.
-        ProviderError: The provider is unknown or isn't available.
+        BundleError: The bundle or the ONNX file is refused, or the bundle lacks the precision.
+        ProviderError: The provider is unknown or isn't available; the precision is unknown, or was asked for
+            of something else than a bundle.
     """
     given = Path(path)
+    check_precision(precision)
     if not given.exists():
         raise CheckpointError(
             f"no model at {given}; give a training run, a checkpoint, a bundle, or an .onnx, .pt or .pt2 file"
         )
     if given.name == MANIFEST_NAME or (given / MANIFEST_NAME).is_file():
-        scorer = _open_bundle(given, provider)
+        scorer = _open_bundle(given, provider, precision)
+    elif precision != "auto":
+        raise ProviderError(f"{given} isn't a bundle, so it has one precision; leave --precision out")
     else:
         openers = {".onnx": _open_onnx, ".pt": _open_torchscript, ".pt2": _open_exported}
         scorer = openers.get(given.suffix.lower() if given.is_file() else "", _open_checkpoint)(
@@ -133,10 +141,11 @@ def open_scorer(path: str | os.PathLike[str], provider: str = "auto") -> Scorer:
     return scorer
 
 
-def _open_bundle(path: Path, provider: str) -> Scorer:
+def _open_bundle(path: Path, provider: str, precision: str) -> Scorer:
     bundle = Bundle.load(path)
-    session = Classifier(bundle.classifier_bytes(), provider=provider)
-    return Scorer("bundle", path, _point_of_bundle(bundle), session.provider, bundle.sha256, session.logits)
+    session, in_use = open_classifier(bundle, provider=provider, precision=precision)
+    point = _point_of_bundle(bundle, in_use)
+    return Scorer("bundle", path, point, session.provider, bundle.sha256, session.logits, in_use)
 
 
 def _open_onnx(path: Path, provider: str) -> Scorer:
@@ -203,14 +212,16 @@ def _read(path: Path) -> bytes:
         raise CheckpointError(f"can't read {path}: {error.strerror or error}; check the file") from error
 
 
-def _point_of_bundle(bundle: Bundle) -> OperatingPoint:
-    manifest = bundle.manifest
-    return OperatingPoint(manifest.calibration, manifest.thresholds, manifest.crop.margin, shipped=True)
+def _point_of_bundle(bundle: Bundle, precision: str = "fp32") -> OperatingPoint:
+    point, margin = bundle.manifest.operating_point(precision), bundle.manifest.crop.margin
+    return OperatingPoint(point.calibration, point.thresholds, margin, shipped=True)
 
 
 def _point_beside(path: Path) -> OperatingPoint:
     if (path.parent / MANIFEST_NAME).is_file():
-        return _point_of_bundle(Bundle.load(path.parent))
+        bundle = Bundle.load(path.parent)
+        named = [key for key, name in bundle.manifest.classifier.items() if name == path.name]
+        return _point_of_bundle(bundle, named[0] if named else "fp32")
     return OperatingPoint()
 
 

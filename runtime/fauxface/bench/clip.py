@@ -14,7 +14,7 @@ from fauxface.bench.timing import Clock
 from fauxface.bench.workloads import Judge
 from fauxface.bundle import Bundle
 from fauxface.demo import make_clip
-from fauxface.errors import BundleError, VideoError
+from fauxface.errors import VideoError
 from fauxface.locator import FaceLocator
 from fauxface.scanner import Scanned, Scanner
 from fauxface.video import Frame, FrameReader
@@ -165,8 +165,11 @@ def open_scanner(bundle: Bundle, configuration: Configuration) -> Scanner:
     """Return a scanner of this configuration.
 
     Raises:
-        BundleError: It can't be opened, or `Scanner` doesn't run this precision.
+        BundleError: It can't be opened.
     """
-    if configuration.precision != "fp32":
-        raise BundleError(f"scanning runs fp32 only, not {configuration.precision}; leave the video out")
-    return Scanner(bundle, provider=configuration.provider, threads=configuration.threads)
+    return Scanner(
+        bundle,
+        provider=configuration.provider,
+        threads=configuration.threads,
+        precision=configuration.precision,
+    )

@@ -8,15 +8,13 @@ import numpy as np
 
 from fauxface.bench.results import Accepted, Accuracy, Configuration, Refusal
 from fauxface.bundle import Bundle
+from fauxface.doctor import GOLDEN_TOLERANCE
 from fauxface.errors import BenchmarkError, BundleError, ProviderError
 from fauxface.session import PROVIDER_CHOICES, PROVIDERS, Classifier, import_onnxruntime
 from fauxface.threads import available_cores
 from fauxface.verdicts import UNSURE
 
 PRECISIONS = ("fp32", "fp16", "int8")
-
-TOLERANCE = {"fp32": 1e-3, "fp16": 0.05, "int8": 0.5}
-"""Largest difference of a logit from the golden fp32 logits, by precision."""
 
 ALLOWED_CHANGES = {"fp32": 0.0, "fp16": 0.01, "int8": 0.01}
 """Share of the golden crops, rounded up to whole crops, whose label may move to or from "unsure"."""
@@ -123,7 +121,7 @@ def examine(bundle: Bundle, classifier: Classifier, asked: str, precision: str) 
     Raises:
         BundleError: The classifier fails on the crops.
     """
-    crops, expected = bundle.golden()
+    crops, expected = bundle.golden(precision)
     accuracy = compare_labels(bundle, precision, expected, classifier.logits(crops))
     configuration = Configuration(classifier.provider, precision, classifier.threads)
     if accuracy.passed:
@@ -142,19 +140,19 @@ def compare_labels(bundle: Bundle, precision: str, expected: np.ndarray, actual:
     Args:
         bundle: Gives calibration and thresholds, by which the labels are told.
         precision: Decides what is tolerated.
-        expected: float32 [K, 2], from the bundle.
+        expected: float32 [K, 2], from the bundle, of this precision.
         actual: float32 [K, 2], from the configuration.
     """
-    manifest = bundle.manifest
+    point = bundle.manifest.operating_point(precision)
     labels = [
-        [manifest.thresholds.label(p) for p in manifest.calibration.probability(logits)]
+        [point.thresholds.label(p) for p in point.calibration.probability(logits)]
         for logits in (expected, actual)
     ]
     changed = [pair for pair in zip(*labels, strict=True) if pair[0] != pair[1]]
     return Accuracy(
         crops=len(expected),
         max_difference=float(np.abs(actual.astype(np.float64) - expected).max()),
-        tolerance=TOLERANCE[precision],
+        tolerance=GOLDEN_TOLERANCE[precision],
         changed_labels=len(changed),
         reversed_labels=sum(UNSURE not in pair for pair in changed),
         allowed_changes=int(np.ceil(ALLOWED_CHANGES[precision] * len(expected))),

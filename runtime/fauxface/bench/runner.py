@@ -191,14 +191,14 @@ class _Workbench:
         return self.contender.configuration
 
     def query(self, load: Load) -> Query:
-        judge = Judge(self.bundle, self.contender.classifier)
+        judge = Judge(self.bundle, self.contender.classifier, self.contender.configuration.precision)
         if load.scenario != FRAME:
             return FaceQuery(judge, self.scenes, load.faces)
         return FrameQuery(open_locator(self.bundle), judge, self._clip().images(_FRAMES_HELD), load.faces)
 
     def video(self) -> clips.VideoLoad:
         scanner = clips.open_scanner(self.bundle, self.configuration)
-        judge = Judge(self.bundle, self.contender.classifier)
+        judge = Judge(self.bundle, self.contender.classifier, self.contender.configuration.precision)
         return clips.VideoLoad(self._clip(), scanner, open_locator(self.bundle), judge, self.clock)
 
     def _clip(self) -> clips.Clip:

@@ -26,10 +26,12 @@ class Judge:
     Args:
         bundle: The bundle.
         classifier: An open classifier of it.
+        precision: The classifier's precision.
     """
 
-    def __init__(self, bundle: Bundle, classifier: Classifier) -> None:
+    def __init__(self, bundle: Bundle, classifier: Classifier, precision: str = "fp32") -> None:
         self._manifest, self._classifier = bundle.manifest, classifier
+        self._point = bundle.manifest.operating_point(precision)
 
     def crop(self, scenes: Sequence[Scene]) -> np.ndarray:
         """Return the classifier's input: uint8 [N, 128, 128, 3], RGB; N is at least 1."""
@@ -38,11 +40,10 @@ class Judge:
 
     def classify(self, crops: np.ndarray, boxes: Sequence[Box]) -> list[Verdict]:
         """Return label and reason of each crop."""
-        manifest = self._manifest
-        probabilities = manifest.calibration.probability(self._classifier.logits(crops)).tolist()
-        smallest = manifest.crop.min_face_px
+        probabilities = self._point.calibration.probability(self._classifier.logits(crops)).tolist()
+        smallest = self._manifest.crop.min_face_px
         return [
-            manifest.thresholds.verdict(p, max(box[2:]), smallest)
+            self._point.thresholds.verdict(p, max(box[2:]), smallest)
             for p, box in zip(probabilities, boxes, strict=True)
         ]
 

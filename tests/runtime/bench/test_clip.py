@@ -1,4 +1,3 @@
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +6,7 @@ import pytest
 from fauxface.bench.clip import Clip, VideoLoad, demo_clip, open_scanner
 from fauxface.bench.results import Configuration
 from fauxface.bundle import Bundle
-from fauxface.errors import BundleError, VideoError
+from fauxface.errors import VideoError
 from fauxface.locator import Location
 from fauxface.results import Face, Result
 from fauxface.video import FrameWriter
@@ -112,9 +111,7 @@ def test_the_demo_s_clip_comes_with_the_package(tmp_path):
     assert (clip.name, clip.width, clip.height, clip.frames) == ("demo clip", 640, 480, 3)
 
 
-def test_the_scanner_has_the_configuration(tmp_path):
-    bundle = Bundle.load(TINY)
-    fp32 = Configuration("cpu", "fp32", 1)
-    assert open_scanner(bundle, fp32).provider == "cpu"
-    with pytest.raises(BundleError, match="int8"):
-        open_scanner(bundle, dataclasses.replace(fp32, precision="int8"))
+def test_the_scanner_has_the_configuration(variant_bundle):
+    for precision in ("fp32", "int8"):
+        scanner = open_scanner(Bundle.load(variant_bundle), Configuration("cpu", precision, 1))
+        assert (scanner.provider, scanner.precision, scanner.threads) == ("cpu", precision, 1)

@@ -1,0 +1,310 @@
+"""Classifiers in other precisions: made, given their own operating point, and held against fp32.
+
+Everything is chosen on the train and val splits. The test split only decides whether the result is shipped.
+"""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fauxface.errors import DataError, GateError
+from fauxface.manifest import OperatingPoint
+from fauxface.progress import Progress
+from fauxface.session import Classifier
+from fauxface_export import equalise, half, onnx_graph, parity, quantize
+from fauxface_export.accuracy import (
+    AUROC_LOSS_LIMIT,
+    FLIP_LIMIT,
+    LIMITS,
+    Difference,
+    Scored,
+    compare,
+    operating_point,
+    order_key,
+)
+from fauxface_export.golden import spread
+from fauxface_train import calibration_views
+from fauxface_train.dataset import PreparedData, Sample, load_crop
+
+PRECISIONS = ("int8", "fp16")
+
+CALIBRATION_CROPS = 256
+SEARCH_CROPS = 2048
+BLAME_CROPS = 96
+_BATCH = 32
+_NAMED = 3
+
+Say = Callable[[str], None]
+Score = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What variants are made with and held against.
+
+    Attributes:
+        point: The operating point of fp32.
+        calibration: uint8 [N, 128, 128, 3] RGB of the train split, balanced over labels and sources.
+        val: The val split.
+        views: The same faces under the conditions that training calibrates on, beside the clean one.
+        test: The test split.
+    """
+
+    point: OperatingPoint
+    calibration: np.ndarray
+    val: Scored
+    views: Mapping[str, np.ndarray]
+    test: Scored
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A classifier that passed.
+
+    Attributes:
+        precision: "int8" or "fp16".
+        point: Its operating point.
+        report: What the manifest says of it.
+    """
+
+    precision: str
+    point: OperatingPoint
+    report: Mapping[str, Any]
+
+
+def check_data(prepared: PreparedData | None, margin: float) -> PreparedData:
+    """Check that prepared data can calibrate and judge a variant.
+
+    Raises:
+        DataError: There are none, a split lacks a label, or they were cut with another margin.
+    """
+    if prepared is None:
+        raise DataError("int8 and fp16 are calibrated and checked on prepared data; give --data")
+    if prepared.info.get("faces") != "whole" and abs(prepared.margin - margin) > 1e-6:
+        raise DataError(
+            f"{prepared.root} was cut with margin {prepared.margin:g}, the checkpoint wants {margin:g}; "
+            "prepare the data again with the checkpoint's margin"
+        )
+    for split in ("train", "val", "test"):
+        for label, name in enumerate(("real", "fake")):
+            if not prepared.samples(split=split, label=label):
+                raise DataError(
+                    f"{prepared.root} has no {name} picture in its {split} split, which int8 and fp16 need; "
+                    "add some and prepare the data again"
+                )
+    return prepared
+
+
+def reference(fp32: Path, prepared: PreparedData, point: OperatingPoint) -> Reference:
+    """Score val and test with the fp32 graph, and pick the crops that quantisation is calibrated on."""
+    score = _scorer(fp32)
+    val, test = (prepared.samples(split=split) for split in ("val", "test"))
+    return Reference(
+        point,
+        np.stack([load_crop(sample) for sample in balanced(prepared.samples(split="train"))]),
+        Scored(val, _score(score, val, "fp32 on val")),
+        calibration_views.views(val, (calibration_views.WEB, calibration_views.HARD)),
+        Scored(test, _score(score, test, "fp32 on test")),
+    )
+
+
+def balanced(samples: Sequence[Sample], count: int = CALIBRATION_CROPS) -> list[Sample]:
+    """Return at most `count` samples, as many of each source of each label as there are."""
+    groups: dict[tuple[int, str], list[Sample]] = {}
+    for sample in sorted(samples, key=order_key):
+        groups.setdefault(order_key(sample)[:2], []).append(sample)
+    each = max(1, count // len(groups))
+    return [group[i] for group in groups.values() for i in spread(len(group), each)][:count]
+
+
+def make(precision: str, fp32: Path, target: Path, against: Reference, say: Say = lambda _: None) -> Variant:
+    """Write the classifier in another precision and check it on the test split.
+
+    Args:
+        precision: One of `PRECISIONS`.
+        fp32: The float graph that export wrote.
+        target: Where to write.
+        against: What to calibrate and check it with.
+        say: Told what was chosen and measured, one line each.
+
+    Raises:
+        GateError: It loses too much AUROC or changes too many decisions on the test split, or ONNX Runtime
+            doesn't run it in this precision; the message names the layers that hurt most.
+    """
+    if precision == "int8":
+        report = _make_int8(fp32, target, against, say)
+    else:
+        half.convert(fp32, target)
+        report = {"float_layers": list(half.IN_FLOAT)}
+    onnx_graph.finish(target, like=fp32)
+    score = _scorer(target)
+    val = _score(score, against.val.samples, f"{precision} on val")
+    scores = {calibration_views.CLEAN: val, **{name: score(crops) for name, crops in against.views.items()}}
+    point = operating_point(scores, against.val.labels, against.val.sources)
+    test = _score(score, against.test.samples, f"{precision} on test")
+    found = {
+        "val": compare(against.val, against.point, val, point),
+        "test": compare(against.test, against.point, test, point),
+    }
+    result = found["test"]
+    measured = (
+        f"on {result.samples} test pictures: AUROC loss {result.auroc_loss:.5f} "
+        f"(limit {AUROC_LOSS_LIMIT:g}), {result.flips:.2%} of the decisions changed (limit {FLIP_LIMIT:.0%})"
+    )
+    say(f"{precision} against fp32 {measured}")
+    if not result.holds:
+        worst = list(blame(precision, fp32, against, report.get("method", "minmax")).items())[:_NAMED]
+        named = ", ".join(f"{name} ({value:.2g})" for name, value in worst)
+        raise GateError(
+            f"{precision} failed {measured}; layers that move the logits most: {named}; no bundle was written"
+        )
+    figures = {name: difference.to_dict() for name, difference in found.items()}
+    return Variant(precision, point, {"limits": LIMITS, **report, **figures, "machine": parity.machine()})
+
+
+def in_manifest(made: Sequence[Variant]) -> dict[str, Any]:
+    """Return the fields of the manifest that describe variants; none where there are none."""
+    if not made:
+        return {}
+    return {
+        "operating_points": {
+            variant.precision: {
+                "calibration": asdict(variant.point.calibration),
+                "thresholds": asdict(variant.point.thresholds),
+            }
+            for variant in made
+        },
+        "variants": {variant.precision: dict(variant.report) for variant in made},
+    }
+
+
+def blame(precision: str, fp32: Path, against: Reference, method: str = "minmax") -> dict[str, float]:
+    """Convert one layer at a time and measure what it does to the logits of some val pictures.
+
+    Args:
+        precision: One of `PRECISIONS`.
+        fp32: The float graph that export wrote.
+        against: Gives the pictures.
+        method: One of `quantize.METHODS`; for int8.
+
+    Returns:
+        Layer to root mean square difference of the two logits' difference, largest first.
+    """
+    part = against.val.part(BLAME_CROPS)
+    crops = _crops(part.samples)
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        convert = _single_layers(precision, fp32, Path(folder), against.calibration, method)
+        for layer in onnx_graph.layers(fp32, ("Conv",)):
+            moved = _scorer(convert(layer))(crops).astype(np.float64) - part.logits
+            found[layer] = float(np.sqrt(np.mean((moved[:, 1] - moved[:, 0]) ** 2)))
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
+def _single_layers(
+    precision: str, fp32: Path, folder: Path, calibration: np.ndarray, method: str
+) -> Callable[[str], Path]:
+    """Return a function that converts one layer of a graph and nothing else, and says where it wrote."""
+    single, prepared = folder / "single.onnx", folder / "prepared.onnx"
+    if precision == "int8":
+        _prepare(fp32, prepared, calibration)
+        ranges = quantize.ranges(prepared, calibration, method)
+
+        def quantise(layer: str) -> Path:
+            quantize.quantise(prepared, ranges, single, only=[layer])
+            return single
+
+        return quantise
+
+    def halve(layer: str) -> Path:
+        half.convert(fp32, single, only=[layer])
+        return single
+
+    return halve
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    method: str
+    in_float: tuple[str, ...]
+    path: Path
+    difference: Difference
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"method": self.method, "float_layers": list(self.in_float), **self.difference.to_dict()}
+
+
+def _make_int8(fp32: Path, target: Path, against: Reference, say: Say) -> dict[str, Any]:
+    """Write the int8 graph whose probabilities are nearest to fp32's on val; return what was tried.
+
+    The first and the last convolution stay in float only where nothing holds the limits without.
+    """
+    part = against.val.part(SEARCH_CROPS)
+    crops = _crops(part.samples)
+    point = operating_point(part.logits, part.labels, part.sources)
+    tried: list[_Candidate] = []
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        _prepare(fp32, prepared, against.calibration)
+        ranges = {
+            method: quantize.ranges(prepared, against.calibration, method) for method in quantize.METHODS
+        }
+        convolutions = list(onnx_graph.layers(fp32, ("Conv",)))
+        for in_float in ((), (convolutions[0],), (convolutions[0], convolutions[-1])):
+            for method in quantize.METHODS:
+                path = Path(folder) / f"{len(tried)}.onnx"
+                quantize.quantise(prepared, ranges[method], path, in_float=in_float)
+                logits = _scorer(path)(crops)
+                own = operating_point(logits, part.labels, part.sources)
+                tried.append(_Candidate(method, in_float, path, compare(part, point, logits, own)))
+                say(_line(tried[-1]))
+            best = min(tried, key=lambda candidate: candidate.difference.probability)
+            if best.difference.holds:
+                break
+        target.write_bytes(best.path.read_bytes())
+    operators = quantize.operators(target.read_bytes())
+    quantize.require_integers(operators, len(convolutions) - len(best.in_float))
+    return {
+        "method": best.method,
+        "float_layers": list(best.in_float),
+        "calibration_crops": len(against.calibration),
+        "candidates": [candidate.to_dict() for candidate in tried],
+        "operators": dict(sorted(operators.items())),
+    }
+
+
+def _prepare(fp32: Path, prepared: Path, calibration: np.ndarray) -> None:
+    quantize.prepare(fp32, prepared)
+    equalise.equalise(prepared, quantize.largest(prepared, calibration))
+
+
+def _line(candidate: _Candidate) -> str:
+    found = candidate.difference
+    kept = f", {' and '.join(candidate.in_float)} in float" if candidate.in_float else ""
+    return (
+        f"int8 by {candidate.method}{kept}: probability {found.probability:.4f} off on average, "
+        f"{found.flips:.2%} of {found.samples} decisions changed on val"
+    )
+
+
+def _scorer(path: Path) -> Score:
+    return Classifier(path.read_bytes(), provider="cpu").logits
+
+
+def _score(score: Score, samples: Sequence[Sample], what: str) -> np.ndarray:
+    """Score samples in parts, so that a large split needn't fit into memory; float32 [N, 2]."""
+    results = []
+    with Progress(len(samples), what, "crops") as progress:
+        for start in range(0, len(samples), _BATCH):
+            part = _crops(samples[start : start + _BATCH])
+            results.append(score(part))
+            progress.advance(len(part))
+    return np.concatenate(results)
+
+
+def _crops(samples: Sequence[Sample]) -> np.ndarray:
+    return np.stack([load_crop(sample) for sample in samples])

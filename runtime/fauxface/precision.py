@@ -1,0 +1,100 @@
+"""Which of a bundle's classifiers runs: the fastest that the hardware computes well, or the one asked for."""
+
+import platform
+import sys
+from collections.abc import Collection
+from pathlib import Path
+
+from fauxface.bundle import Bundle
+from fauxface.errors import ProviderError
+from fauxface.session import Classifier, auto_providers
+
+PRECISIONS = ("fp32", "fp16", "int8")
+PRECISION_CHOICES = ("auto", *PRECISIONS)
+
+# By Linux's names in /proc/cpuinfo; all of them multiply and add four pairs of bytes in one step.
+_DOT_PRODUCT = ("avx512_vnni", "avx_vnni", "asimddp")
+
+
+def int8_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+    """Return the instruction set by which this CPU multiplies bytes quickly and exactly, or None.
+
+    Without one, ONNX Runtime's 8-bit kernels for x86 add in 16 bits, which may overflow. Where the system
+    doesn't tell, the answer is None.
+
+    Args:
+        cpuinfo: Linux's description of the CPU; other files serve tests.
+    """
+    if sys.platform == "darwin":
+        return _DOT_PRODUCT[2] if platform.machine() == "arm64" else None
+    try:
+        lines = cpuinfo.read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    cores = [
+        set(value.split())
+        for key, _, value in (line.partition(":") for line in lines)
+        if key.strip() in {"flags", "Features"}
+    ]
+    # On chips with cores of two kinds, the slower kind may lack it.
+    common = set.intersection(*cores) if cores else set()
+    return next((name for name in _DOT_PRODUCT if name in common), None)
+
+
+def choose(available: Collection[str], provider: str, precision: str = "auto") -> str:
+    """Return the precision to run.
+
+    Args:
+        available: What the bundle has; "fp32" is always among it.
+        provider: Short name of the execution provider.
+        precision: One of `PRECISION_CHOICES`; all but "auto" are returned as they are.
+
+    Raises:
+        ProviderError: The precision is unknown.
+    """
+    check_precision(precision)
+    if precision != "auto":
+        return precision
+    if provider in {"cuda", "tensorrt"}:
+        best = "fp16"
+    else:
+        best = "int8" if provider == "cpu" and int8_instructions() else "fp32"
+    return best if best in available else "fp32"
+
+
+def check_precision(precision: str) -> None:
+    """Raise a ProviderError unless the precision is one of `PRECISION_CHOICES`."""
+    if precision not in PRECISION_CHOICES:
+        raise ProviderError(f"unknown precision {precision!r}; choose one of {', '.join(PRECISION_CHOICES)}")
+
+
+def open_classifier(
+    bundle: Bundle, *, provider: str = "auto", threads: int | None = None, precision: str = "auto"
+) -> tuple[Classifier, str]:
+    """Open the classifier of a bundle that fits the provider.
+
+    Args:
+        bundle: A verified bundle.
+        provider: As for `Classifier`.
+        threads: As for `Classifier`.
+        precision: One of `PRECISION_CHOICES`.
+
+    Returns:
+        The classifier, and the precision that it runs in.
+
+    Raises:
+        BundleError: The bundle has no classifier of this precision, or it is refused.
+        ProviderError: The precision or the provider is unknown, or the provider isn't really in use.
+    """
+    available = bundle.manifest.classifier
+    check_precision(precision)
+    candidates = auto_providers() if provider == "auto" else (provider,)
+    for candidate in candidates:
+        chosen = choose(available, candidate, precision)
+        model = bundle.classifier_bytes(chosen)
+        try:
+            return Classifier(model, provider=candidate, threads=threads, precision=chosen), chosen
+        except ProviderError:
+            if candidate == candidates[-1]:
+                raise
+    raise AssertionError("auto_providers ends with the CPU")

@@ -1,0 +1,159 @@
+import shutil
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+import onnx
+
+from fauxface.errors import GateError
+from fauxface.session import Classifier
+from fauxface_export import equalise, onnx_graph, quantize
+
+
+def logits(path, crops):
+    return Classifier(path.read_bytes(), provider="cpu", threads=1).logits(crops)
+
+
+@pytest.fixture(scope="module")
+def crops(noisy_crops):
+    return np.concatenate([noisy_crops(6, brightness, brightness) for brightness in (60, 120, 200)])
+
+
+@pytest.fixture(scope="module")
+def prepared(small_onnx, tmp_path_factory):
+    path = tmp_path_factory.mktemp("prepared") / "prepared.onnx"
+    quantize.prepare(small_onnx, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def found(prepared, crops, _coarse_entropy):
+    return {method: quantize.ranges(prepared, crops, method) for method in quantize.METHODS}
+
+
+def test_folding_the_normalisation_changes_nothing(small_onnx, prepared, crops):
+    """Not even at the border, where the padding is zero after the normalisation."""
+    edges = crops.copy()
+    edges[:, 4:-4, 4:-4] = 110
+    for given in (crops, edges, np.zeros_like(crops[:1]), np.full_like(crops[:1], 255)):
+        expected = logits(small_onnx, given)
+        assert np.ptp(expected[:, 1]) > 0.01 or len(given) == 1
+        np.testing.assert_allclose(logits(prepared, given), expected, atol=2e-5)
+
+
+def test_layers_have_the_networks_names(prepared):
+    layers = onnx_graph.layers(prepared)
+    assert list(layers) == ["conv1", "layer1.0.conv1", "layer1.0.conv2", "layer2.0.conv1", "fc"]
+    assert len(set(layers.values())) == 5
+
+
+def test_other_graphs_are_refused(small_onnx, tmp_path):
+    model = onnx.load(small_onnx)
+    model.graph.node[2].op_type = "Div"
+    onnx.save(model, tmp_path / "other.onnx")
+    with pytest.raises(GateError, match="can't be quantised: it starts with Transpose, Cast, Div") as caught:
+        quantize.prepare(tmp_path / "other.onnx", tmp_path / "out.onnx")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", quantize.METHODS)
+def test_every_layer_runs_on_bytes(method, found, prepared, small_onnx, crops, tmp_path):
+    target = tmp_path / "int8.onnx"
+    quantize.quantise(prepared, found[method], target)
+    onnx_graph.finish(target, like=small_onnx)
+    operators = quantize.operators(target.read_bytes())
+    assert operators["QLinearConv"] == 4
+    assert operators["QLinearAdd"] == 1
+    assert operators["QuantizeLinear"] == operators["Conv"] == operators["Transpose of floats"] == 0
+    quantize.require_integers(operators, 4)
+    expected = logits(small_onnx, crops)
+    assert np.abs(logits(target, crops) - expected).max() < 0.1 * np.ptp(expected)
+    model = onnx.load(target)
+    assert {tensor.data_type for tensor in model.graph.initializer if len(tensor.dims) == 4} == {
+        onnx.TensorProto.INT8
+    }
+    assert {entry.key: entry.value for entry in model.metadata_props} == {"margin": "1.2"}
+
+
+def test_calibration_prints_nothing(prepared, crops, capsys):
+    quantize.ranges(prepared, crops[:2], "percentile")
+    assert capsys.readouterr().out == ""
+
+
+def test_weights_have_a_scale_per_channel_and_activations_one(found, prepared, tmp_path):
+    quantize.quantise(prepared, found["minmax"], tmp_path / "int8.onnx")
+    graph = onnx.load(tmp_path / "int8.onnx").graph
+    tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    pairs = [node for node in graph.node if node.op_type == "DequantizeLinear"]
+    weights = [node for node in pairs if node.input[0] in tensors and tensors[node.input[0]].ndim == 4]
+    assert [tensors[node.input[1]].shape for node in weights] == [
+        tensors[node.input[0]].shape[:1] for node in weights
+    ]
+    activations = [node for node in pairs if node.input[0] not in tensors]
+    assert {tensors[node.input[2]].dtype for node in activations} == {np.dtype(np.uint8)}
+    assert {tensors[node.input[1]].shape for node in activations} == {()}
+
+
+def test_the_picture_is_quantised_as_it_is(found, prepared, tmp_path):
+    quantize.quantise(prepared, found["minmax"], tmp_path / "int8.onnx")
+    nodes = list(onnx.load(tmp_path / "int8.onnx").graph.node)
+    assert [node.op_type for node in nodes if "crops" in node.input] == ["Pad"]
+    assert {"Cast", "Sub", "Mul"}.isdisjoint(node.op_type for node in nodes)
+
+
+@pytest.mark.parametrize("layer", ["conv1", "layer2.0.conv1"])
+def test_a_layer_can_stay_in_float(layer, found, prepared, small_onnx, crops, tmp_path):
+    quantize.quantise(prepared, found["minmax"], tmp_path / "int8.onnx", in_float=[layer])
+    operators = quantize.operators((tmp_path / "int8.onnx").read_bytes())
+    assert operators["QLinearConv"] == 3
+    assert sum(count for name, count in operators.items() if name in {"Conv", "FusedConv"}) == 1
+    expected = logits(small_onnx, crops)
+    assert np.abs(logits(tmp_path / "int8.onnx", crops) - expected).max() < 0.1 * np.ptp(expected)
+
+
+def test_a_layer_can_be_quantised_alone(found, prepared, tmp_path):
+    quantize.quantise(prepared, found["minmax"], tmp_path / "int8.onnx", only=["layer1.0.conv2"])
+    assert quantize.operators((tmp_path / "int8.onnx").read_bytes())["QLinearConv"] == 1
+
+
+@pytest.mark.parametrize(
+    "operators", [{"QLinearConv": 3, "FusedConv": 1}, {"QLinearConv": 4, "Transpose of floats": 1}, {}]
+)
+def test_a_graph_that_does_not_run_on_bytes_is_refused(operators):
+    with pytest.raises(GateError, match="doesn't run all 4 quantised convolutions on bytes") as caught:
+        quantize.require_integers(operators, 4)
+    assert "\n" not in str(caught.value)
+
+
+def test_equalising_changes_the_weights_and_not_the_function(prepared, small_onnx, crops, tmp_path):
+    path = tmp_path / "equal.onnx"
+    shutil.copy(prepared, path)
+    largest = quantize.largest(prepared, crops)
+    equalise.equalise(path, largest)
+    np.testing.assert_allclose(logits(path, crops), logits(small_onnx, crops), atol=2e-5)
+    weights = [
+        {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(p).graph.initializer}
+        for p in (prepared, path)
+    ]
+    changed = {name for name, value in weights[0].items() if not np.array_equal(value, weights[1][name])}
+    assert changed >= {f"net.{name}.weight" for name in onnx_graph.layers(prepared)}
+    name = "net.layer1.0.conv1.weight"
+    assert (weights[0][name] * weights[1][name] >= 0).all()
+
+
+def test_equalised_channels_use_more_of_their_range(prepared, crops, tmp_path):
+    path = tmp_path / "equal.onnx"
+    shutil.copy(prepared, path)
+    equalise.equalise(path, quantize.largest(prepared, crops))
+
+    def unevenness(graph):
+        values = quantize.largest(graph, crops)
+        inner = [v for name, v in values.items() if v.shape == (8,) and v.min() > 0]
+        assert len(inner) >= 2
+        return max(float(v.max() / v.min()) for v in inner)
+
+    assert unevenness(path) < 0.7 * unevenness(prepared)

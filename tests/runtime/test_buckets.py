@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fauxface.buckets import BUCKETS, BucketRunner
+from fauxface.session import import_onnxruntime
+
+MODEL = (Path(__file__).parents[1] / "data" / "tiny_bundle" / "classifier.onnx").read_bytes()
+
+
+class Recording:
+    """A session on the CPU that notes the batch, the addresses and the graph of every run."""
+
+    def __init__(self):
+        ort = import_onnxruntime()
+        self.session = ort.InferenceSession(MODEL, providers=["CPUExecutionProvider"])
+        self.runs = []
+        self.get_inputs, self.get_outputs = self.session.get_inputs, self.session.get_outputs
+
+    def io_binding(self):
+        binding = self.session.io_binding()
+        bind_input, bind_output = binding.bind_ortvalue_input, binding.bind_ortvalue_output
+
+        def bound_input(name, value):
+            binding.batch, binding.address = value.shape()[0], value.data_ptr()
+            bind_input(name, value)
+
+        def bound_output(name, value):
+            binding.result = value.data_ptr()
+            bind_output(name, value)
+
+        binding.bind_ortvalue_input, binding.bind_ortvalue_output = bound_input, bound_output
+        return binding
+
+    def run_with_iobinding(self, binding, options):
+        try:
+            entry = options.get_run_config_entry("gpu_graph_id")
+        except RuntimeError:
+            entry = None
+        self.runs.append((binding.batch, binding.address, binding.result, entry))
+        self.session.run_with_iobinding(binding, options)
+
+
+@pytest.fixture(scope="module")
+def crops():
+    return np.random.default_rng(0).integers(0, 256, (32, 128, 128, 3), dtype=np.uint8)
+
+
+def test_every_batch_gives_what_a_plain_run_gives(crops):
+    recording = Recording()
+    runner = BucketRunner(import_onnxruntime(), recording, graphs=False, device="cpu")
+    expected = recording.session.run(None, {"crops": crops})[0]
+    for count in (32, 1, 2, 3, 5, 9, 31, 4):
+        np.testing.assert_allclose(runner.run(crops[:count]), expected[:count], atol=1e-5)
+    np.testing.assert_allclose(runner.run(crops[::-1, :, ::-1][:7]).mean(), expected[::-1][:7].mean(), atol=1)
+
+
+@pytest.mark.parametrize("graphs", [True, False])
+def test_each_size_is_warmed_up_and_keeps_its_buffers_and_its_graph(graphs, crops):
+    recording = Recording()
+    runner = BucketRunner(import_onnxruntime(), recording, graphs=graphs, device="cpu")
+    assert [run[0] for run in recording.runs] == [size for size in BUCKETS for _ in range(2)]
+    warm = set(recording.runs)
+    assert len(warm) == len(BUCKETS)
+    assert len({run[3] for run in warm}) == (len(BUCKETS) if graphs else 1)
+    recording.runs.clear()
+    for count, size in ((1, 1), (3, 4), (4, 4), (17, 32), (32, 32)):
+        runner.run(crops[:count])
+        assert recording.runs[-1][0] == size
+        assert recording.runs[-1] in warm
+
+
+def test_results_are_not_overwritten_by_the_next_run(crops):
+    runner = BucketRunner(import_onnxruntime(), Recording(), graphs=False, device="cpu")
+    first = runner.run(crops[:1])
+    kept = first.copy()
+    runner.run(crops[1:2])
+    np.testing.assert_array_equal(first, kept)
