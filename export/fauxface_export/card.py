@@ -140,7 +140,7 @@ def _precisions(manifest: Mapping[str, Any]) -> list[str]:
     rows = []
     for name, variant in mapping(manifest, "variants").items():
         test, points = mapping(variant, "test"), mapping(manifest, "operating_points", name, "thresholds")
-        figures = f"{test['auroc_loss']:.4f}", f"{test['flips']:.2%}", test["samples"]
+        figures = f"{round(test['auroc_loss'], 4) + 0:.4f}", f"{test['flips']:.2%}", test["samples"]
         rows.append((name, *figures, *(f"{points[k]:.6g}" for k in ("bona_fide_below", "generated_from"))))
     if not rows:
         return []

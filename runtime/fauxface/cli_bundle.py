@@ -152,7 +152,12 @@ def _variant(variant: object, precision: str) -> list[tuple[str, str]]:
     loss, flips = test.get("auroc_loss"), test.get("flips")
     if not isinstance(loss, int | float) or not isinstance(flips, int | float):
         return []
-    return [(f"{precision} against fp32", f"AUROC loss {loss:.4f}, {flips:.2%} of the decisions changed")]
+    return [
+        (
+            f"{precision} against fp32",
+            f"AUROC loss {round(loss, 4) + 0:.4f}, {flips:.2%} of the decisions changed",
+        )
+    ]
 
 
 def printable(text: str) -> str:

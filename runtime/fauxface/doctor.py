@@ -20,7 +20,7 @@ from fauxface.precision import int8_instructions, open_classifier
 from fauxface.session import Classifier, import_onnxruntime, installed_distributions
 from fauxface.threads import available_cores
 
-GOLDEN_TOLERANCE = {"fp32": 1e-3, "fp16": 0.05, "int8": 0.25}
+GOLDEN_TOLERANCE = {"fp32": 1e-3, "fp16": 0.03, "int8": 0.05}
 """Largest absolute difference of a logit between the exporting machine and this one, by precision."""
 
 _WARM_UP = 3

@@ -224,7 +224,7 @@ def test_info_command(run):
 def test_doctor_and_info_show_variants(run, variant_bundle):
     result = run("doctor", "--bundle", variant_bundle, "--provider", "cpu", "--precision", "int8")
     assert result.exit_code == 0
-    for part in ("fp32, int8, fp16", "8 crops in int8", "cpu, int8,", "allowed 0.25"):
+    for part in ("fp32, int8, fp16", "8 crops in int8", "cpu, int8,", "allowed 0.05"):
         assert part in result.stdout
     result = run("info", variant_bundle)
     assert result.exit_code == 0
