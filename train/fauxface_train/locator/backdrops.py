@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
+from functools import partial
 
 import cv2
 import numpy as np
@@ -28,8 +29,8 @@ class Backdrops:
             (0.18, self._whole),
             (0.13, self._collage),
             (0.07, self._shuffled),
-            (0.05, lambda rng: texture(self.size, rng)),
-            (0.07, lambda rng: fur(self.size, rng)),
+            (0.05, partial(texture, size)),
+            (0.07, partial(fur, size)),
             (0.06, self._halves),
         ]
 
