@@ -1,3 +1,5 @@
+import pickle
+
 import cv2
 import numpy as np
 import pytest
@@ -23,6 +25,12 @@ def test_a_composite_depends_on_its_seed_alone(drawn_faces):
     again = {index: second.make((3, index)) for index in reversed(range(40))}
     assert all((pictures[index] == again[index]).all() for index in range(40))
     assert not (pictures[0] == first.make((4, 0))).all()
+
+
+def test_a_worker_process_makes_the_same_composites(drawn_faces):
+    maker = composer(drawn_faces, 64)
+    sent = pickle.loads(pickle.dumps(maker))
+    assert all((sent.make((1, index)) == maker.make((1, index))).all() for index in range(20))
 
 
 def test_every_kind_of_composite_and_backdrop_has_the_size(drawn_faces):

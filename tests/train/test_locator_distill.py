@@ -113,7 +113,7 @@ def test_the_student_comes_nearer_to_the_teacher(make_run):
     measures = run.train(resume=False)
     assert run.done == 240
     assert loss(run.student.eval()) - floor < 0.75 * before
-    assert set(measures) == {"composites", "faces", "recall", "precision", "mean_iou"}
+    assert set(measures) == {"composites", "faces", "recall", "recall_24px", "precision", "mean_iou"}
     assert measures["composites"] == 4
 
 
@@ -205,10 +205,11 @@ def test_a_file_that_computes_something_else_is_not_kept(tiny_locator_shape, tmp
 
 
 def test_the_command_makes_a_locator_from_an_earlier_one(
-    make_run, drawn_faces, random_teacher, tiny_locator_shape, tmp_path, monkeypatch
+    make_run, drawn_faces, random_teacher, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("fauxface_train.locator.net.Shape", lambda: tiny_locator_shape)
-    make_run("first", samples=8).train(resume=False)
+    first = make_run("first", samples=8)
+    first.train(resume=False)
+    monkeypatch.setattr("fauxface_train.locator.net.Shape", lambda: first.shape)
     out = tmp_path / "run"
     arguments = ["locator", "train", "--teacher", str(random_teacher), "--faces", str(drawn_faces / "faces")]
     arguments += ["--backgrounds", str(drawn_faces / "backgrounds"), "--samples", "4", "--batch", "2"]
@@ -296,20 +297,24 @@ def test_a_teacher_whose_heads_share_nothing_gives_no_hints():
 def test_hints_are_learnt_by_a_linear_map_and_judged_where_faces_are():
     torch.manual_seed(0)
     features = [torch.rand(2, 4, side, side) for side in (8, 4, 2)]
-    hints = [torch.stack([f[:, 0] - f[:, 1], 2 * f[:, 2]], dim=1) for f in features]
+    hints = [torch.stack([7 + 3 * f[:, 0], torch.ones_like(f[:, 0])], dim=1) for f in features]
     adapters = Adapters(4, [2, 2, 2])
     score = torch.zeros(2, 84)
     with torch.no_grad():
         for adapter in adapters.maps:
             adapter.weight.zero_()
-            adapter.weight[0, :2, 0, 0] = torch.tensor([1.0, -1.0])
-            adapter.weight[1, 2, 0, 0] = 2
             adapter.bias.zero_()
-    assert float(adapters.loss(features, hints, score).detach()) == pytest.approx(0, abs=1e-9)
-    hints[0][:, :, 0, 0] += 1
-    missed = adapters.loss(features, hints, score)
-    score[:, 0] = 1
-    assert adapters.loss(features, hints, score) > missed > 0
+        assert float(adapters.loss(features, hints, score)) == pytest.approx(0.25, abs=0.01)
+        for adapter, feature in zip(adapters.maps, features, strict=True):
+            spread, mean = torch.std_mean(feature[:, 0], correction=0)
+            adapter.weight[0, 0, 0, 0] = 1 / spread
+            adapter.bias[0] = -mean / spread
+        known = float(adapters.loss(features, hints, score))
+        assert known == pytest.approx(0, abs=1e-3)
+        features[0][:, 0, 0, 0] += 1
+        missed = float(adapters.loss(features, hints, score))
+        score[:, 0] = 1
+        assert float(adapters.loss(features, hints, score)) > missed > known
 
 
 def test_a_score_on_the_wrong_side_of_the_threshold_costs_more():

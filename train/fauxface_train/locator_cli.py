@@ -33,7 +33,7 @@ def train(
     hint: Annotated[
         float,
         typer.Option(help="Weight of the teacher's feature maps; 0 learns from its outputs only.", min=0),
-    ] = 2.0,
+    ] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of composites and weights.", min=0)] = 0,
     workers: Annotated[int, typer.Option(help="Processes that make composites.", min=0)] = 1,
     threads: Annotated[int, typer.Option(help="Threads of the training; 0: torch's choice.", min=0)] = 0,

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from fauxface.errors import CheckpointError, DataError
@@ -34,6 +34,7 @@ _MAX_SAMPLES = 100_000_000
 _LOG_EVERY = 100
 _HINT_LEFT = 0.2
 _SMALL = 24.0
+_EMA = 0.998
 
 Forward = Callable[[torch.Tensor], tuple[torch.Tensor, list[torch.Tensor]]]
 
@@ -63,7 +64,7 @@ class Config:
     batch: int = 16
     size: int = 320
     rate: float = 3e-3
-    hint: float = 2.0
+    hint: float = 1.0
     decay: float = 1e-3
     seed: int = 0
     workers: int = 1
@@ -127,7 +128,7 @@ class Run:
         plain = [p for p in trained if p.ndim <= 1]
         groups = [{"params": decay, "weight_decay": config.decay}, {"params": plain, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, lr=config.rate)
-        self.average = AveragedModel(self.student, multi_avg_fn=get_ema_multi_avg_fn(0.998), use_buffers=True)
+        self.average = AveragedModel(self.student, avg_fn=_average, use_buffers=True)
         self.done, self.seconds = 0, 0.0
 
     def train(self, resume: bool) -> dict[str, float | None] | None:
@@ -369,6 +370,12 @@ def _adapters(detector: DenseDetector, shape: Shape) -> Adapters:
         return Adapters(shape.neck, [])
     outputs = detector.outputs(np.zeros((64, 64, 3), np.uint8))
     return Adapters(shape.neck, [outputs[name].shape[1] for name in detector.hints])
+
+
+def _average(averaged: torch.Tensor, current: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
+    """Average exponentially; the first steps, which know little, are forgotten sooner."""
+    keep = min(_EMA, (1 + int(count)) / (10 + int(count)))
+    return averaged + (1 - keep) * (current - averaged)
 
 
 def _share(part: float, whole: int) -> float | None:

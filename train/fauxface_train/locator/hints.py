@@ -70,7 +70,7 @@ class Adapters(nn.Module):
     def loss(
         self, features: Sequence[torch.Tensor], hints: Sequence[torch.Tensor], score: torch.Tensor
     ) -> torch.Tensor:
-        """Return the squared error over the variance of the teacher's features; 1 is knowing their mean.
+        """Return the squared error in units of the teacher's spread; 1 is knowing each channel's mean.
 
         Half of the weight lies on all cells alike, half on those where the teacher sees a face.
 
@@ -80,13 +80,18 @@ class Adapters(nn.Module):
             score: float [N, cells], the teacher's score, cells in the order of the packed maps.
         """
         total, start = score.new_zeros(()), 0
-        for adapter, feature, half in zip(self.maps, features, hints, strict=True):
-            hint = half.float()
-            error = F.mse_loss(adapter(feature).float(), hint, reduction="none").mean(1).flatten(1)
+        for adapter, feature, hint in zip(self.maps, features, hints, strict=True):
+            error = F.mse_loss(adapter(feature).float(), _standard(hint.float()), reduction="none")
+            error = error.mean(1).flatten(1)
             part = score[:, start : start + error.shape[1]]
             start += error.shape[1]
-            mean = hint.mean(dim=(0, 2, 3))
-            spread = (hint.square().mean() - mean.square().mean()).clamp(min=1e-6)
             seen = (error * part).sum() / part.sum().clamp(min=1.0)
-            total = total + 0.5 * (error.mean() + seen) / spread
+            total = total + 0.5 * (error.mean() + seen)
         return total / len(self.maps)
+
+
+def _standard(hint: torch.Tensor) -> torch.Tensor:
+    """Return a map with mean 0 and variance 1 per channel over the batch; dead channels stay near 0."""
+    mean = hint.mean(dim=(0, 2, 3), keepdim=True)
+    variance = (hint.square().mean(dim=(0, 2, 3), keepdim=True) - mean.square()).clamp(min=0)
+    return (hint - mean) / (variance + 0.01 * variance.mean() + 1e-9).sqrt()
