@@ -75,13 +75,10 @@ class Follower:
 
     def _follow(self, frame: Frame) -> list[Location] | None:
         """Return where the last faces are now; None where one of them was lost."""
-        height, width = frame.pixels.shape[:2]
         found: list[Location] = []
         for last in self._last:
             now = self._search_near(frame, last)
-            if now is None or not (0 <= _middle(now)[0] < width and 0 <= _middle(now)[1] < height):
-                return None
-            if any(_overlap(now, other) > _SAME_FACE for other in found):
+            if now is None or any(_overlap(now, other) > _SAME_FACE for other in found):
                 return None
             found.append(now)
         return sorted(found, key=lambda face: face.box[2] * face.box[3], reverse=True)
@@ -98,7 +95,8 @@ class Follower:
         near = [
             face
             for face in candidates
-            if _distance(middle, _middle(face)) <= _LARGEST_STEP * face_side
+            if _is_whole(face, square, self._size)
+            and _distance(middle, _middle(face)) <= _LARGEST_STEP * face_side
             and 1 / _LARGEST_RATIO <= max(face.box[2:]) / face_side <= _LARGEST_RATIO
         ]
         return min(near, key=lambda face: _distance(middle, _middle(face)), default=None)
@@ -123,6 +121,15 @@ def _placed(face: Location, square: Square, scale: float) -> Location:
     landmarks = tuple((square.x + scale * px, square.y + scale * py) for px, py in face.landmarks)
     box = (square.x + scale * x, square.y + scale * y, scale * w, scale * h)
     return Location(box, landmarks, face.score)
+
+
+def _is_whole(face: Location, square: Square, size: tuple[int, int]) -> bool:
+    """Tell whether a face is neither cut off by its region nor the mirror image of one at the border."""
+    (x, y, w, h), middle = face.box, _middle(face)
+    inside = (
+        square.x < x and square.y < y and x + w < square.x + square.side and y + h < square.y + square.side
+    )
+    return inside and 0 <= middle[0] < size[0] and 0 <= middle[1] < size[1]
 
 
 def _middle(face: Location) -> tuple[float, float]:

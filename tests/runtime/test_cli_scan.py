@@ -2,6 +2,7 @@ import io
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,8 @@ import pytest
 import typer
 
 from fauxface import cli, cli_scan, images, scan_run
+from fauxface import scanner as scanner_module
+from fauxface.output import Table
 from fauxface.scanner import Scanner
 from fauxface.video import Frame, FrameReader, FrameWriter
 
@@ -171,9 +174,9 @@ def test_interrupted_folder_is_resumed(scan, monkeypatch, stop_after):
     judged = 0
     verdicts = Scanner._verdicts
 
-    def interrupted(self, items, batch):
+    def interrupted(self, *arguments):
         nonlocal judged
-        for scanned in verdicts(self, items, batch):
+        for scanned in verdicts(self, *arguments):
             if judged == stop_after:
                 raise KeyboardInterrupt
             judged += 1
@@ -314,12 +317,11 @@ def test_standard_input(scan, monkeypatch):
 
 
 class FakeCamera:
-    """Delivers frames without end, or Ctrl-C after some."""
+    """Delivers frames without end, faster than they can be judged."""
 
     fps, frame_count = 20.0, None
-    interrupt_after = 10**9
 
-    def __init__(self, source, every=1):
+    def __init__(self, source, every=1, threads=None):
         self.every = every
 
     def __enter__(self):
@@ -330,18 +332,21 @@ class FakeCamera:
 
     def __iter__(self):
         for i in range(0, 10**6, self.every):
-            if i >= self.interrupt_after:
-                raise KeyboardInterrupt
+            time.sleep(0.001)
             yield Frame(i, i / 20, scene())
 
 
 @pytest.mark.parametrize("every", [1, 3])
 def test_camera_stops_after_max_frames(scan, monkeypatch, every):
-    monkeypatch.setattr(scan_run, "FrameReader", FakeCamera)
+    monkeypatch.setattr(scanner_module, "FrameReader", FakeCamera)
     code, out, _ = scan("camera:0", "--max-frames", 4, "--every", every, "--out", "out")
     assert code == 0
     found = records("out/results.jsonl")
-    assert [(r["source"], r["frame"]) for r in found] == [("camera:0", i * every) for i in range(4)]
+    indices = [r["frame"] for r in found]
+    assert {r["source"] for r in found} == {"camera:0"}
+    assert len(indices) == 4
+    # Frames that come while another one is judged are dropped.
+    assert indices == sorted({i for i in indices if i % every == 0})
     assert tree("out") == ["annotated/camera-0.mp4", "results.jsonl"]
     assert "camera:0 frame" in out
     code, _, err = scan("camera:0", "--max-frames", 4, "--every", every, "--out", "out")
@@ -350,8 +355,17 @@ def test_camera_stops_after_max_frames(scan, monkeypatch, every):
 
 
 def test_interrupting_a_camera_completes_its_files(scan, monkeypatch):
-    monkeypatch.setattr(scan_run, "FrameReader", FakeCamera)
-    monkeypatch.setattr(FakeCamera, "interrupt_after", 3)
+    monkeypatch.setattr(scanner_module, "FrameReader", FakeCamera)
+    row = Table.result
+
+    def interrupt(self, result):
+        row(self, result)
+        interrupt.rows += 1
+        if interrupt.rows == 3:
+            raise KeyboardInterrupt
+
+    interrupt.rows = 0
+    monkeypatch.setattr(Table, "result", interrupt)
     code, _, err = scan("camera:0", "--out", "out")
     assert code == 130
     assert err.startswith("interrupted")
@@ -361,7 +375,7 @@ def test_interrupting_a_camera_completes_its_files(scan, monkeypatch):
 
 
 def test_password_is_written_nowhere(scan, monkeypatch):
-    monkeypatch.setattr(scan_run, "FrameReader", FakeCamera)
+    monkeypatch.setattr(scanner_module, "FrameReader", FakeCamera)
     code, out, err = scan("rtsp://me:secret@host/live", "--max-frames", 2, "--out", "out")
     assert code == 0
     written = out + err + Path("out/results.jsonl").read_text() + " ".join(tree("out"))
@@ -421,6 +435,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(monkeypatch, capsys, prepare, 
     [
         [],
         ["a.png", "--every", "0"],
+        ["a.png", "--locate-every", "0"],
+        ["a.png", "--locate-every", "2", "--faces", "whole"],
         ["a.png", "--faces", "all"],
         ["a.png", "--max-frames", "3"],
         ["a.png", "--out", "r.jsonl", "--jsonl", "s.jsonl"],

@@ -1,5 +1,8 @@
+import itertools
 import json
 import shutil
+import threading
+import weakref
 from pathlib import Path
 
 import cv2
@@ -44,9 +47,9 @@ def bundle():
     return Bundle.load(TINY_BUNDLE)
 
 
-@pytest.fixture
-def scanner(bundle):
-    made = Scanner(bundle, provider="cpu", threads=1, locator=Blobs())
+@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
+def scanner(bundle, request):
+    made = Scanner(bundle, provider="cpu", threads=request.param, locator=Blobs())
     made._classifier = CountingClassifier(made._classifier)
     return made
 
@@ -211,8 +214,10 @@ def test_images_are_taken_lazily(scanner):
 
 def test_large_pictures_are_not_held_back(scanner, monkeypatch):
     monkeypatch.setattr(scanner_module, "_HELD_PIXELS", 3 * scene(RED).shape[0] * scene(RED).shape[1])
-    assert len(list(scanner.images([scene(RED)] * 7))) == 7
+    assert len(list(scanner.scan_pictures([scene(RED)] * 7))) == 7
     assert scanner._classifier.batches == [3, 3, 1]
+    assert all(image is None for _, image in scanner.scan_pictures([scene(RED)] * 7, keep=False))
+    assert scanner._classifier.batches == [3, 3, 1, 7]
 
 
 @pytest.mark.parametrize("batch", [0, -1])
@@ -235,6 +240,110 @@ def test_frames_of_a_file_share_an_inference(scanner):
     results = [result for result, _ in scanner.scan_frames(frames(5, RED), "clip.mp4", batch=4)]
     assert scanner._classifier.batches == [4, 1]
     assert [(r.frame, r.time_s, r.source) for r in results] == [(i, i / 25, "clip.mp4") for i in range(5)]
+
+
+@pytest.mark.parametrize("pictures", [True, False])
+def test_frames_are_handed_out_as_rgb(scanner, pictures):
+    shown = scene(RED)
+    stream = scanner.scan_frames(
+        iter([Frame(0, 0.0, shown[..., ::-1].copy(), "BGR")]), "a", pictures=pictures
+    )
+    ((result, image),) = stream
+    assert [face.label for face in result.faces] == ["generated"]
+    if pictures:
+        np.testing.assert_array_equal(image, shown)
+    else:
+        assert image is None
+
+
+def moving(count, size=(320, 240)):
+    """A clip of two faces that move and change, and of frames without one, as the decoder gives them."""
+    rng = np.random.default_rng(3)
+    for i in range(count):
+        image = rng.integers(0, 20, (size[1], size[0], 3), np.uint8)
+        if i % 9 != 8:
+            image[40:120, 30 + 2 * i : 110 + 2 * i] = (40 + 4 * i, 90, 200 - 3 * i)
+        yield Frame(i, i / 25, image, "BGR")
+
+
+@pytest.mark.parametrize("locate_every", [1, 4])
+@pytest.mark.parametrize("pictures", [True, False])
+@pytest.mark.parametrize("batch", [1, 5, 32])
+def test_overlapping_stages_change_nothing(bundle, batch, pictures, locate_every, monkeypatch):
+    monkeypatch.setattr(scanner_module, "_HELD_PIXELS", 4 * 320 * 240)
+    scanner = Scanner(bundle, provider="cpu", threads=3)
+    streams = [
+        scanner.scan_frames(
+            moving(40), "clip", batch=batch, pictures=pictures, locate_every=locate_every, overlap=overlap
+        )
+        for overlap in (False, True)
+    ]
+    for (result, image), (other, other_image) in zip(*streams, strict=True):
+        assert result == other
+        assert (image is None) == (other_image is None) == (not pictures)
+        if image is not None and other_image is not None:
+            np.testing.assert_array_equal(image, other_image)
+    assert sum(len(r.faces) for r, _ in scanner.scan_frames(moving(40), "clip")) >= 34
+
+
+def test_videos_can_be_scanned_side_by_side(bundle):
+    scanner = Scanner(bundle, provider="cpu", threads=2)
+    alone = [result for result, _ in scanner.scan_frames(moving(12), "clip")]
+    pairs = zip(*(scanner.scan_frames(moving(12), "clip") for _ in range(3)), strict=True)
+    for expected, found in zip(alone, pairs, strict=True):
+        assert [result for result, _ in found] == [expected] * 3
+
+
+@pytest.mark.parametrize("stop", ["close", "drop", "interrupt"])
+def test_a_scan_that_stops_early_leaves_no_thread(bundle, stop):
+    scanner = Scanner(bundle, provider="cpu", threads=2)
+    before = threading.active_count()
+    stream = scanner.scan_frames(itertools.cycle(moving(5)), "clip", batch=2)
+    next(stream)
+    assert threading.active_count() > before
+    if stop == "interrupt":
+        with pytest.raises(KeyboardInterrupt):
+            stream.throw(KeyboardInterrupt())
+    elif stop == "close":
+        stream.close()
+    del stream
+    assert threading.active_count() == before
+
+
+@pytest.mark.parametrize("broken", ["locate", "logits"])
+def test_error_of_a_stage_reaches_the_caller(scanner, monkeypatch, broken):
+    def fail(*_):
+        raise BundleError("broken")
+
+    monkeypatch.setattr(scanner._locator if broken == "locate" else scanner._classifier, broken, fail)
+    with pytest.raises(BundleError, match="broken"):
+        list(scanner.scan_frames(frames(3), "clip"))
+
+
+def test_few_frames_are_in_memory_at_once(bundle):
+    """Whatever the length of the clip: the ones in work, and those between two stages."""
+    scanner = Scanner(bundle, provider="cpu", threads=2, locator=Blobs())
+    references, peak = [], 0
+
+    class Pixels(np.ndarray):
+        pass
+
+    def clip():
+        nonlocal peak
+        for i in range(120):
+            pixels = scene(RED).view(Pixels)
+            references.append(weakref.ref(pixels))
+            peak = max(peak, sum(reference() is not None for reference in references))
+            yield Frame(i, i / 25, pixels)
+
+    assert len(list(scanner.scan_frames(clip(), "clip", pictures=False))) == 120
+    assert peak <= 8
+
+
+@pytest.mark.parametrize("every", [0, -1])
+def test_locate_every_below_one_is_refused(scanner, every):
+    with pytest.raises(ValueError, match="locate_every"):
+        list(scanner.scan_frames(frames(2), "clip", locate_every=every))
 
 
 def test_frame_without_a_face_has_no_error(scanner):
@@ -298,7 +407,7 @@ def test_locator_file_that_is_none(bundle, tmp_path, monkeypatch, locator):
 
 
 def test_other_locator_file_changes_the_model(bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(scanner_module, "Locator", lambda *args: Blobs())
+    monkeypatch.setattr(scanner_module, "Locator", lambda *args, **options: Blobs())
     (tmp_path / "same.onnx").write_bytes(bundle.locator_bytes())
     (tmp_path / "other.onnx").write_bytes(b"other")
     models = {name: Scanner(bundle, locator=tmp_path / name).model for name in ("same.onnx", "other.onnx")}

@@ -269,7 +269,7 @@ def test_live_source_that_stops_is_an_error(tmp_path, clips, monkeypatch):
     path = tmp_path / "clip.mp4"
     path.write_bytes(clips[".mp4"])
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    monkeypatch.setattr(video, "_open", lambda _: capture)
+    monkeypatch.setattr(video, "_open", lambda *_: capture)
     frames, error = read(Source(Kind.CAMERA, "camera:0"))
     assert len(frames) == COUNT
     assert error == f"camera:0: stopped delivering after {COUNT} frames; check the camera or the network"

@@ -143,10 +143,10 @@ BONA_FIDE, UNSURE, GENERATED = [2.0, -2.0], [0.0, 0.0], [-2.0, 2.0]
         ("fp32", [[2.0, -2.0]], True),
         ("fp32", [[2.0009, -2.0]], True),
         ("fp32", [[2.002, -2.0]], False),
-        ("fp16", [[2.04, -2.0]], True),
-        ("fp16", [[2.06, -2.0]], False),
-        ("int8", [[2.2, -2.2]], True),
-        ("int8", [[2.3, -2.0]], False),
+        ("fp16", [[2.029, -2.0]], True),
+        ("fp16", [[2.031, -2.0]], False),
+        ("int8", [[2.04, -2.04]], True),
+        ("int8", [[2.06, -2.0]], False),
     ],
 )
 def test_logits_must_be_within_the_precision_s_tolerance(bundle, precision, actual, passed):
