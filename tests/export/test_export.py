@@ -190,7 +190,7 @@ def test_damaged_graph_fails_the_gate_and_leaves_nothing(backend, made, inputs, 
 def test_failures_are_shown_in_the_card_and_listed(options, quick, inputs, monkeypatch):
     """The locator of these tests finds no face, so what it would find is put in its place."""
     location = Location((10.0, 10.0, 50.0, 50.0), (), 0.9)
-    monkeypatch.setattr("fauxface.locator.Locator.locate", lambda *_: [location])
+    monkeypatch.setattr("fauxface.locator.Locator.locate", lambda *_, **__: [location])
     bundle = export(options(formats=("onnx",), failures=inputs.golden))
     found = bundle.manifest.provenance["failures"]
     assert found["pictures"] == 2

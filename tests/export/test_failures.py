@@ -86,7 +86,7 @@ def test_without_a_failure_no_picture_is_written(bundle, tmp_path):
 
 
 def test_a_picture_without_a_face_is_counted(bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr("fauxface.locator.Locator.locate", lambda *_: [])
+    monkeypatch.setattr("fauxface.locator.Locator.locate", lambda *_, **__: [])
     found = failures.collect(bundle, [picture(tmp_path / "a.png", 0)], tmp_path / "failures.png")
     assert (found["no_face"], found["shown"]) == (1, 0)
 

@@ -62,7 +62,11 @@ def prepared(monkeypatch, noisy_crops):
         seed = int(given.sha256, 16) + 1000 * ("train", "val", "test").index(given.split)
         return noisy_crops(1, BRIGHTNESS[given.label], seed)[0]
 
+    def views(samples, conditions):
+        return {name: np.stack([load(given) for given in samples]) for name in conditions}
+
     monkeypatch.setattr(variants, "load_crop", load)
+    monkeypatch.setattr(variants.calibration_views, "views", views)
     return data(COUNTS)
 
 
@@ -70,7 +74,7 @@ def prepared(monkeypatch, noisy_crops):
 def against(prepared, small_onnx, _coarse_entropy):
     made = variants.reference(small_onnx, prepared, OperatingPoint(Calibration(), Thresholds()))
     point = accuracy.operating_point(made.val.logits, made.val.labels, made.val.sources)
-    return variants.Reference(point, made.calibration, made.val, made.test)
+    return variants.Reference(point, made.calibration, made.val, made.views, made.test)
 
 
 def test_reference(against, small_onnx, noisy_crops):
@@ -88,8 +92,7 @@ def test_a_variant_is_made_calibrated_and_checked(precision, against, small_onnx
     made = variants.make(precision, small_onnx, target, against, said.append)
     report = made.report
     assert made.precision == precision
-    assert "12 clean crops" not in made.point.calibration.fitted_on
-    assert made.point.calibration.fitted_on == "val split, 24 clean crops"
+    assert made.point.calibration.fitted_on == "val split, 24 faces (clean, web, hard views)"
     assert made.point != against.point
     for split in ("val", "test"):
         assert report[split]["samples"] == 24

@@ -72,7 +72,9 @@ def test_bad_splits(tmp_path: Path, faces: Path, text: str):
         call("data", "prepare", faces, tmp_path / "out", "--faces", "whole", "--split", text)
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "can't read the locator"), (b"x", "YuNet's format")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "can't read the locator"), (b"x", "the locator isn't an ONNX model")]
+)
 def test_bad_locators(tmp_path: Path, faces: Path, content: bytes | None, message: str):
     if content is not None:
         (tmp_path / "locator.onnx").write_bytes(content)

@@ -54,7 +54,12 @@ def test_evaluate_by_hand(steered, tiny):
     assert document["worst"]["bpcer"]["source"] == "camera"
     cells = {tuple(cell["cell"]): cell["bpcer"]["count"] for cell in document["demographics"]}
     assert cells == {("20-39",): 1, ("female",): 1, ("indian",): 1, ("female", "indian"): 1}
-    assert document["model"] == {"kind": "bundle", "identity": tiny.identity, "provider": "cpu"}
+    assert document["model"] == {
+        "kind": "bundle",
+        "identity": tiny.identity,
+        "provider": "cpu",
+        "precision": "fp32",
+    }
     assert document["operating_point"]["generated_from"] == 0.7
 
 

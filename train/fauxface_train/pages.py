@@ -53,6 +53,12 @@ def markdown(blocks: Iterable[Block]) -> str:
     return "\n\n".join(_markdown(block) for block in blocks) + "\n"
 
 
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table; pipes in cells are escaped."""
+    lines = [header, ["---"] * len(header), *rows]
+    return ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
+
+
 def html(title: str, blocks: Sequence[Block], pictures: Mapping[str, bytes]) -> str:
     """Return blocks as one HTML page that needs no other file, host or script.
 
@@ -103,10 +109,7 @@ def _markdown(block: Block) -> str:
         case Items(items):
             return "\n".join(f"- {item}" for item in items)
         case Table(header, rows):
-            lines = [header, ["---"] * len(header), *rows]
-            return "\n".join(
-                "| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines
-            )
+            return "\n".join(table(header, rows))
         case Picture(name, caption):
             return f"![{caption}]({name})"
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from fauxface_train.report import table
+from fauxface_train.pages import table
 
 
 @dataclass(frozen=True, slots=True)
