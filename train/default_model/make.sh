@@ -22,7 +22,7 @@ fi
 # A second cycle from the first one's averaged weights, on other composites.
 locator=$runs/locator-2
 if [ ! -f "$locator/locator.onnx" ]; then
-  fauxface locator train "${distil[@]}" --out "$locator" --minutes 25 --init "$runs/locator" --rate 0.002 --seed 2 \
+  fauxface locator train "${distil[@]}" --out "$locator" --minutes 20 --init "$runs/locator" --rate 0.002 --seed 2 \
     $([ -f "$locator/last.pt" ] && echo --resume)
 fi
 
@@ -34,6 +34,7 @@ if [ ! -f "$locator/compare.json" ]; then
 fi
 
 fauxface data prepare "$shared/faces" "$runs/prepared" --locator "$locator/locator.onnx"
+fauxface data audit "$runs/prepared" --out "$runs/audit"
 
 # More of what is hard to tell on the validation split: sharp FFHQ portraits, the StyleGANs that imitate them, and
 # portraits from web sites; less of the two studio sets, which every model gets right.

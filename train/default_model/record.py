@@ -4,6 +4,7 @@ Usage: python train/default_model/record.py RUNS
 """
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -16,14 +17,16 @@ DOCUMENTS = (
     "locator-2/locator.json",
     "locator-2/compare.json",
     "prepared/prepare.json",
+    "audit/audit.json",
     "classifier/best.json",
     "evaluation/metrics.json",
     "generator/generator.json",
 )
-REPORT = "evaluation/report.md"
+REPORTS = ("evaluation/report.md", "audit/audit.md")
 FILES = (
     "locator/log.csv",
     "locator-2/log.csv",
+    "audit/groups.png",
     "classifier/log.csv",
     "classifier/curves.png",
     "evaluation/roc_det.png",
@@ -36,17 +39,22 @@ FILES = (
     "evaluation/robustness.png",
 )
 
+_PICTURE = re.compile(r'/[^/"]+\.(jpe?g|png)"')
+
 
 def record(runs: Path, target: Path) -> None:
     """Copy a run's documents, with the folders cut off every path, and its logs and plots."""
     for name in DOCUMENTS:
         document = portable(json.loads((runs / name).read_text(encoding="utf-8")))
-        _place(target, name).write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        text = _PICTURE.sub(r'/one picture"', json.dumps(document, indent=1))
+        _place(target, name).write_text(text + "\n", encoding="utf-8")
     for name in FILES:
         shutil.copyfile(runs / name, _place(target, name))
-    lines = (runs / REPORT).read_text(encoding="utf-8").splitlines()
-    kept = [line for line in lines if not line.startswith("![") or f"evaluation/{_linked(line)}" in FILES]
-    _place(target, REPORT).write_text("\n".join(kept) + "\n", encoding="utf-8")
+    for name in REPORTS:
+        folder = name.partition("/")[0]
+        lines = (runs / name).read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if not line.startswith("![") or f"{folder}/{_linked(line)}" in FILES]
+        _place(target, name).write_text("\n".join(kept) + "\n", encoding="utf-8")
 
 
 def _linked(line: str) -> str:
