@@ -73,7 +73,11 @@ def startup(data: dict[str, Any]) -> Table:
         for row in data["rows"]
     ]
     rows += [
-        [f"{row['case']} of {data['clip']}, peak memory", f"{row['peak_mb']} MB", f"{row['limit_mb']} MB"]
+        [
+            f"{row['case']} of {data['clip']}, peak memory",
+            f"{row['peak_mb']} MB",
+            "" if row["limit_mb"] is None else f"{row['limit_mb']} MB",
+        ]
         for row in data["memory"]
     ]
     return ["", "median", "limit"], rows

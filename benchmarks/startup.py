@@ -26,6 +26,8 @@ LIMIT_MB = 400
 def run(arguments: list[str]) -> tuple[float, float]:
     """Run Python once; return wall seconds and the peak of its resident memory in MB.
 
+    The system counts a child's peak from its fork on, so it is never below the size of this process.
+
     Raises:
         CalledProcessError: The process failed.
     """
@@ -73,7 +75,9 @@ def measure(rounds: int, picture: Path, clip: Path, bundle: Path | None, folder:
         chosen = [] if bundle is None else ["--bundle", str(bundle)]
         out = str(folder / f"{len(memory)}.jsonl")
         _, peak = run(["-c", MAIN, "scan", str(clip), "--jsonl", out, *chosen, *options])
-        memory.append({"case": name, "peak_mb": round(peak), "limit_mb": LIMIT_MB, "held": peak <= LIMIT_MB})
+        limit = None if options else LIMIT_MB
+        held = limit is None or peak <= limit
+        memory.append({"case": name, "peak_mb": round(peak), "limit_mb": limit, "held": held})
     return {"rounds": rounds, "clip": clip.name, "rows": rows, "memory": memory}
 
 
@@ -94,7 +98,8 @@ def main() -> int:
         limit = "" if row["limit_s"] is None else f" (limit {row['limit_s']} s)"
         sys.stdout.write(f"{row['case']}: {row['median_s']:.3f} s{limit}\n")
     for row in body["memory"]:
-        sys.stdout.write(f"{row['case']} {body['clip']}: peak {row['peak_mb']} MB (limit {LIMIT_MB} MB)\n")
+        limit = "" if row["limit_mb"] is None else f" (limit {row['limit_mb']} MB)"
+        sys.stdout.write(f"{row['case']} {body['clip']}: peak {row['peak_mb']} MB{limit}\n")
     return 0 if all(row["held"] for row in body["rows"] + body["memory"]) else 1
 
 
