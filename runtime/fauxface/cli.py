@@ -35,7 +35,7 @@ def build_app() -> typer.Typer:
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         add_completion=False,
-        rich_markup_mode=None,  # importing rich would take longer than everything else that help needs
+        rich_markup_mode=None,  # importing rich would take longer than the rest of help
     )
     for commands in (cli_scan, cli_demo, cli_bundle, cli_bench):
         commands.register(app)

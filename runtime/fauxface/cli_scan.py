@@ -1,11 +1,14 @@
 """The command `fauxface scan`."""
 
+import contextlib
+import ctypes
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+_M_ARENA_MAX = -8  # malloc.h of glibc
 _RESULT_SUFFIXES = {".jsonl", ".ndjson", ".json"}
 
 
@@ -71,6 +74,7 @@ def scan(
     Exit codes: 0 all scanned; 1 error, or a single picture without a face; 2 wrong usage; 3 finished, but
     some items couldn't be read; 130 interrupted.
     """
+    _share_heap()
     import cv2
 
     from fauxface.output import ResultLog, Table
@@ -103,6 +107,16 @@ def scan(
         locate_every=locate_every,
     )
     raise typer.Exit(run.run())
+
+
+def _share_heap() -> None:
+    """Let all threads allocate from one heap, where the C library is glibc.
+
+    By default each thread gets a heap of its own; frames that one thread allocates and another one frees then
+    leave holes in many heaps, and the process grows with every one of them.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _outputs(out: Path | None, jsonl: Path | None, annotate: Path | None) -> tuple[Path | None, Path | None]:

@@ -67,7 +67,11 @@ class Locator:
     ) -> None:
         self.max_side = max_side
         self._model, self._score, self._nms = model_bytes, score_threshold, nms_threshold
-        check_self_contained(model_bytes, "the locator")
+        try:
+            check_self_contained(model_bytes, "the locator")
+        except BundleError as error:
+            what = str(error).partition(";")[0]
+            raise BundleError(f"{what}; use one self-contained ONNX file in YuNet's format") from None
         self._session = _open(model_bytes, threads)
         self._name, self._fixed = _check_contract(self._session)
         self._input = np.zeros((1, 3, 0, 0), np.float32)
@@ -135,8 +139,8 @@ def shrink(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, tuple[
     """Scale a picture down for the locator.
 
     It is halved (each pixel the mean of four) as long as it stays at least as large as asked, and what is
-    left, less than a factor of two, is interpolated linearly. Halving is several times faster than INTER_AREA
-    with any other factor.
+    left, less than a factor of two, is interpolated linearly. INTER_AREA is vectorised for halving only, and
+    slow with other factors.
 
     Args:
         image: uint8 [H, W, 3].

@@ -27,9 +27,9 @@ Scanned = tuple[Result, np.ndarray | None]
 """A result and the upright RGB uint8 [H, W, 3] picture it is about, None where it couldn't be read."""
 
 ARRAY_SOURCE = "<array>"
-BATCH = 32
-_HELD_PIXELS = 16_000_000
-_AHEAD_PIXELS = 4_000_000
+_BATCH, _CPU_BATCH = 32, 8
+_HELD_PIXELS = 8_000_000
+_AHEAD_PIXELS = 2_000_000
 _FRAMES_AHEAD = 2
 _LOCATOR_THREADS = 4
 _CPU_PROVIDERS = ("cpu", "openvino")
@@ -53,6 +53,8 @@ class Scanner:
         provider: Short name of the execution provider that is really in use.
         threads: Threads of one inference, and the cores that a pipelined video shares.
         precision: What the classifier in use computes in: "fp32", "fp16" or "int8".
+        batch: Most faces per inference where a method isn't told: 8 on the CPU, where larger batches need
+            more memory and are no faster, else 32.
 
     Raises:
         BundleError: The bundle or the locator can't be used, or the bundle lacks the precision asked for.
@@ -82,6 +84,7 @@ class Scanner:
         self.provider = self._classifier.provider
         self.threads = self._classifier.threads
         self._point = self.bundle.manifest.operating_point(self.precision)
+        self.batch = _CPU_BATCH if self.provider in _CPU_PROVIDERS else _BATCH
         self._locator = self._open_locator(locator) if faces == "locate" else None
 
     def image(self, picture: Picture, source: str | None = None) -> Result:
@@ -99,14 +102,15 @@ class Scanner:
         """
         image = _load(picture)
         item = self._located(source or _name(picture), image)
-        return next(self._judged(iter([item]), BATCH, 1))[0]
+        return next(self._judged(iter([item]), self.batch, 1))[0]
 
-    def images(self, pictures: Iterable[Picture], batch: int = BATCH) -> Iterator[Result]:
+    def images(self, pictures: Iterable[Picture], batch: int | None = None) -> Iterator[Result]:
         """Judge many pictures; faces of several pictures share one inference.
 
         Args:
             pictures: Paths or upright RGB uint8 [H, W, 3] arrays; taken lazily.
-            batch: Most faces per inference, and most pictures that are held back for one.
+            batch: Most faces per inference, and most pictures that are held back for one; `batch` of the
+                scanner when not given.
 
         Yields:
             One result per picture, in order. What can't be read is recorded as its `error`.
@@ -170,9 +174,10 @@ class Scanner:
                 yield reader, frames
 
     def scan_pictures(
-        self, pictures: Iterable[Picture], batch: int = BATCH, *, keep: bool = True
+        self, pictures: Iterable[Picture], batch: int | None = None, *, keep: bool = True
     ) -> Iterator[Scanned]:
         """Do what `images` does, and hand out each picture with its result, unless it isn't kept."""
+        batch = self.batch if batch is None else batch
         return self._judged(map(partial(self._read, keep=keep), pictures), batch, batch)
 
     def scan_frames(
@@ -181,7 +186,7 @@ class Scanner:
         source: str,
         *,
         live: bool = False,
-        batch: int = BATCH,
+        batch: int | None = None,
         pictures: bool = True,
         locate_every: int = 1,
         overlap: bool = True,
@@ -192,7 +197,8 @@ class Scanner:
             frames: Frames in order.
             source: What the results name as their source.
             live: Hand out each frame's result before the next frame is taken.
-            batch: Most faces per inference, and most frames that are held back for one.
+            batch: Most faces per inference, and most frames that are held back for one; `batch` of the
+                scanner when not given.
             pictures: Hand out the pictures; without them, fewer frames are held in memory.
             locate_every: As in `video`.
             overlap: Take and locate frames in threads of their own while others are classified, unless
@@ -203,6 +209,7 @@ class Scanner:
             ValueError: `batch` or `locate_every` is below 1.
         """
         check_every(locate_every)
+        batch = self.batch if batch is None else batch
         if live or not overlap or self.threads == 1:
             (work,) = self._cutters(source, locate_every, pictures, 1, no_budget)
             items = with_error(map(work, frames), source)

@@ -45,10 +45,13 @@ def decode(
     """
     _check_shapes(outputs, size)
     found = []
+    # Neither factor exceeds 1, so both reach the square of the threshold; a little less allows for rounding.
+    least = score_threshold**2 - 1e-5
     for level, stride in enumerate(STRIDES):
         classes, objects, boxes, points = (outputs[level + 3 * kind][0] for kind in range(4))
-        score = np.sqrt(classes[:, 0].clip(0, 1) * objects[:, 0].clip(0, 1))
-        cells = np.flatnonzero(score >= score_threshold)
+        cells = np.flatnonzero((classes[:, 0] >= least) & (objects[:, 0] >= least))
+        score = np.sqrt(classes[cells, 0].clip(0, 1) * objects[cells, 0].clip(0, 1))
+        cells, score = cells[score >= score_threshold], score[score >= score_threshold]
         if not len(cells):
             continue
         rows, columns = np.divmod(cells, size[1] // stride)
@@ -58,7 +61,7 @@ def decode(
             values[:, 2:4] = np.exp(boxes[cells, 2:]) * stride
             values[:, :2] = (corner + boxes[cells, :2]) * stride - values[:, 2:4] / 2
             values[:, 4:14] = (np.tile(corner, 5) + points[cells]) * stride
-        values[:, 14] = score[cells]
+        values[:, 14] = score
         found.append(values)
     if not found:
         return np.zeros((0, 15), np.float32)

@@ -1,0 +1,211 @@
+"""Measure what each way of locating costs and loses on clips, against a full search of each frame.
+
+Usage: python benchmarks/locator_policies.py CLIP ... [--k 2 5 10 25] [--out FILE]
+
+Every frame is given to all policies in turn, so that drift of the machine hits all alike. Compared are: the
+shipped way (`every frame`), following faces between full searches (`every K`), and two that only differ in
+how a full search is done: a copy shrunk with INTER_AREA, and OpenCV's FaceDetectorYN. A face of the first
+policy counts as found by another one where a box overlaps it by an IoU of at least 0.5.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from fauxface.bundle import Bundle
+from fauxface.following import Follower, locate_frame
+from fauxface.locator import Location, Locator
+from fauxface.manifest import Manifest
+from fauxface.video import Frame, FrameReader
+from fauxface_train.locator.decode import match
+from recording import RESULTS, ms, save
+
+REFERENCE = "every frame"
+SAME_FACE = 0.5
+
+Find = Callable[[Frame], list[Location]]
+
+
+class AreaLocator:
+    """Our locator on a copy that was shrunk with INTER_AREA at once."""
+
+    def __init__(self, inner: Locator) -> None:
+        self._inner = inner
+
+    def locate(self, image: np.ndarray) -> list[Location]:
+        """Return the faces of an RGB picture."""
+        small, factors = area_copy(image, self._inner.max_side)
+        return [scaled(face, factors) for face in self._inner.locate(small)]
+
+
+class OpenCVLocator:
+    """OpenCV's FaceDetectorYN on the copy that our locator sees."""
+
+    def __init__(self, model: bytes, manifest: Manifest) -> None:
+        spec = manifest.locator
+        self._max_side = spec.max_side
+        with quiet_opencv():
+            self._detector = cv2.FaceDetectorYN.create(
+                "onnx",
+                np.frombuffer(model, np.uint8),
+                np.zeros(0, np.uint8),
+                (32, 32),
+                spec.score_threshold,
+                spec.nms_threshold,
+                5000,
+            )
+
+    def locate(self, image: np.ndarray) -> list[Location]:
+        """Return the faces of an RGB picture."""
+        small, factors = area_copy(image, self._max_side)
+        self._detector.setInputSize(small.shape[1::-1])
+        _, rows = self._detector.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        if rows is None:
+            return []
+        found = []
+        for row in np.asarray(rows, np.float64).tolist():
+            points = tuple(zip(row[4:14:2], row[5:14:2], strict=True))
+            found.append(scaled(Location((row[0], row[1], row[2], row[3]), points, row[14]), factors))
+        return found
+
+
+def area_copy(image: np.ndarray, max_side: int) -> tuple[np.ndarray, tuple[float, float]]:
+    """Return a copy shrunk with INTER_AREA, and the pixels of `image` that one of its pixels spans."""
+    height, width = image.shape[:2]
+    scale = min(1.0, max_side / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = image if scale == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return small, (width / size[0], height / size[1])
+
+
+def scaled(face: Location, factors: tuple[float, float]) -> Location:
+    """Return a face of a small copy in pixels of the picture."""
+    (x, y, w, h), (fx, fy) = face.box, factors
+    points = tuple((fx * px, fy * py) for px, py in face.landmarks)
+    return Location((fx * x, fy * y, fx * w, fy * h), points, face.score)
+
+
+@contextmanager
+def quiet_opencv() -> Iterator[None]:
+    """Hold back OpenCV's log while a detector is made."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+
+
+@dataclass
+class Tally:
+    """What one policy found on one clip.
+
+    Attributes:
+        seconds: Time of each frame.
+        faces, judged: Faces of the reference, and those of them that are large enough for a verdict.
+        found, judged_found: How many of them the policy found.
+        extra: Faces that the reference doesn't have.
+        shifts: Largest distance of the two boxes' edges over the face's size, for each face found.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    faces: int = 0
+    judged: int = 0
+    found: int = 0
+    judged_found: int = 0
+    extra: int = 0
+    shifts: list[float] = field(default_factory=list)
+
+    def add(self, reference: list[Location], found: list[Location], smallest: float) -> None:
+        """Compare a frame's faces with the reference's."""
+        truth = np.array([face.box for face in reference]).reshape(-1, 4)
+        mine = np.array([face.box for face in found]).reshape(-1, 4)
+        large = truth[:, 2:].max(axis=1, initial=0) >= smallest
+        pairs = match(truth, mine, SAME_FACE)
+        self.faces += len(truth)
+        self.judged += int(large.sum())
+        self.found += len(pairs)
+        self.judged_found += sum(bool(large[i]) for i, _, _ in pairs)
+        self.extra += len(mine) - len(pairs)
+        for i, j, _ in pairs:
+            edges = [np.concatenate([box[:2], box[:2] + box[2:]]) for box in (truth[i], mine[j])]
+            self.shifts.append(float(np.abs(edges[0] - edges[1]).max() / truth[i, 2:].max()))
+
+    def row(self, policy: str, clip: str, reference: "Tally") -> dict[str, Any]:
+        """Return the numbers for the report."""
+        return {
+            "policy": policy,
+            "clip": clip,
+            "frames": len(self.seconds),
+            "faces": self.faces,
+            "recall": _share(self.found, self.faces),
+            "recall_judged": _share(self.judged_found, self.judged),
+            "extra": self.extra,
+            "box_shift_p95": round(float(np.percentile(self.shifts, 95)), 4) if self.shifts else None,
+            "p50_ms": ms(self.seconds),
+            "mean_ms": round(1000 * float(np.mean(self.seconds)), 3),
+            "speed": round(sum(reference.seconds) / sum(self.seconds), 2),
+        }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return round(part / whole, 4) if whole else None
+
+
+def measure(clip: Path, bundle: Bundle, ks: list[int], every: int) -> list[dict[str, Any]]:
+    """Return a row per policy."""
+    model, manifest = bundle.locator_bytes(), bundle.manifest
+    spec = manifest.locator
+    ours = Locator(model, spec.score_threshold, spec.nms_threshold, spec.max_side)
+    area, opencv = AreaLocator(ours.shared()), OpenCVLocator(model, manifest)
+    policies: dict[str, Find] = {REFERENCE: lambda frame: locate_frame(ours, frame)}
+    policies |= {f"every {k}": Follower(ours.shared(), k).locate for k in ks}
+    policies |= {
+        "INTER_AREA copy": lambda frame: area.locate(frame.image),
+        "FaceDetectorYN": lambda frame: opencv.locate(frame.image),
+    }
+    tallies = {name: Tally() for name in policies}
+    with FrameReader(clip, every=every) as reader:
+        for frame in reader:
+            found = {}
+            for name, find in policies.items():
+                start = time.perf_counter()
+                found[name] = find(frame)
+                tallies[name].seconds.append(time.perf_counter() - start)
+            for name, tally in tallies.items():
+                tally.add(found[REFERENCE], found[name], manifest.crop.min_face_px)
+    return [tally.row(name, clip.name, tallies[REFERENCE]) for name, tally in tallies.items()]
+
+
+def main() -> None:
+    """Measure, print, write the JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("clips", nargs="+", type=Path)
+    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--k", type=int, nargs="+", default=[2, 5, 10, 25])
+    parser.add_argument("--every", type=int, default=1, help="use every N-th frame of a clip")
+    parser.add_argument("--out", type=Path, default=RESULTS / "locator_policies.json")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    bundle = Bundle.load(arguments.bundle)
+    rows = []
+    for clip in arguments.clips:
+        for row in measure(clip, bundle, arguments.k, arguments.every):
+            rows.append(row)
+            sys.stdout.write(
+                f"{row['clip']} {row['policy']}: recall {row['recall']} (of judged faces "
+                f"{row['recall_judged']}), {row['extra']} extra, {row['mean_ms']} ms, {row['speed']}x\n"
+            )
+    save(arguments.out, "locator_policies", {"every": arguments.every, "model": bundle.sha256, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()

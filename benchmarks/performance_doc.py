@@ -1,0 +1,140 @@
+"""Fill the tables of docs/performance.md from the results of the speed scripts.
+
+Usage: python benchmarks/performance_doc.py [--check]
+
+A table stands between `<!-- table NAME -->` and `<!-- end -->`; NAME is that of the script and of its JSON
+file in benchmarks/results. Where there is no such file yet, the block says which command makes it. With
+--check, nothing is written; the exit code is 1 when a table is out of date.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from fauxface.files import atomic_write
+
+ROOT = Path(__file__).parents[1]
+DOC = ROOT / "docs/performance.md"
+RESULTS = Path(__file__).parent / "results"
+_BLOCK = re.compile(r"(<!-- table (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+Table = tuple[list[str], list[list[object]]]
+
+
+def hot_path(data: dict[str, Any]) -> Table:
+    """Return where the time of a frame goes."""
+    steps = sorted({step for row in data["rows"] for step in row["ms_per_frame"]})
+    head = ["clip", "batch", "faces per frame", *steps, "cutting and preprocessing"]
+    rows = [
+        [
+            row["clip"],
+            row["batch"],
+            f"{row['faces'] / row['frames']:.1f}",
+            *(f"{row['ms_per_frame'].get(step, 0):.2f}" for step in steps),
+            f"{row['crop_share']:.1%}",
+        ]
+        for row in data["rows"]
+    ]
+    return head, rows
+
+
+def locator_policies(data: dict[str, Any]) -> Table:
+    """Return what each policy costs and loses."""
+    head = ["clip", "policy", "faces", "recall", "recall of judged faces", "extra", "ms per frame", "speed"]
+    keys = ("clip", "policy", "faces", "recall", "recall_judged", "extra", "mean_ms")
+    return head, [[*(row[key] for key in keys), f"{row['speed']}x"] for row in data["rows"]]
+
+
+def video_pipeline(data: dict[str, Any]) -> Table:
+    """Return the rates of the stages and of the pipeline."""
+    names = ("decode", "locate", "classify", "one after the other", "pipeline")
+    head = ["clip", "faces per frame", *names, "of the slowest stage", "of what the cores allow"]
+    rows = [
+        [
+            row["clip"],
+            f"{row['faces'] / row['frames']:.1f}",
+            *(row["frames_per_s"].get(name, "") for name in names),
+            f"{row['of_slowest_stage']:.0%}",
+            f"{row['of_bound']:.0%}",
+        ]
+        for row in data["rows"]
+    ]
+    return head, rows
+
+
+def startup(data: dict[str, Any]) -> Table:
+    """Return start-up times and peak memory."""
+    rows: list[list[object]] = [
+        [row["case"], f"{row['median_s']:.3f} s", "" if row["limit_s"] is None else f"{row['limit_s']} s"]
+        for row in data["rows"]
+    ]
+    rows += [
+        [
+            f"{row['case']} of {data['clip']}, peak memory",
+            f"{row['peak_mb']} MB",
+            "" if row["limit_mb"] is None else f"{row['limit_mb']} MB",
+        ]
+        for row in data["memory"]
+    ]
+    return ["", "median", "limit"], rows
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], Table]] = {
+    table.__name__: table for table in (hot_path, locator_policies, video_pipeline, startup)
+}
+
+
+def block(name: str, results: Path) -> str:
+    """Return the content of one block.
+
+    Raises:
+        ValueError: There is no table of this name, or the file holds something else.
+    """
+    if name not in TABLES:
+        raise ValueError(f"there is no table {name!r}; choose from {', '.join(TABLES)}")
+    path = results / f"{name}.json"
+    if not path.exists():
+        return f"Not measured yet: `python benchmarks/{name}.py` writes the results.\n"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if data.get("format") != f"fauxface.{name}/1":
+        raise ValueError(f"{path.name} isn't a result of benchmarks/{name}.py; measure again")
+    head, rows = TABLES[name](data)
+    machine = data["machine"]
+    lines = [f"{machine['cpu']}, {data['threads']} threads.", ""]
+    lines += [_row(head), "|" + "---|" * len(head), *map(_row, rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _row(cells: list[Any]) -> str:
+    return "| " + " | ".join("" if cell is None else str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def fill(text: str, results: Path) -> str:
+    """Return the document with its blocks filled."""
+    return _BLOCK.sub(lambda found: f"{found[1]}{block(found['name'], results)}{found[3]}", text)
+
+
+def main() -> int:
+    """Write or check the document."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    arguments = parser.parse_args()
+    text = DOC.read_text(encoding="utf-8")
+    filled = fill(text, RESULTS)
+    if arguments.check:
+        if filled != text:
+            sys.stderr.write(
+                "docs/performance.md is out of date; run: python benchmarks/performance_doc.py\n"
+            )
+        return int(filled != text)
+    with atomic_write(DOC) as temporary:
+        temporary.write_text(filled, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

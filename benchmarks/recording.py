@@ -1,0 +1,89 @@
+"""What the speed scripts share: a clip of our own to measure on, and results that name their machine."""
+
+import importlib.metadata
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from fauxface import images
+from fauxface.bundle import DEFAULT_BUNDLE
+from fauxface.files import atomic_write
+from fauxface.threads import available_cores
+from fauxface.video import FrameWriter
+from fauxface_train import provenance
+
+RESULTS = Path(__file__).parent / "results"
+DEMO_MEDIA = DEFAULT_BUNDLE.parent / "demo_media"
+_ORT = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
+
+
+def save(path: Path, name: str, body: dict[str, Any]) -> None:
+    """Write a result with its format, machine and versions.
+
+    Args:
+        path: The JSON file.
+        name: Name of the format, `fauxface.NAME/1`.
+        body: What was measured.
+    """
+    document = {
+        "format": f"fauxface.{name}/1",
+        "machine": provenance.machine(),
+        "versions": provenance.versions() | _onnxruntime(),
+        "commit": provenance.commit(),
+        "threads": available_cores(),
+        **body,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _onnxruntime() -> dict[str, str]:
+    found = {}
+    for name in _ORT:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def ms(seconds: Sequence[float], q: float = 50) -> float:
+    """Return a percentile of times in milliseconds."""
+    return round(1000 * float(np.percentile(seconds, q)), 3)
+
+
+def rate(count: int, seconds: float) -> float:
+    """Return how many there were per second."""
+    return round(count / seconds, 2)
+
+
+def make_clip(path: Path, frames: int = 100, size: tuple[int, int] = (1920, 1080)) -> Path:
+    """Write a clip in which the demo's generated faces drift over a textured ground.
+
+    Args:
+        path: The mp4 file.
+        frames: Its length.
+        size: Width and height of the frames in pixels.
+    """
+    width, height = size
+    rng = np.random.default_rng(0)
+    ground = cv2.resize(rng.integers(60, 120, (27, 48, 3), np.uint8), size, interpolation=cv2.INTER_CUBIC)
+    side = height // 3
+    faces = [
+        cv2.resize(images.read(p), (side, side), interpolation=cv2.INTER_CUBIC)
+        for p in sorted(DEMO_MEDIA.glob("*.png"))
+    ]
+    with FrameWriter(path, 25, size) as writer:
+        for i in range(frames):
+            frame = ground.copy()
+            for j, face in enumerate(faces[:3]):
+                x = (j * width // 3 + 4 * i) % (width - side)
+                y = round((height - side) * (0.5 + 0.4 * np.sin(i / 20 + 2 * j)))
+                frame[y : y + side, x : x + side] = face
+            writer.write(frame)
+    return path

@@ -1,0 +1,40 @@
+import time
+
+import pytest
+
+from fauxface import cutting
+
+
+def test_a_step_inside_another_one_is_taken_from_it(load):
+    clock = load("hot_path").Clock()
+    with clock.step("outer"):
+        time.sleep(0.01)
+        with clock.step("inner"):
+            time.sleep(0.03)
+    assert clock.seconds["inner"] >= 0.03
+    assert 0.01 <= clock.seconds["outer"] < clock.seconds["inner"]
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_every_step_of_a_scan_is_timed(load, scanner, clip, batch):
+    script = load("hot_path")
+    original = cutting.extract
+    row = script.measure(scanner, clip, batch, rounds=1)
+    assert (row["frames"], row["faces"], row["clip"]) == (12, 10, "clip.mp4")
+    steps = row["ms_per_frame"]
+    assert set(steps) >= {
+        "decode",
+        "network",
+        "tensor",
+        "extract",
+        "to_input",
+        "classify",
+        "verdict",
+        "other",
+    }
+    assert all(value >= 0 for value in steps.values())
+    inside = sum(value for name, value in steps.items() if name not in script.OUTSIDE)
+    crop = sum(steps[name] for name in script.CROP_STEPS)
+    assert row["crop_share"] == pytest.approx(crop / inside, abs=0.01)
+    assert row["held"] == (row["crop_share"] <= script.LIMIT)
+    assert cutting.extract is original

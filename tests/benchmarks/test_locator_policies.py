@@ -1,0 +1,40 @@
+import pytest
+
+from fauxface import Bundle
+from fauxface.locator import Location
+
+
+def face(x, y, side):
+    return Location((x, y, side, side), ((x, y),) * 5, 0.9)
+
+
+def test_recall_counts_faces_of_the_reference(load):
+    script = load("locator_policies")
+    tally = script.Tally()
+    tally.seconds = [0.01, 0.01]
+    tally.add([face(10, 10, 100), face(300, 10, 30)], [face(15, 10, 100)], 40)
+    tally.add([], [face(0, 0, 50)], 40)
+    reference = script.Tally(seconds=[0.02, 0.02])
+    row = tally.row("every 2", "a.mp4", reference)
+    assert (row["faces"], row["recall"], row["recall_judged"], row["extra"]) == (2, 0.5, 1.0, 1)
+    assert row["box_shift_p95"] == pytest.approx(0.05)
+    assert (row["mean_ms"], row["speed"]) == (10.0, 2.0)
+
+
+def test_a_clip_without_faces_has_no_recall(load):
+    script = load("locator_policies")
+    tally = script.Tally(seconds=[0.01])
+    tally.add([], [], 40)
+    row = tally.row("every 2", "a.mp4", tally)
+    assert (row["recall"], row["recall_judged"], row["box_shift_p95"]) == (None, None, None)
+
+
+def test_every_policy_has_a_row(load, scanner, clip):
+    rows = load("locator_policies").measure(clip, Bundle.load(scanner.bundle.path), [3], 1)
+    assert [row["policy"] for row in rows] == ["every frame", "every 3", "INTER_AREA copy", "FaceDetectorYN"]
+    by_name = {row["policy"]: row for row in rows}
+    assert all(row["faces"] == 10 and row["frames"] == 12 for row in rows)
+    for same in ("every frame", "INTER_AREA copy", "FaceDetectorYN"):
+        assert (by_name[same]["recall"], by_name[same]["extra"]) == (1.0, 0)
+        assert by_name[same]["box_shift_p95"] < 0.01
+    assert by_name["every 3"]["recall"] >= 0.8

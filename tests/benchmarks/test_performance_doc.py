@@ -1,0 +1,58 @@
+import json
+
+import pytest
+
+from fauxface import Bundle
+
+TEXT = "# P\n\n<!-- table {0} -->\nold\n<!-- end -->\n\nrest\n"
+
+
+@pytest.fixture
+def script(load):
+    return load("performance_doc")
+
+
+def test_the_document_is_up_to_date(script):
+    text = script.DOC.read_text(encoding="utf-8")
+    assert script.fill(text, script.RESULTS) == text
+    for name in script.TABLES:
+        assert text.count(f"<!-- table {name} -->") == 1
+
+
+def test_a_table_that_was_not_measured_says_how(script, tmp_path):
+    filled = script.fill(TEXT.format("startup"), tmp_path)
+    assert "Not measured yet: `python benchmarks/startup.py`" in filled
+    assert "old" not in filled
+    assert filled.endswith("<!-- end -->\n\nrest\n")
+    assert script.fill(filled, tmp_path) == filled
+
+
+def results(load, scanner, clip, tmp_path):
+    run = {"rounds": 1}
+    yield "hot_path", run | {"rows": [load("hot_path").measure(scanner, clip, 2, 1)]}
+    rows = load("locator_policies").measure(clip, Bundle.load(scanner.bundle.path), [2], 1)
+    yield "locator_policies", {"rows": rows}
+    yield "video_pipeline", run | {"rows": [load("video_pipeline").measure(scanner, clip, 1)]}
+    startup = load("startup")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(startup, "run", lambda _: (0.123, 321.0))
+        yield "startup", startup.measure(1, clip, clip, None, tmp_path)
+
+
+def test_tables_hold_what_the_scripts_write(script, load, scanner, clip, tmp_path):
+    for name, body in results(load, scanner, clip, tmp_path):
+        load("recording").save(tmp_path / f"{name}.json", name, body)
+        filled = script.fill(TEXT.format(name), tmp_path)
+        table = [line for line in filled.splitlines() if line.startswith("|")]
+        assert len(table) >= 3
+        assert len({line.count("|") for line in table}) == 1
+        assert "None" not in filled
+    assert "| import fauxface | 0.123 s | 0.3 s |" in table
+    assert "| scan of clip.mp4, peak memory | 321 MB | 400 MB |" in table
+
+
+@pytest.mark.parametrize(("name", "message"), [("nothing", "no table"), ("startup", "isn't a result")])
+def test_other_names_and_files_are_refused(script, tmp_path, name, message):
+    (tmp_path / "startup.json").write_text(json.dumps({"format": "fauxface.paths/1"}))
+    with pytest.raises(ValueError, match=message):
+        script.fill(TEXT.format(name), tmp_path)
