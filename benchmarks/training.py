@@ -96,7 +96,7 @@ def subset(data: Path, out: Path, count: int) -> Path:
 
 def _write_manifest(out: Path, rows: list[dict[str, Any]], info: dict[str, Any]) -> None:
     with (out / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, extrasaction="ignore")
+        writer = csv.DictWriter(file, list[str](COLUMNS), extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
     (out / "prepare.json").write_text(json.dumps(info), encoding="utf-8")

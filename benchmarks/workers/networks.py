@@ -71,7 +71,8 @@ def _torch(options: dict[str, Any], convert: Callable[[Any], Any]) -> Network:
     )
 
     def logits(crops: Crops) -> np.ndarray:
-        batch = torch.stack([transform(Image.fromarray(crop)) for crop in crops])
+        pictures: list[Any] = [transform(Image.fromarray(crop)) for crop in crops]
+        batch = torch.stack(pictures)
         with torch.no_grad():
             return ready(batch).numpy()
 
@@ -86,7 +87,8 @@ def onnxruntime(options: dict[str, Any]) -> Network:
     name = session.get_inputs()[0].name
 
     def logits(crops: Crops) -> np.ndarray:
-        return np.concatenate([session.run(None, {name: normalised(crop)[None]})[0] for crop in crops])
+        rows: list[Any] = [session.run(None, {name: normalised(crop)[None]})[0] for crop in crops]
+        return np.concatenate(rows)
 
     return Network(logits, ("onnxruntime", "numpy", "pillow"), None)
 

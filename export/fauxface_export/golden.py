@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +80,7 @@ def save(path: Path, inputs: np.ndarray, logits: Mapping[str, np.ndarray]) -> No
         inputs: uint8 [K, 128, 128, 3], RGB.
         logits: Precision to float32 [K, 2].
     """
-    arrays = {
+    arrays: dict[str, Any] = {
         "logits" if precision == "fp32" else f"logits_{precision}": values.astype(np.float32)
         for precision, values in logits.items()
     }

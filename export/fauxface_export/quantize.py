@@ -263,6 +263,6 @@ class _Reader(CalibrationDataReader):
     def __init__(self, batches: Sequence[np.ndarray]) -> None:
         self._batches: Iterator[np.ndarray] = iter(batches)
 
-    def get_next(self) -> dict[str, np.ndarray] | None:
+    def get_next(self) -> Any:  # a feed, or None at the end, which the base class leaves unsaid
         batch = next(self._batches, None)
         return None if batch is None else {INPUT: batch}

@@ -135,6 +135,7 @@ def make(precision: str, fp32: Path, target: Path, against: Reference, say: Say 
         GateError: It loses too much AUROC or changes too many decisions on the test split, or ONNX Runtime
             doesn't run it in this precision; the message names the layers that hurt most.
     """
+    report: dict[str, Any]
     if precision == "int8":
         report = _make_int8(fp32, target, against, say)
     else:

@@ -139,7 +139,7 @@ class VideoLoad:
 
     def _stages(self) -> dict[str, float]:
         """Return the seconds of each stage over a pass, one stage after the other, frame by frame."""
-        spent = dict.fromkeys(STAGES, 0.0)
+        spent: dict[str, float] = dict.fromkeys(STAGES, 0.0)
         frames = self.clip.read()
         now = self._clock()
 

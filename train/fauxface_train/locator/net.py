@@ -39,7 +39,8 @@ class Shape:
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Shape":
         """Return the shape whose fields `to_dict` gave."""
-        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in fields.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return cls(**values)
 
 
 class Separable(nn.Module):
