@@ -1,14 +1,14 @@
 """How far a classifier in another precision is from fp32: AUROC lost, decisions changed."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
 from fauxface.manifest import OperatingPoint
+from fauxface.verdicts import Calibration
 from fauxface_export.golden import spread
-from fauxface_train import calibration
 from fauxface_train.dataset import Sample
 
 AUROC_LOSS_LIMIT = 0.002
@@ -82,18 +82,30 @@ class Difference:
         }
 
 
-def operating_point(
-    logits: np.ndarray | Mapping[str, np.ndarray], labels: np.ndarray, sources: np.ndarray
-) -> OperatingPoint:
-    """Fit calibration and thresholds to val scores, as training does for its checkpoint.
+def matched(fp32: Scored, point: OperatingPoint, logits: np.ndarray) -> OperatingPoint:
+    """Return the operating point at which a variant says what fp32 says, as nearly as two numbers can.
+
+    Temperature and bias are fitted by least squares to the calibrated log-odds of fp32, each picture with the
+    weight p (1 - p), the slope of its probability: what counts is where verdicts change. The thresholds stay,
+    since choosing them anew from the same few pictures would move them by more than the rounding does.
 
     Args:
-        logits: float [N, 2], or the same faces' logits by condition.
-        labels: int [N].
-        sources: N names.
+        fp32: Pictures with the logits of fp32.
+        point: The operating point of fp32.
+        logits: float32 [N, 2] of the variant for the same pictures.
     """
-    said = f"val split, {len(labels)} faces"
-    return OperatingPoint(*calibration.operating_point(logits, labels, sources, fitted_on=said))
+    wanted, found = (values[:, 1].astype(np.float64) - values[:, 0] for values in (fp32.logits, logits))
+    wanted = wanted / point.calibration.temperature + point.calibration.bias
+    p = point.calibration.probability(fp32.logits)
+    weight = np.sqrt(p * (1 - p) + 1e-6)
+    slope, bias = np.linalg.lstsq(
+        np.stack([found, np.ones_like(found)], axis=1) * weight[:, None], wanted * weight, rcond=None
+    )[0]
+    if not slope > 0:
+        return point
+    said = f"val split, {len(logits)} clean crops, to the probabilities of fp32"
+    thresholds = replace(point.thresholds, rule="those of fp32")
+    return OperatingPoint(Calibration(float(1 / slope), float(bias), said), thresholds)
 
 
 def compare(

@@ -23,11 +23,10 @@ from fauxface_export.accuracy import (
     Difference,
     Scored,
     compare,
-    operating_point,
+    matched,
     order_key,
 )
 from fauxface_export.golden import spread
-from fauxface_train import calibration_views
 from fauxface_train.dataset import PreparedData, Sample, load_crop
 
 PRECISIONS = ("int8", "fp16")
@@ -50,14 +49,12 @@ class Reference:
         point: The operating point of fp32.
         calibration: uint8 [N, 128, 128, 3] RGB of the train split, balanced over labels and sources.
         val: The val split.
-        views: The same faces under the conditions that training calibrates on, beside the clean one.
         test: The test split.
     """
 
     point: OperatingPoint
     calibration: np.ndarray
     val: Scored
-    views: Mapping[str, np.ndarray]
     test: Scored
 
 
@@ -107,7 +104,6 @@ def reference(fp32: Path, prepared: PreparedData, point: OperatingPoint) -> Refe
         point,
         np.stack([load_crop(sample) for sample in balanced(prepared.samples(split="train"))]),
         Scored(val, _score(score, val, "fp32 on val")),
-        calibration_views.views(val, (calibration_views.WEB, calibration_views.HARD)),
         Scored(test, _score(score, test, "fp32 on test")),
     )
 
@@ -144,8 +140,7 @@ def make(precision: str, fp32: Path, target: Path, against: Reference, say: Say 
     onnx_graph.finish(target, like=fp32)
     score = _scorer(target)
     val = _score(score, against.val.samples, f"{precision} on val")
-    scores = {calibration_views.CLEAN: val, **{name: score(crops) for name, crops in against.views.items()}}
-    point = operating_point(scores, against.val.labels, against.val.sources)
+    point = matched(against.val, against.point, val)
     test = _score(score, against.test.samples, f"{precision} on test")
     found = {
         "val": compare(against.val, against.point, val, point),
@@ -246,7 +241,6 @@ def _make_int8(fp32: Path, target: Path, against: Reference, say: Say) -> dict[s
     """
     part = against.val.part(SEARCH_CROPS)
     crops = _crops(part.samples)
-    point = operating_point(part.logits, part.labels, part.sources)
     tried: list[_Candidate] = []
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
@@ -260,8 +254,8 @@ def _make_int8(fp32: Path, target: Path, against: Reference, say: Say) -> dict[s
                 path = Path(folder) / f"{len(tried)}.onnx"
                 quantize.quantise(prepared, ranges[method], path, in_float=in_float)
                 logits = _scorer(path)(crops)
-                own = operating_point(logits, part.labels, part.sources)
-                tried.append(_Candidate(method, in_float, path, compare(part, point, logits, own)))
+                own = matched(part, against.point, logits)
+                tried.append(_Candidate(method, in_float, path, compare(part, against.point, logits, own)))
                 say(_line(tried[-1]))
             best = min(tried, key=lambda candidate: candidate.difference.probability)
             if best.difference.holds:

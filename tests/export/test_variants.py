@@ -14,6 +14,7 @@ from fauxface.manifest import OperatingPoint
 from fauxface.session import Classifier
 from fauxface.verdicts import Calibration, Thresholds
 from fauxface_export import accuracy, variants
+from fauxface_train import calibration
 from fauxface_train.dataset import PreparedData, Sample
 
 BRIGHTNESS = {0: 90, 1: 170}
@@ -62,19 +63,17 @@ def prepared(monkeypatch, noisy_crops):
         seed = int(given.sha256, 16) + 1000 * ("train", "val", "test").index(given.split)
         return noisy_crops(1, BRIGHTNESS[given.label], seed)[0]
 
-    def views(samples, conditions):
-        return {name: np.stack([load(given) for given in samples]) for name in conditions}
-
     monkeypatch.setattr(variants, "load_crop", load)
-    monkeypatch.setattr(variants.calibration_views, "views", views)
     return data(COUNTS)
 
 
 @pytest.fixture
 def against(prepared, small_onnx, _coarse_entropy):
     made = variants.reference(small_onnx, prepared, OperatingPoint(Calibration(), Thresholds()))
-    point = accuracy.operating_point(made.val.logits, made.val.labels, made.val.sources)
-    return variants.Reference(point, made.calibration, made.val, made.views, made.test)
+    point = OperatingPoint(
+        *calibration.operating_point(made.val.logits, made.val.labels, made.val.sources, fitted_on="val")
+    )
+    return variants.Reference(point, made.calibration, made.val, made.test)
 
 
 def test_reference(against, small_onnx, noisy_crops):
@@ -92,7 +91,7 @@ def test_a_variant_is_made_calibrated_and_checked(precision, against, small_onnx
     made = variants.make(precision, small_onnx, target, against, said.append)
     report = made.report
     assert made.precision == precision
-    assert made.point.calibration.fitted_on == "val split, 24 faces (clean, web, hard views)"
+    assert made.point.calibration.fitted_on == "val split, 24 clean crops, to the probabilities of fp32"
     assert made.point != against.point
     for split in ("val", "test"):
         assert report[split]["samples"] == 24
@@ -224,3 +223,16 @@ def test_data_that_can_not_serve(given, match):
 def test_ready_crops_have_no_margin():
     given = data(COUNTS, margin=1.0, faces="whole")
     assert variants.check_data(given, 1.2) is given
+
+
+def test_a_matched_point_undoes_a_scale_and_a_shift():
+    values = np.linspace(-6, 6, 41)
+    fp32 = scored(values)
+    point = OperatingPoint(Calibration(1.5, -0.4), Thresholds(0.3, 0.8, "a rule"))
+    moved = np.stack([np.zeros(41), 0.7 * values + 0.3], axis=1).astype(np.float32)
+    found = accuracy.matched(fp32, point, moved)
+    np.testing.assert_allclose(
+        found.calibration.probability(moved), point.calibration.probability(fp32.logits), atol=1e-5
+    )
+    assert (found.thresholds.bona_fide_below, found.thresholds.generated_from) == (0.3, 0.8)
+    assert accuracy.matched(fp32, point, -moved) == point
