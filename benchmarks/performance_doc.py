@@ -68,7 +68,7 @@ def video_pipeline(data: dict[str, Any]) -> Table:
 
 def startup(data: dict[str, Any]) -> Table:
     """Return start-up times and peak memory."""
-    rows: list[list[object]] = [
+    rows: list[list[Any]] = [
         [row["case"], f"{row['median_s']:.3f} s", "" if row["limit_s"] is None else f"{row['limit_s']} s"]
         for row in data["rows"]
     ]

@@ -227,7 +227,7 @@ def test_ready_crops_have_no_margin():
 
 def test_a_matched_point_undoes_a_scale_and_a_shift():
     values = np.linspace(-6, 6, 41)
-    fp32 = scored(values)
+    fp32 = scored(*values)
     point = OperatingPoint(Calibration(1.5, -0.4), Thresholds(0.3, 0.8, "a rule"))
     moved = np.stack([np.zeros(41), 0.7 * values + 0.3], axis=1).astype(np.float32)
     found = accuracy.matched(fp32, point, moved)
