@@ -33,6 +33,7 @@ _SETTINGS: dict[str, tuple[CalibrationMethod, dict[str, Any]]] = {
     "percentile": (CalibrationMethod.Percentile, {"percentile": 99.999, "symmetric": False}),
 }
 _QUANTISED = ["Add", "Conv", "MaxPool", "Relu"]
+_RIDGE = 0.1
 _CALIBRATION_BATCH = 16
 _PIXELS = "pixels"
 _WHITE = 255
@@ -151,6 +152,41 @@ def quantise(
     quantizer.model.topological_sort()
     onnx.checker.check_model(made, full_check=True)
     target.write_bytes(made.SerializeToString(deterministic=True))
+
+
+def refit(path: Path, crops: np.ndarray, logits: np.ndarray) -> None:
+    """Fit the last, linear layer to what fp32 says, given the features as rounding leaves them.
+
+    Ridge regression towards the layer's own weights, with a tenth of the features' mean square as the ridge.
+
+    Args:
+        path: What `quantise` wrote; it is written anew.
+        crops: uint8 [N, 128, 128, 3] RGB of the train split.
+        logits: float32 [N, 2] of fp32 for the same crops.
+    """
+    model = onnx.load(path)
+    (head,) = (node for node in model.graph.node if node.op_type == "Gemm")
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    weight, bias = (numpy_helper.to_array(tensors[name]).astype(np.float64) for name in head.input[1:3])
+    features = _features(model, head.input[0], crops)
+    inputs = np.concatenate([features, np.ones((len(features), 1))], axis=1)
+    layer = np.concatenate([weight.T, bias[None]])
+    ridge = _RIDGE * np.square(features).sum() / features.shape[1]
+    square = inputs.T @ inputs + ridge * np.eye(inputs.shape[1])
+    layer += np.linalg.solve(square, inputs.T @ (logits - inputs @ layer))
+    for name, values in zip(head.input[1:3], (layer[:-1].T, layer[-1]), strict=True):
+        tensors[name].CopyFrom(numpy_helper.from_array(values.astype(np.float32), name))
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def _features(model: onnx.ModelProto, name: str, crops: np.ndarray) -> np.ndarray:
+    """Run crops and return an inner tensor, float64 [N, F]."""
+    exposed = onnx.ModelProto()
+    exposed.CopyFrom(model)
+    exposed.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    session = onnxruntime.InferenceSession(exposed.SerializeToString(), providers=["CPUExecutionProvider"])
+    parts: list[Any] = [session.run([name], {INPUT: part})[0] for part in _parts(crops)]
+    return np.concatenate(parts).astype(np.float64)
 
 
 def operators(model: bytes) -> Counter[str]:

@@ -31,7 +31,8 @@ from fauxface_train.dataset import PreparedData, Sample, load_crop
 
 PRECISIONS = ("int8", "fp16")
 
-CALIBRATION_CROPS = 256
+CALIBRATION_CROPS = 1024
+RANGE_CROPS = 256
 SEARCH_CROPS = 2048
 BLAME_CROPS = 96
 _BATCH = 32
@@ -48,12 +49,14 @@ class Reference:
     Attributes:
         point: The operating point of fp32.
         calibration: uint8 [N, 128, 128, 3] RGB of the train split, balanced over labels and sources.
+        logits: float32 [N, 2] of fp32 for these.
         val: The val split.
         test: The test split.
     """
 
     point: OperatingPoint
     calibration: np.ndarray
+    logits: np.ndarray
     val: Scored
     test: Scored
 
@@ -100,9 +103,11 @@ def reference(fp32: Path, prepared: PreparedData, point: OperatingPoint) -> Refe
     """Score val and test with the fp32 graph, and pick the crops that quantisation is calibrated on."""
     score = _scorer(fp32)
     val, test = (prepared.samples(split=split) for split in ("val", "test"))
+    crops = np.stack([load_crop(sample) for sample in balanced(prepared.samples(split="train"))])
     return Reference(
         point,
-        np.stack([load_crop(sample) for sample in balanced(prepared.samples(split="train"))]),
+        crops,
+        score(crops),
         Scored(val, _score(score, val, "fp32 on val")),
         Scored(test, _score(score, test, "fp32 on test")),
     )
@@ -194,7 +199,8 @@ def blame(precision: str, fp32: Path, against: Reference, method: str = "minmax"
     crops = _crops(part.samples)
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        convert = _single_layers(precision, fp32, Path(folder), against.calibration, method)
+        seen = against.calibration[:: max(1, len(against.calibration) // RANGE_CROPS)]
+        convert = _single_layers(precision, fp32, Path(folder), seen, method)
         for layer in onnx_graph.layers(fp32, ("Conv",)):
             moved = _scorer(convert(layer))(crops).astype(np.float64) - part.logits
             found[layer] = float(np.sqrt(np.mean((moved[:, 1] - moved[:, 0]) ** 2)))
@@ -244,15 +250,15 @@ def _make_int8(fp32: Path, target: Path, against: Reference, say: Say) -> dict[s
     tried: list[_Candidate] = []
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
-        _prepare(fp32, prepared, against.calibration)
-        ranges = {
-            method: quantize.ranges(prepared, against.calibration, method) for method in quantize.METHODS
-        }
+        seen = against.calibration[:: max(1, len(against.calibration) // RANGE_CROPS)]
+        _prepare(fp32, prepared, seen)
+        ranges = {method: quantize.ranges(prepared, seen, method) for method in quantize.METHODS}
         convolutions = list(onnx_graph.layers(fp32, ("Conv",)))
         for in_float in ((), (convolutions[0],), (convolutions[0], convolutions[-1])):
             for method in quantize.METHODS:
                 path = Path(folder) / f"{len(tried)}.onnx"
                 quantize.quantise(prepared, ranges[method], path, in_float=in_float)
+                quantize.refit(path, against.calibration, against.logits)
                 logits = _scorer(path)(crops)
                 own = matched(part, against.point, logits)
                 tried.append(_Candidate(method, in_float, path, compare(part, against.point, logits, own)))
