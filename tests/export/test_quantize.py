@@ -79,6 +79,17 @@ def test_every_layer_runs_on_bytes(method, found, prepared, small_onnx, crops, t
     assert {entry.key: entry.value for entry in model.metadata_props} == {"margin": "1.2"}
 
 
+def test_refitting_brings_the_logits_nearer(found, prepared, small_onnx, crops, tmp_path):
+    target = tmp_path / "int8.onnx"
+    quantize.quantise(prepared, found["minmax"], target)
+    wanted = logits(small_onnx, crops)
+    before = np.square(logits(target, crops) - wanted).mean()
+    quantize.refit(target, crops, wanted)
+    onnx_graph.finish(target, like=small_onnx)
+    assert np.square(logits(target, crops) - wanted).mean() < 0.9 * before
+    assert quantize.operators(target.read_bytes())["QLinearConv"] == 4
+
+
 def test_calibration_prints_nothing(prepared, crops, capsys):
     quantize.ranges(prepared, crops[:2], "percentile")
     assert capsys.readouterr().out == ""

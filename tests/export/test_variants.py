@@ -73,7 +73,7 @@ def against(prepared, small_onnx, _coarse_entropy):
     point = OperatingPoint(
         *calibration.operating_point(made.val.logits, made.val.labels, made.val.sources, fitted_on="val")
     )
-    return variants.Reference(point, made.calibration, made.val, made.test)
+    return variants.Reference(point, made.calibration, made.logits, made.val, made.test)
 
 
 def test_reference(against, small_onnx, noisy_crops):
