@@ -36,7 +36,9 @@ def train(
     ] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of composites and weights.", min=0)] = 0,
     workers: Annotated[int, typer.Option(help="Processes that make composites.", min=0)] = 1,
-    threads: Annotated[int, typer.Option(help="Threads of the training; 0: torch's choice.", min=0)] = 0,
+    threads: Annotated[
+        int, typer.Option(help="Threads of the training; 0: the cores that the workers leave.", min=0)
+    ] = 0,
     held_out: Annotated[
         int, typer.Option(help="Composites of held-out pictures to measure on.", min=1)
     ] = 300,

@@ -138,7 +138,7 @@ class Composer:
         )
         face, ratio = shrunk(face, side / max(face.shape[:2]), rng)
         middle = np.array([face.shape[1], face.shape[0]]) / 2
-        turn = angle(rng) if rng.random() < 0.5 else 0.0
+        turn = angle(rng) if rng.random() < 0.65 else 0.0
         matrix = cv2.getRotationMatrix2D((float(middle[0]), float(middle[1])), turn, ratio)
         matrix[:, 2] += self.size / 2 - middle
         if rng.random() < 0.7:

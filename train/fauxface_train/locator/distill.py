@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from fauxface.errors import CheckpointError, DataError
 from fauxface.files import atomic_write
 from fauxface.progress import Progress
+from fauxface.threads import available_cores
 from fauxface_train.locator.composites import Composer
 from fauxface_train.locator.decode import decode, match
 from fauxface_train.locator.hints import Adapters
@@ -53,7 +54,8 @@ class Config:
         decay: Weight decay.
         seed: Seed of the composites and the initial weights.
         workers: Processes that make composites; 0 makes them in the training process.
-        threads: Threads of the training process; None leaves torch's own choice.
+        threads: Threads of the training process; None takes the cores that the workers leave, since a
+            step that waits for a thread without a core is slower than one with fewer threads.
         compiled: Whether to use torch.compile.
         checkpoint_s: Seconds between checkpoints.
         held_out: Number of composites of held-out pictures that the result is measured on.
@@ -118,8 +120,7 @@ class Run:
         self.composer = Composer(Pictures(face_paths), Pictures(back_paths), config.size)
         self.held_out = Composer(Pictures(face_held), Pictures(back_held), config.size)
         torch.manual_seed(config.seed)
-        if config.threads:
-            torch.set_num_threads(config.threads)
+        torch.set_num_threads(config.threads or max(1, available_cores() - config.workers))
         self.student = Student(shape).to(memory_format=torch.channels_last)
         self.adapters = _adapters(detector, shape)
         self.init = None if init is None else self._start_from(init)

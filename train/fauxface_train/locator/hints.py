@@ -65,7 +65,14 @@ class Adapters(nn.Module):
 
     def __init__(self, inputs: int, outputs: Sequence[int]) -> None:
         super().__init__()
-        self.maps = nn.ModuleList(nn.Conv2d(inputs, width, 1) for width in outputs)
+        self.maps = nn.ModuleList()
+        for width in outputs:
+            adapter = nn.Conv2d(inputs, width, 1)
+            # From nothing, so that a student that can do something already isn't thrown off at first.
+            nn.init.zeros_(adapter.weight)
+            assert adapter.bias is not None
+            nn.init.zeros_(adapter.bias)
+            self.maps.append(adapter)
 
     def loss(
         self, features: Sequence[torch.Tensor], hints: Sequence[torch.Tensor], score: torch.Tensor

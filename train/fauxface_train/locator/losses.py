@@ -17,7 +17,7 @@ def distillation_loss(
     target: torch.Tensor,
     *,
     cls_floor: float = 0.02,
-    positive: float = 2.0,
+    positive: float = 1.5,
     decision: float = 1.5,
     across: float = 3.0,
     regression: float = 2.0,

@@ -15,7 +15,7 @@ FACE_SHARE = 1 / 1.8
 def angle(rng: np.random.Generator) -> float:
     """Return degrees: mostly near upright, some up to 40, seldom upside down or anything."""
     chance = rng.random()
-    if chance < 0.7:
+    if chance < 0.62:
         return float(rng.normal(0, 9))
     if chance < 0.97:
         return float(rng.uniform(-40, 40))
