@@ -39,6 +39,7 @@ FILES = (
     "evaluation/robustness.png",
 )
 
+_OUTSIDE = re.compile(r'"(?:\.\./)+(?:[^"/]+/)*([^"/]+)"')
 _PICTURE = re.compile(r'/[^/"]+\.(jpe?g|png)"')
 
 
@@ -46,7 +47,7 @@ def record(runs: Path, target: Path) -> None:
     """Copy a run's documents, with the folders cut off every path, and its logs and plots."""
     for name in DOCUMENTS:
         document = portable(json.loads((runs / name).read_text(encoding="utf-8")))
-        text = _PICTURE.sub(r'/one picture"', json.dumps(document, indent=1))
+        text = _OUTSIDE.sub(r'"\1"', _PICTURE.sub(r'/one picture"', json.dumps(document, indent=1)))
         _place(target, name).write_text(text + "\n", encoding="utf-8")
     for name in FILES:
         shutil.copyfile(runs / name, _place(target, name))
