@@ -155,10 +155,12 @@ def test_requirements_must_exist(tmp_path):
 
 
 def test_the_default_models_requirements_bound_what_evaluate_writes():
-    bounds = require.read(DEFAULT, METRICS)
+    degraded = {"conditions": {"jpeg60_half": {"auroc_loss": {"value": 0.01}}}}
+    bounds = require.read(DEFAULT, {**METRICS, "robustness": degraded})
     assert {bound.name for bound in bounds} >= {
         "overall.auroc",
         "overall.ece",
         "each.real_source phone bpcer",
+        "robustness.conditions.jpeg60_half.auroc_loss",
     }
     assert not all(bound.holds for bound in bounds)
