@@ -22,7 +22,8 @@ def sharpness(crop: np.ndarray) -> float:
     Args:
         crop: The classifier's input, uint8 [128, 128, 3] RGB.
     """
-    return float(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var())
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_16S))
+    return float(deviation.item()) ** 2
 
 
 def roll(landmarks: Sequence[tuple[float, float]]) -> float:
@@ -52,10 +53,11 @@ def yaw(landmarks: Sequence[tuple[float, float]]) -> float:
     Args:
         landmarks: Right eye, left eye, nose tip, ... (the person's own right), each x, y in pixels.
     """
-    right, left, nose = (np.asarray(point, np.float64) for point in landmarks[:3])
-    across = left - right
-    along = float((nose - (right + left) / 2) @ across)
-    return math.degrees(math.atan2(along, NOSE_REACH * float(across @ across)))
+    (right_x, right_y), (left_x, left_y), (nose_x, nose_y) = landmarks[:3]
+    across_x, across_y = left_x - right_x, left_y - right_y
+    offset_x, offset_y = nose_x - (right_x + left_x) / 2, nose_y - (right_y + left_y) / 2
+    along = offset_x * across_x + offset_y * across_y
+    return math.degrees(math.atan2(along, NOSE_REACH * (across_x**2 + across_y**2)))
 
 
 @dataclass(frozen=True, slots=True)
