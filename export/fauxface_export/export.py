@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -185,16 +185,8 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
                 "max_side": MAX_SIDE,
             },
             "classifier": {"fp32": CLASSIFIER, **{name: VARIANTS[name] for name in made}},
-            "calibration": {
-                "temperature": calibration.temperature,
-                "bias": calibration.bias,
-                "fitted_on": calibration.fitted_on,
-            },
-            "thresholds": {
-                "bona_fide_below": thresholds.bona_fide_below,
-                "generated_from": thresholds.generated_from,
-                "rule": thresholds.rule,
-            },
+            "calibration": asdict(calibration),
+            "thresholds": asdict(thresholds),
             **gates,
             "golden": GOLDEN,
             "card": CARD,

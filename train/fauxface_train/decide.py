@@ -48,16 +48,8 @@ def decide(val: Validation, logits: Callable[[np.ndarray], np.ndarray]) -> tuple
         )
     ]
     decided = {
-        "calibration": {
-            "temperature": calibration.temperature,
-            "bias": calibration.bias,
-            "fitted_on": calibration.fitted_on,
-        },
-        "thresholds": {
-            "bona_fide_below": thresholds.bona_fide_below,
-            "generated_from": thresholds.generated_from,
-            "rule": thresholds.rule,
-        },
+        "calibration": asdict(calibration),
+        "thresholds": asdict(thresholds),
         "gates": {} if min_sharpness is None else {"min_sharpness": min_sharpness},
         "held": {
             "bpcer_target": BPCER_TARGET,
