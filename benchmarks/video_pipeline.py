@@ -3,10 +3,10 @@
 Usage: python benchmarks/video_pipeline.py [CLIP ...] [--rounds 5] [--threads N] [--out FILE]
 
 Without a clip, one is made of the demo's faces. Each round runs, one after the other: decoding alone (on the
-threads that decode in the pipeline), locating and cutting alone (one frame after the other on one thread,
-from frames in memory), classifying alone (on all threads, in the batches of the pipeline), the stages one
-after the other, and the pipeline. Given are medians over the rounds. `bound` is the rate at which the stages'
-work fills every core; no pipeline can be faster.
+threads that decode in the pipeline), locating and cutting alone (one frame after the other, from frames in
+memory), classifying alone (in the batches of the pipeline), all of it one after the other on all threads, and
+the pipeline. A stage alone has the threads that one call of it has in the pipeline. Given are medians over
+the rounds. `bound` is the rate at which the stages' work fills every core; no pipeline can be faster.
 
 Ends with exit code 1 when the pipeline reaches less than 85 % of the rate of the slowest stage alone, or
 finds anything else than the stages one after the other.
@@ -32,6 +32,7 @@ from fauxface.following import locate_frame
 from fauxface.locator import Locator
 from fauxface.pipeline import decoding_threads
 from fauxface.results import Result
+from fauxface.session import Classifier
 from fauxface.sources import Kind, Source
 from fauxface.video import Frame, FrameReader
 from recording import RESULTS, make_clip, rate, save
@@ -58,11 +59,11 @@ def locate(scanner: Scanner, locator: Locator, frames: list[Frame]) -> tuple[lis
     return crops, time.perf_counter() - start
 
 
-def classify(scanner: Scanner, crops: list[np.ndarray]) -> float:
+def classify(classifier: Classifier, batch: int, crops: list[np.ndarray]) -> float:
     """Return the seconds that classifying some crops takes."""
     start = time.perf_counter()
-    for first in range(0, len(crops), scanner.batch):
-        scanner._classifier.logits(np.stack(crops[first : first + scanner.batch]))
+    for first in range(0, len(crops), batch):
+        classifier.logits(np.stack(crops[first : first + batch]))
     return time.perf_counter() - start
 
 
@@ -82,6 +83,7 @@ def measure(scanner: Scanner, clip: Path, rounds: int) -> dict[str, Any]:
     """
     spec, threads = scanner.bundle.manifest.locator, decoding_threads(scanner.threads)
     locator = Locator(scanner.bundle.locator_bytes(), spec.score_threshold, spec.nms_threshold, spec.max_side)
+    classifier = scanner.sharing_classifier()
     with FrameReader(clip, threads=threads) as reader:
         # Spread over the clip, so that they hold about as many faces as the rest.
         step = max(1, (reader.frame_count or IN_MEMORY) // IN_MEMORY)
@@ -100,7 +102,7 @@ def measure(scanner: Scanner, clip: Path, rounds: int) -> dict[str, Any]:
         crops, seconds = locate(scanner, locator, sample)
         run("locate", len(sample), seconds)
         if crops:
-            run("classify", len(sample), classify(scanner, crops))
+            run("classify", len(sample), classify(classifier, scanner.batch, crops))
         expected, seconds = scan(scanner, clip, overlap=False)
         run("one after the other", len(expected), seconds)
         found, seconds = scan(scanner, clip, overlap=True)
@@ -111,7 +113,7 @@ def measure(scanner: Scanner, clip: Path, rounds: int) -> dict[str, Any]:
             raise GateError(f"{clip.name}: the pipeline finds something else; its rate would mean nothing")
     medians = {name: statistics.median(values) for name, values in rates.items()}
     stages = {name: medians[name] for name in ("decode", "locate", "classify") if name in medians}
-    used = {"decode": threads, "locate": 1, "classify": scanner.threads}
+    used = {"decode": threads, "locate": 1, "classify": classifier.threads}
     slowest = min(stages, key=lambda name: stages[name])
     bound = scanner.threads / sum(used[name] / value for name, value in stages.items())
     return {

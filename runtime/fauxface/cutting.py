@@ -13,6 +13,8 @@ from fauxface.locator import Location
 from fauxface.results import ItemError
 from fauxface.video import Frame
 
+_HELD_PIXELS = 8_000_000
+
 Find = Callable[[Frame], list[Location]]
 """Finds the faces of a frame."""
 
@@ -94,17 +96,49 @@ def cut_frame(source: str, frame: Frame, find: Find | None, margin: float, *, pi
     return item
 
 
-def with_error(items: Iterable[Item], source: str) -> Iterator[Item]:
-    """Pass a video's items on; where it breaks off, a last item holds the error.
+class Groups:
+    """Gathers items, which come in order, for the classifier.
+
+    Args:
+        batch: Faces that complete a group.
+        hold: Items that complete a group; too many pixels complete one, too.
+
+    Raises:
+        ValueError: `batch` is below 1.
+    """
+
+    def __init__(self, batch: int, hold: int) -> None:
+        if batch < 1:
+            raise ValueError(f"batch must be at least 1, not {batch}")
+        self._batch, self._hold = batch, hold
+        self._held: list[Item] = []
+        self._crops = self._pixels = 0
+
+    def add(self, item: Item) -> list[Item]:
+        """Add an item; return the group that it completes, empty where it doesn't."""
+        self._held.append(item)
+        self._crops += len(item.crops)
+        self._pixels += item.cost
+        full = self._crops >= self._batch or len(self._held) >= self._hold or self._pixels >= _HELD_PIXELS
+        return self.rest() if full else []
+
+    def rest(self) -> list[Item]:
+        """Return what is gathered and not yet a group."""
+        held, self._held, self._crops, self._pixels = self._held, [], 0, 0
+        return held
+
+
+def with_error(frames: Iterable[Frame], source: str) -> Iterator[Frame | Item]:
+    """Pass a video's frames on; where it breaks off, a last item holds the error.
 
     Raises:
         VideoError: There is no frame.
     """
     judged = False
     try:
-        for item in items:
+        for frame in frames:
             judged = True
-            yield item
+            yield frame
     except VideoError as error:
         if not judged:
             raise

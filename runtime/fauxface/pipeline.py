@@ -1,4 +1,4 @@
-"""Overlapping stages: threads for each, bounded queues between them, and a budget of cores for all."""
+"""Work that overlaps: threads that each take an item from end to end, in order, on a budget of cores."""
 
 import atexit
 import threading
@@ -6,12 +6,25 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 T = TypeVar("T")
 U = TypeVar("U")
+V = TypeVar("V")
 
 _WAIT_S = 0.5
+
+
+class Gather(Protocol[U]):
+    """Gathers items, which come in order, into groups."""
+
+    def add(self, item: U) -> list[U]:
+        """Add an item; return the group that it completes, empty where it doesn't."""
+        ...
+
+    def rest(self) -> list[U]:
+        """Return what is gathered and not yet a group."""
+        ...
 
 
 class _StoppedError(Exception):
@@ -19,50 +32,97 @@ class _StoppedError(Exception):
 
 
 class _Channel(Generic[T]):
-    """What one stage has ready for the next, by its place in the order; the pipeline's lock guards it."""
+    """Results by their place in the order, between threads; the pipeline's lock guards it.
 
-    def __init__(self, depth: int, cost: Callable[[T], float] | None, limit: float) -> None:
-        self.turn = threading.Lock()
-        self.taken = self.given = 0
+    Each kind of waiting has a condition of its own: to wake threads that find nothing to do would slow down
+    those that compute.
+    """
+
+    def __init__(self, lock: threading.Lock, depth: int) -> None:
+        self.given = 0
         self.end: int | None = None
         self.error: BaseException | None = None
-        self._ready: dict[int, tuple[T, float]] = {}
-        self._depth, self._limit = depth, limit
-        self._cost = cost or (lambda _: 0.0)
+        self.due, self.room = threading.Condition(lock), threading.Condition(lock)
+        self._ready: dict[int, T] = {}
+        self._depth = depth
 
     def has_room(self, place: int) -> bool:
         """Tell whether the item at a place may be put; the one that is next in order always may."""
-        cost = sum(cost for _, cost in self._ready.values())
-        return place == self.given or (place < self.given + self._depth and cost < self._limit)
+        return place < self.given + self._depth
 
     def is_due(self) -> bool:
         return self.given in self._ready or self.given == self.end
 
     def put(self, place: int, item: T) -> None:
-        self._ready[place] = item, self._cost(item)
+        self._ready[place] = item
+        if place == self.given:
+            self.due.notify()
 
     def get(self) -> T:
-        item, _ = self._ready.pop(self.given)
+        item = self._ready.pop(self.given)
         self.given += 1
+        self.room.notify_all()
         return item
 
     def finish(self, place: int, error: BaseException | None) -> None:
-        """Let the stage end before a place, unless it ends before an earlier one."""
+        """End before a place, unless it ends before an earlier one."""
         if self.end is None or place < self.end:
             self.end, self.error = place, error
+        self.due.notify()
+        self.room.notify_all()
+
+
+class _Flow(Generic[T, U, V]):
+    """What the threads of one `Pipeline.flow` share; the pipeline's lock guards all but the source."""
+
+    def __init__(
+        self,
+        lock: threading.Lock,
+        items: Iterator[T],
+        gather: Gather[U],
+        judge: Callable[[list[U]], V],
+        workers: int,
+    ) -> None:
+        self.turn = threading.Lock()
+        self.items, self.judge = items, judge
+        self.taken = self.groups = 0
+        self.prepared: _Channel[U] = _Channel(lock, 2 * workers)
+        self.judged: _Channel[V] = _Channel(lock, workers)
+        self._gather = gather
+
+    def gather(self) -> list[tuple[int, list[U]]]:
+        """Gather what is prepared and next in order; return the complete groups with their places."""
+        prepared, groups = self.prepared, []
+        while prepared.is_due() and prepared.given != prepared.end:
+            groups.append(self._gather.add(prepared.get()))
+        ended = prepared.given == prepared.end and self.judged.end is None
+        if ended:
+            groups.append(self._gather.rest())
+        found = [group for group in groups if group]
+        first, self.groups = self.groups, self.groups + len(found)
+        if ended:
+            self.judged.finish(self.groups, prepared.error)
+        return list(enumerate(found, first))
+
+
+class _Ticket:
+    """A thread that waits for cores; the pipeline's lock guards it."""
+
+    def __init__(self, lock: threading.Lock, wanted: int) -> None:
+        self.wanted, self.served = wanted, False
+        self.turn = threading.Condition(lock)
 
 
 class Pipeline:
-    """Runs stages that overlap; use it as a context manager.
+    """Runs work that overlaps; use it as a context manager.
 
     ONNX Runtime, OpenCV and FFmpeg release Python's lock while they work, so threads are enough. Order is
-    preserved. An error of a stage reaches whoever takes from it, behind all that came before it. Leaving the
-    block stops every thread, wherever it waits, and joins it: at most one call of each thread is still
-    finished. A program that ends while a pipeline is open closes it first.
+    preserved. An error reaches whoever takes the results, behind all that came before it. Leaving the block
+    stops every thread, wherever it waits, and joins it: at most one call of each thread is still finished. A
+    program that ends while a pipeline is open closes it first.
 
-    Stages take cores for their heavy calls (`core`), first come, first served, so that never more threads
-    compute than there are cores, however many stages there are: one that asks for all of them, such as an
-    inference on all cores, runs alone.
+    Threads take cores for their heavy calls (`core`), first come, first served, so that never more of them
+    compute than there are cores; one that asks for all, such as an inference on all cores, runs alone.
 
     Args:
         cores: How many cores there are to share, at least 1.
@@ -71,10 +131,11 @@ class Pipeline:
     def __init__(self, cores: int) -> None:
         self.cores = max(1, cores)
         self._free = self.cores
-        self._tickets: deque[object] = deque()
-        self._changed = threading.Condition()
+        self._tickets: deque[_Ticket] = deque()
+        self._lock = threading.Lock()
         self._stopped = False
         self._threads: list[threading.Thread] = []
+        self._channels: list[_Channel[Any]] = []
 
     def __enter__(self) -> Self:
         _open_pipelines.add(self)
@@ -85,9 +146,13 @@ class Pipeline:
 
     def close(self) -> None:
         """Stop all stages and wait for their threads."""
-        with self._changed:
+        with self._lock:
             self._stopped = True
-            self._changed.notify_all()
+            for channel in self._channels:
+                channel.due.notify_all()
+                channel.room.notify_all()
+            for ticket in self._tickets:
+                ticket.turn.notify()
         for thread in self._threads:
             thread.join()
         _open_pipelines.discard(self)
@@ -97,24 +162,39 @@ class Pipeline:
         """Hold cores while the block runs; waits for its turn.
 
         Args:
-            wanted: How many; all of them where there are fewer. A block must not take from a stage meanwhile,
-                which might wait for these very cores.
+            wanted: How many; all of them where there are fewer. The block must not take results, which might
+                wait for these very cores.
         """
-        wanted, ticket = max(1, min(wanted, self.cores)), object()
-        with self._changed:
+        ticket = _Ticket(self._lock, max(1, min(wanted, self.cores)))
+        with self._lock:
             self._tickets.append(ticket)
+            self._serve()
             try:
-                self._wait(lambda: self._tickets[0] is ticket and self._free >= wanted)
-                self._free -= wanted
-            finally:
-                self._tickets.remove(ticket)
-                self._changed.notify_all()
+                self._wait(ticket.turn, lambda: ticket.served)
+            except BaseException:
+                self._give_back(ticket)
+                raise
         try:
             yield
         finally:
-            with self._changed:
-                self._free += wanted
-                self._changed.notify_all()
+            with self._lock:
+                self._give_back(ticket)
+
+    def _serve(self) -> None:
+        """Give free cores to those who wait for them, in their order."""
+        while self._tickets and self._tickets[0].wanted <= self._free:
+            ticket = self._tickets.popleft()
+            self._free -= ticket.wanted
+            ticket.served = True
+            ticket.turn.notify()
+
+    def _give_back(self, ticket: _Ticket) -> None:
+        """Take a ticket's cores back, or the ticket where it has none yet."""
+        if ticket.served:
+            self._free += ticket.wanted
+        else:
+            self._tickets.remove(ticket)
+        self._serve()
 
     def metered(self, items: Iterable[T], cores: int = 1) -> Iterator[T]:
         """Take each item on cores of the budget."""
@@ -127,57 +207,37 @@ class Pipeline:
                 return
             yield cast("T", item)
 
-    def stage(
+    def flow(
         self,
         items: Iterable[T],
-        depth: int,
-        *,
-        cost: Callable[[T], float] | None = None,
-        limit: float = float("inf"),
-    ) -> Iterator[T]:
-        """Take the items in a thread of their own, ahead of whoever takes them from here.
-
-        Args:
-            items: What to take; usually a generator that does this stage's work.
-            depth: Most items that are held ready.
-            cost: The cost of an item, for example its pixels.
-            limit: Nothing more is taken ahead while the items held ready cost this much.
-
-        Yields:
-            The items, in order.
-        """
-        return self.spread([lambda item: item], items, depth, cost=cost, limit=limit)
-
-    def spread(
-        self,
         workers: Sequence[Callable[[T], U]],
-        items: Iterable[T],
-        depth: int,
-        *,
-        cost: Callable[[U], float] | None = None,
-        limit: float = float("inf"),
-    ) -> Iterator[U]:
-        """Work on the items in several threads, ahead of whoever takes them from here.
+        gather: Gather[U],
+        judge: Callable[[list[U]], V],
+    ) -> Iterator[V]:
+        """Prepare items, gather them into groups and judge the groups, in several threads.
+
+        Each thread takes an item, prepares it and, where that completes a group, judges the group before it
+        takes the next item. A thread per stage would hand every item over, and wake and sleep for it.
 
         Args:
-            workers: A function for each thread; any of them may get any item, one at a time.
             items: What to work on; taken by one thread at a time.
-            depth: Most results that are held ready.
-            cost: The cost of a result, for example its pixels.
-            limit: Nothing more is done ahead while the results held ready cost this much.
+            workers: For each thread, the function that prepares an item; any of them may get any item.
+            gather: Gathers the prepared items.
+            judge: Judges a group; called by any thread.
 
         Yields:
-            The results, in the order of the items.
+            What `judge` gave for each group, in order. At most one group per thread is held ready.
         """
-        channel: _Channel[U] = _Channel(depth, cost, limit)
-        source = iter(items)
+        flow = _Flow(self._lock, iter(items), gather, judge, len(workers))
+        self._channels += [flow.prepared, flow.judged]
         for worker in workers:
-            self._start(self._work, channel, source, worker)
-        return self._drain(channel)
+            self._start(self._work, flow, worker)
+        return self._drain(flow.judged)
 
     def newest(self, items: Iterable[T]) -> Iterator[T]:
         """Take the items as fast as they come; yield the newest, and drop those that nobody took in time."""
-        channel: _Channel[T] = _Channel(1, None, float("inf"))
+        channel: _Channel[T] = _Channel(self._lock, 1)
+        self._channels.append(channel)
         self._start(self._replace, channel, iter(items))
         return self._drain(channel)
 
@@ -185,65 +245,88 @@ class Pipeline:
         self._threads.append(threading.Thread(target=target, args=arguments, daemon=True))
         self._threads[-1].start()
 
-    def _work(self, channel: _Channel[U], items: Iterator[T], function: Callable[[T], U]) -> None:
-        place = 0
+    def _work(self, flow: _Flow[T, U, V], prepare: Callable[[T], U]) -> None:
         try:
-            while True:
-                with channel.turn:
-                    place = channel.taken
-                    if channel.end is not None:
-                        return
-                    item = next(items)
-                    channel.taken += 1
-                result = function(item)
-                del item
-                with self._changed:
-                    self._wait(lambda place=place: channel.has_room(place))
-                    channel.put(place, result)
-                    self._changed.notify_all()
-                del result  # so that it isn't held while the next one is made
-        except (StopIteration, _StoppedError):
-            self._finish(channel, place, None)
+            while self._prepare(flow, prepare):
+                with self._lock:
+                    groups = flow.gather()
+                while groups:
+                    self._judge(flow, *groups.pop(0))
+        except _StoppedError:
+            pass
+
+    def _prepare(self, flow: _Flow[T, U, V], prepare: Callable[[T], U]) -> bool:
+        """Prepare the next item; return False where there is nothing left to do."""
+        prepared = flow.prepared
+        with flow.turn:
+            place = flow.taken
+            with self._lock:
+                self._wait(prepared.room, lambda: prepared.end is not None or prepared.has_room(place))
+                if prepared.end is not None:
+                    return False
+            try:
+                item = next(flow.items)
+            except _StoppedError:
+                raise
+            except BaseException as error:
+                with self._lock:
+                    prepared.finish(place, None if isinstance(error, StopIteration) else error)
+                return True
+            flow.taken += 1
+        try:
+            result = prepare(item)
+        except _StoppedError:
+            raise
         except BaseException as error:
-            self._finish(channel, place, error)
+            with self._lock:
+                prepared.finish(place, error)
+            return True
+        with self._lock:
+            prepared.put(place, result)
+        return True
+
+    def _judge(self, flow: _Flow[T, U, V], place: int, group: list[U]) -> None:
+        try:
+            result = flow.judge(group)
+        except _StoppedError:
+            raise
+        except BaseException as error:
+            with self._lock:
+                flow.judged.finish(place, error)
+            return
+        with self._lock:
+            self._wait(flow.judged.room, lambda: flow.judged.has_room(place))
+            flow.judged.put(place, result)
 
     def _replace(self, channel: _Channel[T], items: Iterator[T]) -> None:
         error: BaseException | None = None
         try:
             for item in items:
-                with self._changed:
+                with self._lock:
                     if self._stopped:
                         return
                     channel.put(channel.given, item)
-                    self._changed.notify_all()
         except BaseException as problem:
             error = problem
-        with self._changed:
+        with self._lock:
             channel.finish(channel.given + channel.is_due(), error)
-            self._changed.notify_all()
-
-    def _finish(self, channel: _Channel[Any], place: int, error: BaseException | None) -> None:
-        with self._changed:
-            channel.finish(place, error)
-            self._changed.notify_all()
 
     def _drain(self, channel: _Channel[T]) -> Iterator[T]:
         while True:
-            with self._changed:
-                self._wait(channel.is_due)
+            with self._lock:
+                self._wait(channel.due, channel.is_due)
                 if channel.given == channel.end:
                     break
                 item = channel.get()
-                self._changed.notify_all()
             yield item
             del item
         if channel.error is not None:
             raise channel.error
 
-    def _wait(self, ready: Callable[[], bool]) -> None:
+    def _wait(self, changed: threading.Condition, ready: Callable[[], bool]) -> None:
         """Wait until something is so; the timeout lets Ctrl-C through where a lock isn't interruptible."""
         while not self._stopped and not ready():
-            self._changed.wait(_WAIT_S)
+            changed.wait(_WAIT_S)
         if self._stopped:
             raise _StoppedError
 

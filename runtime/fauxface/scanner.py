@@ -2,8 +2,9 @@
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -12,13 +13,14 @@ import numpy as np
 
 from fauxface import images
 from fauxface.bundle import Bundle
-from fauxface.cutting import Core, Find, Item, cut, cut_frame, no_budget, with_error
+from fauxface.cutting import Core, Find, Groups, Item, cut, cut_frame, no_budget, with_error
 from fauxface.errors import BundleError, ImageError, NoFaceError
 from fauxface.following import Follower, check_every, locate_frame
 from fauxface.locator import FaceLocator, Location, Locator
 from fauxface.pipeline import Pipeline, decoding_threads, newest
 from fauxface.precision import open_classifier
 from fauxface.results import Face, ItemError, Result
+from fauxface.session import Classifier
 from fauxface.sources import Kind, Source, parse
 from fauxface.video import Frame, FrameReader
 
@@ -28,9 +30,7 @@ Scanned = tuple[Result, np.ndarray | None]
 
 ARRAY_SOURCE = "<array>"
 _BATCH, _CPU_BATCH = 32, 8
-_HELD_PIXELS = 8_000_000
-_AHEAD_PIXELS = 2_000_000
-_FRAMES_AHEAD = 2
+_WORKERS = 8
 _LOCATOR_THREADS = 4
 _CPU_PROVIDERS = ("cpu", "openvino")
 
@@ -83,6 +83,7 @@ class Scanner:
         )
         self.provider = self._classifier.provider
         self.threads = self._classifier.threads
+        self._sharing: Classifier | None = None
         self._point = self.bundle.manifest.operating_point(self.precision)
         self.batch = _CPU_BATCH if self.provider in _CPU_PROVIDERS else _BATCH
         self._locator = self._open_locator(locator) if faces == "locate" else None
@@ -210,27 +211,23 @@ class Scanner:
         """
         check_every(locate_every)
         batch = self.batch if batch is None else batch
+        met = with_error(frames, source)
         if live or not overlap or self.threads == 1:
             (work,) = self._cutters(source, locate_every, pictures, 1, no_budget)
-            items = with_error(map(work, frames), source)
-            yield from self._judged(items, batch, 1 if live else batch)
+            yield from self._judged(map(work, met), batch, 1 if live else batch)
             return
         with Pipeline(self.threads) as pipeline:
-            cutters = self._cutters(source, locate_every, pictures, self.threads, pipeline.core)
-            taken = pipeline.stage(pipeline.metered(frames, decoding_threads(self.threads)), _FRAMES_AHEAD)
-            located = pipeline.spread(
-                cutters, taken, 2 * batch, cost=lambda item: item.cost, limit=_AHEAD_PIXELS
-            )
-            judged = pipeline.stage(
-                self._judged(with_error(located, source), batch, batch, pipeline.core),
-                2 * batch,
-                cost=lambda scanned: 0 if scanned[1] is None else scanned[1].shape[0] * scanned[1].shape[1],
-                limit=_AHEAD_PIXELS,
-            )
-            for scanned in judged:
+            workers = min(self.threads, _WORKERS)
+            taken = pipeline.metered(met, decoding_threads(self.threads))
+            cutters = self._cutters(source, locate_every, pictures, workers, pipeline.core)
+            if len(cutters) == 1:
+                taken, cutters = map(cutters[0], taken), [lambda item: item] * workers
+            judge = self._judge(batch, pipeline.core)
+            for group in pipeline.flow(taken, cutters, Groups(batch, batch), judge):
                 # Drawing and encoding a picture is work as well.
-                with pipeline.core(1) if pictures else nullcontext():
-                    yield scanned
+                for scanned in group:
+                    with pipeline.core(1) if pictures else nullcontext():
+                        yield scanned
 
     def _open_locator(self, locator: FaceLocator | str | os.PathLike[str] | None) -> FaceLocator:
         spec = self.bundle.manifest.locator
@@ -252,7 +249,7 @@ class Scanner:
 
     def _cutters(
         self, source: str, locate_every: int, pictures: bool, workers: int, core: Core
-    ) -> list[Callable[[Frame], Item]]:
+    ) -> list[Callable[[Frame | Item], Item]]:
         """Return functions that find and cut a frame's faces, for one thread each.
 
         Only our own locator can be used in several threads; following faces takes one frame after the other.
@@ -264,20 +261,48 @@ class Scanner:
         if locator is not None and locate_every > 1:
             finders = [Follower(locator, locate_every).locate]
         elif isinstance(locator, Locator):
-            workers = min(workers, _LOCATOR_THREADS)
             finders = [partial(locate_frame, locator.shared()) for _ in range(workers)]
         elif locator is not None:
             finders = [partial(locate_frame, locator)]
         margin = self.bundle.manifest.crop.margin
 
-        def cutter(find: Find | None) -> Callable[[Frame], Item]:
-            def work(frame: Frame) -> Item:
+        def cutter(find: Find | None) -> Callable[[Frame | Item], Item]:
+            def work(frame: Frame | Item) -> Item:
+                if isinstance(frame, Item):
+                    return frame
                 with core(1):
                     return cut_frame(source, frame, find, margin, picture=pictures)
 
             return work
 
         return [cutter(find) for find in finders]
+
+    def sharing_classifier(self) -> Classifier:
+        """Return the classifier that several threads of a pipelined video run at once.
+
+        On the CPU, inferences side by side on few threads each do more than one after the other on all.
+        """
+        if self.provider != "cpu":
+            return self._classifier
+        if self._sharing is None:
+            threads = max(1, self.threads // _WORKERS)
+            self._sharing, _ = open_classifier(
+                self.bundle, provider=self.provider, threads=threads, precision=self.precision
+            )
+        return self._sharing
+
+    def _judge(self, batch: int, core: Core) -> Callable[[list[Item]], list[Scanned]]:
+        """Return a function that judges a group of items, for several threads."""
+        classifier = self.sharing_classifier()
+        cores = classifier.threads if self.provider in _CPU_PROVIDERS else 1
+        alone = nullcontext() if self.provider == "cpu" else threading.Lock()
+
+        @contextmanager
+        def held() -> Iterator[None]:
+            with alone, core(cores):
+                yield
+
+        return lambda items: list(self._verdicts(items, batch, classifier, held))
 
     def _read(self, picture: Picture, *, keep: bool) -> Item:
         try:
@@ -298,30 +323,26 @@ class Scanner:
             )
         return item
 
-    def _judged(
-        self, items: Iterator[Item], batch: int, hold: int, core: Core = no_budget
-    ) -> Iterator[Scanned]:
-        """Judge items in order, as soon as `batch` faces, `hold` items or too many pixels have gathered."""
-        if batch < 1:
-            raise ValueError(f"batch must be at least 1, not {batch}")
-        held: list[Item] = []
-        crops = pixels = 0
+    def _judged(self, items: Iterator[Item], batch: int, hold: int) -> Iterator[Scanned]:
+        """Judge items in order, a group at a time."""
+        groups = Groups(batch, hold)
         for item in items:
-            held.append(item)
-            crops += len(item.crops)
-            pixels += item.cost
-            if crops >= batch or len(held) >= hold or pixels >= _HELD_PIXELS:
-                yield from self._verdicts(held, batch, core)
-                held, crops, pixels = [], 0, 0
-        yield from self._verdicts(held, batch, core)
+            yield from self._verdicts(groups.add(item), batch, self._classifier, nullcontext)
+        yield from self._verdicts(groups.rest(), batch, self._classifier, nullcontext)
 
-    def _verdicts(self, items: list[Item], batch: int, core: Core) -> Iterator[Scanned]:
+    def _verdicts(
+        self,
+        items: list[Item],
+        batch: int,
+        classifier: Classifier,
+        cores: Callable[[], AbstractContextManager[None]],
+    ) -> Iterator[Scanned]:
         crops = [crop for item in items for crop in item.crops]
         parts = [crops[i : i + batch] for i in range(0, len(crops), batch)]
         logits = []
         for part in parts:
-            with core(self.threads if self.provider in _CPU_PROVIDERS else 1):
-                logits.append(self._classifier.logits(np.stack(part)))
+            with cores():
+                logits.append(classifier.logits(np.stack(part)))
         values = np.concatenate(logits) if logits else np.zeros((0, 2), np.float32)
         probabilities = iter(self._point.calibration.probability(values).tolist())
         for item in items:

@@ -1,4 +1,5 @@
 import gc
+import itertools
 import subprocess
 import sys
 import threading
@@ -17,31 +18,68 @@ def _no_thread_is_left():
     assert threading.active_count() == before
 
 
-def chain(pipeline, items, workers=1, depth=3, **options):
-    """Two stages that each add one; the first in several threads."""
+class Fours:
+    """Gathers four items into a group."""
 
-    def add(value):
+    def __init__(self):
+        self.held = []
+
+    def add(self, item):
+        self.held.append(item)
+        return self.rest() if len(self.held) == 4 else []
+
+    def rest(self):
+        held, self.held = self.held, []
+        return held
+
+
+def plus_ones(pipeline, items, workers=2):
+    """Prepare and judge: each adds one."""
+
+    def prepare(value):
         with pipeline.core():
             return value + 1
 
-    return pipeline.stage(map(add, pipeline.spread([add] * workers, items, depth, **options)), depth)
+    def judge(values):
+        with pipeline.core():
+            return [value + 1 for value in values]
+
+    source = pipeline.metered(items)
+    return itertools.chain.from_iterable(pipeline.flow(source, [prepare] * workers, Fours(), judge))
 
 
 @pytest.mark.parametrize("cores", [1, 2, 5])
 @pytest.mark.parametrize("workers", [1, 4])
-@pytest.mark.parametrize("count", [0, 1, 200])
+@pytest.mark.parametrize("count", [0, 1, 4, 201])
 def test_order_is_preserved(cores, workers, count):
     with Pipeline(cores) as pipeline:
-        assert list(chain(pipeline, range(count), workers)) == [i + 2 for i in range(count)]
+        assert list(plus_ones(pipeline, range(count), workers)) == [i + 2 for i in range(count)]
 
 
-def test_results_that_come_out_of_turn_are_put_in_order():
-    def slow_when_even(value):
-        time.sleep(0.01 * (value % 2 == 0))
+@pytest.mark.parametrize("slow", ["prepare", "judge"])
+def test_results_that_come_out_of_turn_are_put_in_order(slow):
+    def prepare(value):
+        time.sleep(0.01 * (slow == "prepare" and value % 2 == 0))
         return value
 
+    def judge(values):
+        time.sleep(0.02 * (slow == "judge" and values[0] % 8 == 0))
+        return values
+
     with Pipeline(2) as pipeline:
-        assert list(pipeline.spread([slow_when_even] * 3, range(20), 4)) == list(range(20))
+        groups = list(pipeline.flow(range(22), [prepare] * 3, Fours(), judge))
+    assert groups == [list(range(i, min(i + 4, 22))) for i in range(0, 22, 4)]
+
+
+def test_threads_judge_side_by_side():
+    both = threading.Barrier(2, timeout=5)
+
+    def judge(values):
+        both.wait()
+        return values
+
+    with Pipeline(2) as pipeline:
+        assert len(list(pipeline.flow(range(16), [lambda value: value] * 2, Fours(), judge))) == 4
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -53,12 +91,12 @@ def test_error_of_the_source_comes_behind_what_came_before_it(good, workers):
 
     found = []
     with Pipeline(2) as pipeline, pytest.raises(KeyError, match="broken"):
-        found.extend(chain(pipeline, items(), workers))
+        found.extend(plus_ones(pipeline, items(), workers))
     assert found == [i + 2 for i in range(good)]
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_error_of_a_worker_ends_the_stage_at_its_place(workers):
+def test_error_of_prepare_ends_the_flow_at_its_place(workers):
     def fail_at_seven(value):
         if value >= 7:
             raise ValueError(str(value))
@@ -66,14 +104,27 @@ def test_error_of_a_worker_ends_the_stage_at_its_place(workers):
 
     found = []
     with Pipeline(2) as pipeline, pytest.raises(ValueError, match="7"):
-        found.extend(pipeline.spread([fail_at_seven] * workers, range(100), 4))
-    assert found == list(range(7))
+        found.extend(pipeline.flow(range(100), [fail_at_seven] * workers, Fours(), list))
+    assert found == [[0, 1, 2, 3], [4, 5, 6]]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_error_of_judge_ends_the_flow_at_its_group(workers):
+    def fail_at_twelve(values):
+        if values[0] >= 12:
+            raise ValueError(str(values[0]))
+        return values
+
+    found = []
+    with Pipeline(2) as pipeline, pytest.raises(ValueError, match="12"):
+        found.extend(pipeline.flow(itertools.count(), [int] * workers, Fours(), fail_at_twelve))
+    assert found == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11]]
 
 
 def test_error_in_the_block_stops_everything():
     def interrupted():
         with Pipeline(2) as pipeline:
-            for _ in chain(pipeline, iter(int, 1)):
+            for _ in plus_ones(pipeline, iter(int, 1)):
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -83,7 +134,7 @@ def test_error_in_the_block_stops_everything():
 def test_a_generator_that_is_dropped_stops_its_threads():
     def numbers():
         with Pipeline(2) as pipeline:
-            yield from chain(pipeline, iter(int, 1), workers=2)
+            yield from plus_ones(pipeline, iter(int, 1))
 
     stream = numbers()
     assert next(stream) == 2
@@ -91,8 +142,8 @@ def test_a_generator_that_is_dropped_stops_its_threads():
     del stream
 
 
-@pytest.mark.parametrize(("depth", "limit", "most"), [(4, float("inf"), 4), (100, 30, 3), (100, 1, 1)])
-def test_what_is_taken_ahead_is_bounded(depth, limit, most):
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_is_taken_ahead_is_bounded(workers):
     taken = []
 
     def items():
@@ -101,11 +152,32 @@ def test_what_is_taken_ahead_is_bounded(depth, limit, most):
             yield i
 
     with Pipeline(2) as pipeline:
-        stream = pipeline.stage(items(), depth, cost=lambda _: 10, limit=limit)
-        assert next(stream) == 0
+        stream = pipeline.flow(items(), [lambda value: value] * workers, Fours(), list)
+        assert next(stream) == [0, 1, 2, 3]
         settle(taken)
-        # Those held ready, the one handed out, and the one that waits for room.
-        assert len(taken) == most + 2
+        # The group handed out, one per thread that is held ready, and one in each thread's hands.
+        assert len(taken) <= 4 * (1 + 2 * workers)
+
+
+def test_a_slow_item_is_not_run_far_ahead_of():
+    taken, release = [], threading.Event()
+
+    def items():
+        for i in range(1000):
+            taken.append(i)
+            yield i
+
+    def first_waits(value):
+        if value == 0:
+            release.wait(5)
+        return value
+
+    with Pipeline(2) as pipeline:
+        stream = pipeline.flow(items(), [first_waits] * 2, Fours(), list)
+        settle(taken)
+        assert len(taken) <= 5
+        release.set()
+        assert next(stream) == [0, 1, 2, 3]
 
 
 def settle(values):
@@ -211,7 +283,10 @@ def test_program_may_end_while_a_pipeline_is_open():
         "import itertools, time\n"
         "from fauxface.pipeline import Pipeline\n"
         "pipeline = Pipeline(2).__enter__()\n"
-        "stream = pipeline.stage(pipeline.stage(itertools.count(), 2), 2)\n"
+        "class Single:\n"
+        "    add = staticmethod(lambda item: [item])\n"
+        "    rest = staticmethod(list)\n"
+        "stream = pipeline.flow(itertools.count(), [int, int], Single(), sum)\n"
         "print(next(stream))\n"
     )
     done = subprocess.run(

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fauxface import Bundle, Scanner, images
+from fauxface import Bundle, Scanner, cutting, images
 from fauxface import scanner as scanner_module
 from fauxface.bundle import write_manifest
 from fauxface.errors import BundleError, ImageError, ProviderError, SourceError, VideoError
@@ -35,7 +35,7 @@ class Blobs:
 
 class CountingClassifier:
     def __init__(self, inner):
-        self.inner, self.batches = inner, []
+        self.inner, self.batches, self.threads = inner, [], inner.threads
 
     def logits(self, crops):
         self.batches.append(len(crops))
@@ -50,7 +50,7 @@ def bundle():
 @pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
 def scanner(bundle, request):
     made = Scanner(bundle, provider="cpu", threads=request.param, locator=Blobs())
-    made._classifier = CountingClassifier(made._classifier)
+    made._classifier = made._sharing = CountingClassifier(made._classifier)
     return made
 
 
@@ -213,7 +213,7 @@ def test_images_are_taken_lazily(scanner):
 
 
 def test_large_pictures_are_not_held_back(scanner, monkeypatch):
-    monkeypatch.setattr(scanner_module, "_HELD_PIXELS", 3 * scene(RED).shape[0] * scene(RED).shape[1])
+    monkeypatch.setattr(cutting, "_HELD_PIXELS", 3 * scene(RED).shape[0] * scene(RED).shape[1])
     assert len(list(scanner.scan_pictures([scene(RED)] * 7))) == 7
     assert scanner._classifier.batches == [3, 3, 1]
     assert all(image is None for _, image in scanner.scan_pictures([scene(RED)] * 7, keep=False))
@@ -238,7 +238,7 @@ def test_live_frames_come_out_at_once(scanner):
 
 def test_frames_of_a_file_share_an_inference(scanner):
     results = [result for result, _ in scanner.scan_frames(frames(5, RED), "clip.mp4", batch=4)]
-    assert scanner._classifier.batches == [4, 1]
+    assert sorted(scanner._classifier.batches) == [1, 4]
     assert [(r.frame, r.time_s, r.source) for r in results] == [(i, i / 25, "clip.mp4") for i in range(5)]
 
 
@@ -270,7 +270,7 @@ def moving(count, size=(320, 240)):
 @pytest.mark.parametrize("pictures", [True, False])
 @pytest.mark.parametrize("batch", [1, 5, 32])
 def test_overlapping_stages_change_nothing(bundle, batch, pictures, locate_every, monkeypatch):
-    monkeypatch.setattr(scanner_module, "_HELD_PIXELS", 4 * 320 * 240)
+    monkeypatch.setattr(cutting, "_HELD_PIXELS", 4 * 320 * 240)
     scanner = Scanner(bundle, provider="cpu", threads=3)
     streams = [
         scanner.scan_frames(
