@@ -176,7 +176,12 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
             "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "labels": list(LABELS),
             "input": {"size": INPUT_SIZE, "layout": "NHWC", "dtype": "uint8", "color": "RGB"},
-            "crop": {"margin": margin, "padding": "reflect101", "resize": "area", "min_face_px": MIN_FACE_PX},
+            "crop": {
+                "margin": margin,
+                "padding": "reflect101",
+                "resize": "halve-linear",
+                "min_face_px": MIN_FACE_PX,
+            },
             "locator": {
                 "file": LOCATOR,
                 "format": "yunet",

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from fauxface.crops import Box
+from fauxface.crops import Box, shrink
 from fauxface.errors import BundleError
 from fauxface.onnx_wire import check_self_contained
 from fauxface.session import import_onnxruntime
@@ -90,8 +90,8 @@ class Locator:
     def locate(self, image: np.ndarray, *, bgr: bool = False) -> list[Location]:
         """Find the faces of a picture.
 
-        The network sees a copy shrunk to `max_side` (see `shrink`; never enlarged); the locations are in
-        pixels of the picture itself.
+        The network sees a copy scaled down to `max_side` by `crops.shrink`; the locations are in pixels of the
+        picture itself.
 
         Args:
             image: uint8 [H, W, 3], upright.
@@ -133,32 +133,6 @@ class Locator:
             channel[height:] = 0
             channel[:height, width:] = 0
         return self._input
-
-
-def shrink(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, tuple[float, float]]:
-    """Scale a picture down for the locator.
-
-    It is halved (each pixel the mean of four) as long as it stays at least as large as asked, and what is
-    left, less than a factor of two, is interpolated linearly. INTER_AREA is vectorised for halving only, and
-    slow with other factors.
-
-    Args:
-        image: uint8 [H, W, 3].
-        size: Width and height to make, neither larger than the picture's.
-
-    Returns:
-        uint8 [height, width, 3], and how many pixels of `image` one pixel of it spans along x and y. An odd
-        last column or row of a picture that is halved is left out.
-    """
-    factor = 1
-    while image.shape[1] >= 2 * size[0] and image.shape[0] >= 2 * size[1]:
-        half = (image.shape[1] // 2, image.shape[0] // 2)
-        image = cv2.resize(image[: 2 * half[1], : 2 * half[0]], half, interpolation=cv2.INTER_AREA)
-        factor *= 2
-    factors = (factor * image.shape[1] / size[0], factor * image.shape[0] / size[1])
-    if image.shape[1::-1] != size:
-        image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
-    return image, factors
 
 
 def _locations(rows: np.ndarray, factors: np.ndarray, size: tuple[int, int]) -> list[Location]:

@@ -44,7 +44,7 @@ class CropSpec:
     Attributes:
         margin: Side of the square over the longer side of the face box.
         padding: How pixels beyond the picture are filled; "reflect101".
-        resize: The kernel; "area".
+        resize: How a crop is resized; "halve-linear".
         min_face_px: Faces smaller than this many pixels are "unsure".
     """
 
@@ -172,7 +172,7 @@ class Manifest:
             crop=CropSpec(
                 margin=crop.number("margin", 0.5, 4),
                 padding=crop.one_of("padding", "reflect101"),
-                resize=crop.one_of("resize", "area"),
+                resize=crop.one_of("resize", "halve-linear"),
                 min_face_px=crop.integer("min_face_px", 1, 4096),
             ),
             locator=LocatorSpec(

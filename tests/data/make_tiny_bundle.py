@@ -144,7 +144,7 @@ def manifest() -> dict[str, object]:
         "created": CREATED,
         "labels": ["bona_fide", "generated"],
         "input": {"size": 128, "layout": "NHWC", "dtype": "uint8", "color": "RGB"},
-        "crop": {"margin": 1.2, "padding": "reflect101", "resize": "area", "min_face_px": 40},
+        "crop": {"margin": 1.2, "padding": "reflect101", "resize": "halve-linear", "min_face_px": 40},
         "locator": {
             "file": "locator.onnx",
             "format": "yunet",

@@ -54,13 +54,16 @@ def test_golden_vectors_tell_kernels_apart(golden):
     for kernel in (cv2.INTER_NEAREST, cv2.INTER_LINEAR, cv2.INTER_CUBIC, cv2.INTER_LANCZOS4):
         other = cv2.resize(crop, (128, 128), interpolation=kernel)
         assert np.abs(other.astype(int) - golden["side_512"]).max() > 20
+    area = cv2.resize(SCRIPT.picture(333), (128, 128), interpolation=cv2.INTER_AREA)
+    assert np.abs(area.astype(int) - golden["side_333"]).max() > 20
     assert np.abs(golden["side_512"][:, :, ::-1].astype(int) - golden["side_512"]).max() > 20
 
 
-def test_shrinking_by_a_whole_factor_is_the_mean_of_the_box():
-    crop = SCRIPT.picture(512)
-    means = crop.reshape(128, 4, 128, 4, 3).mean((1, 3))
-    assert np.abs(crops.to_input(crop) - means).max() <= 0.51
+@pytest.mark.parametrize(("factor", "rounding"), [(2, 0.51), (4, 1.01), (8, 1.51)])
+def test_shrinking_by_halves_is_the_mean_of_the_box(factor, rounding):
+    crop = SCRIPT.picture(128 * factor)
+    means = crop.reshape(128, factor, 128, factor, 3).mean((1, 3))
+    assert np.abs(crops.to_input(crop) - means).max() <= rounding
 
 
 @pytest.mark.parametrize("side", [1, 2, 17, 127, 128, 129, 300])
@@ -197,3 +200,24 @@ def test_any_overlapping_square_has_its_size_and_true_inner_pixels(x, y, side):
     np.testing.assert_array_equal(cut[y0 - y : y1 - y, x0 - x : x1 - x], GRID[y0:y1, x0:x1])
     mirrored = np.pad(GRID, ((80, 80), (80, 80), (0, 0)), mode="reflect")
     np.testing.assert_array_equal(cut, mirrored[y + 80 : y + 80 + side, x + 80 : x + 80 + side])
+
+
+@pytest.mark.parametrize(
+    ("shape", "size", "factors"),
+    [
+        ((80, 160), (40, 20), (4, 4)),
+        ((81, 163), (40, 20), (4, 4)),
+        ((60, 90), (60, 40), (1.5, 1.5)),
+        ((100, 400), (100, 25), (4, 4)),
+        ((7, 300), (30, 4), (10, 7 / 4)),
+    ],
+)
+def test_shrinking(shape, size, factors):
+    rng = np.random.default_rng(1)
+    coarse = rng.integers(0, 256, (3, 4, 3), np.uint8)
+    image = cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_LINEAR)
+    small, found = crops.shrink(image, size)
+    assert small.shape == (size[1], size[0], 3)
+    assert found == pytest.approx(factors)
+    area = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    assert np.abs(small.astype(int) - area).mean() < 4

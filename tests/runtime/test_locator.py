@@ -272,24 +272,3 @@ def test_faces_are_found_at_any_scale(scene, factor):
     assert len(again) == len(once) >= 4
     for small, large in zip(once, again, strict=True):
         np.testing.assert_allclose(np.array(large.box) / factor, small.box, atol=0.06 * max(small.box[2:]))
-
-
-@pytest.mark.parametrize(
-    ("shape", "size", "factors"),
-    [
-        ((80, 160), (40, 20), (4, 4)),
-        ((81, 163), (40, 20), (4, 4)),
-        ((60, 90), (60, 40), (1.5, 1.5)),
-        ((100, 400), (100, 25), (4, 4)),
-        ((7, 300), (30, 4), (10, 7 / 4)),
-    ],
-)
-def test_shrinking(shape, size, factors):
-    rng = np.random.default_rng(1)
-    coarse = rng.integers(0, 256, (3, 4, 3), np.uint8)
-    image = cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_LINEAR)
-    small, found = locator_module.shrink(image, size)
-    assert small.shape == (size[1], size[0], 3)
-    assert found == pytest.approx(factors)
-    area = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    assert np.abs(small.astype(int) - area).mean() < 4

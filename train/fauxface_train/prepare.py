@@ -165,7 +165,6 @@ def _config(rule: CropRule, split: SplitRule, locator: LocatorSource | None) -> 
         "crop": {
             "margin": 1.0 if rule.whole else rule.margin,
             "padding": "reflect101",
-            "resize": "area",
             "min_face_px": rule.min_face,
         },
         "room": 1.0 if rule.whole else extraction.ROOM,
