@@ -115,6 +115,8 @@ def doctor(
             )
         if report.timing is not None:
             timing = report.timing
+            if timing.cuda_graphs is not None:
+                rows.append(("CUDA graphs", "in use" if timing.cuda_graphs else "can't be recorded here"))
             rows += [
                 ("in use", f"{timing.provider}, {timing.precision}, {timing.threads} threads"),
                 (

@@ -112,6 +112,7 @@ class Timing:
         provider: Short name of the provider that ran them.
         precision: Of the classifier.
         threads: Threads on the CPU.
+        cuda_graphs: Whether CUDA replays recorded graphs; None with other providers.
     """
 
     median_ms: float
@@ -119,6 +120,7 @@ class Timing:
     provider: str
     precision: str
     threads: int
+    cuda_graphs: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,4 +284,5 @@ def measure(classifier: Classifier, crop: np.ndarray, precision: str = "fp32") -
         provider=classifier.provider,
         precision=precision,
         threads=classifier.threads,
+        cuda_graphs=classifier.cuda_graphs,
     )

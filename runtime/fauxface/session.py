@@ -128,6 +128,7 @@ class Classifier:
     Attributes:
         provider: Short name of the provider that runs the model.
         threads: Threads on the CPU.
+        cuda_graphs: Whether CUDA replays recorded graphs; None with other providers.
 
     Raises:
         BundleError: The bytes aren't a model of this contract, or keep data outside the file.
@@ -155,9 +156,11 @@ class Classifier:
         self.provider, self._session = _open(ort, model, provider)
         self._input = _check_contract(self._session)
         self._largest, self._run = _CHUNK, self._run_on_host
+        self.cuda_graphs: bool | None = None
         if self.provider in _ON_GPU:
-            self._session, runner = _bound(ort, model, self.provider, self._session)
+            self._session, runner, graphs = _bound(ort, model, self.provider, self._session)
             self._largest, self._run = providers.BUCKETS[-1], runner.run
+            self.cuda_graphs = graphs if self.provider == "cuda" else None
 
     def logits(self, crops: np.ndarray) -> np.ndarray:
         """Run the classifier; large batches are run in parts.
@@ -319,18 +322,24 @@ def _tensorrt_options(ort: ModuleType, model: _Model) -> dict[str, str]:
     return providers.tensorrt_options(name, model.precision, cache)
 
 
-def _bound(ort: ModuleType, model: _Model, provider: str, session: Any) -> tuple[Any, BucketRunner]:
-    """Bind a session to buffers on the GPU and warm it up; return the session to use and what runs it."""
+def _bound(
+    ort: ModuleType, model: _Model, provider: str, session: Any
+) -> tuple[Any, BucketRunner, bool]:
+    """Bind a session to buffers on the GPU and warm it up.
+
+    Returns:
+        The session to use, what runs it, and whether it replays CUDA graphs.
+    """
     in_use = session.get_provider_options().get(PROVIDERS[provider], {})
     graphs = provider == "cuda" and in_use.get("enable_cuda_graph") == "1"
     try:
         try:
-            return session, BucketRunner(ort, session, graphs=graphs)
+            return session, BucketRunner(ort, session, graphs=graphs), graphs
         except Exception:
             if not graphs:
                 raise
             session = _session(ort, model, provider, graphs=False)
-            return session, BucketRunner(ort, session, graphs=False)
+            return session, BucketRunner(ort, session, graphs=False), False
     except Exception as error:  # ONNX Runtime's errors share no base class
         raise ProviderError(
             f"the provider {provider} can't be used: its warm-up failed: {_first_line(error)}; "

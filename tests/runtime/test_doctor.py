@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from fauxface import cli_bundle, session
+from fauxface import cli_bundle, doctor, session
 from fauxface.bundle import Bundle
 from fauxface.doctor import GOLDEN_TOLERANCE, built_with, compare_golden, examine
 from fauxface.errors import BundleError, GateError, ProviderError
@@ -258,3 +258,14 @@ def test_reports_are_plain_values():
     assert set(report["environment"]) == {
         field.name for field in dataclasses.fields(type(examine(TINY, "cpu").environment))
     }
+
+
+@pytest.mark.parametrize(
+    ("graphs", "shown"), [(None, None), (True, "in use"), (False, "can't be recorded here")]
+)
+def test_doctor_tells_whether_cuda_graphs_are_in_use(run, monkeypatch, graphs, shown):
+    measured = examine(TINY, provider="cpu")
+    timing = dataclasses.replace(measured.timing, cuda_graphs=graphs)
+    monkeypatch.setattr(doctor, "examine", lambda *_, **__: dataclasses.replace(measured, timing=timing))
+    lines = [line.split(maxsplit=2) for line in run("doctor", "--bundle", TINY).output.splitlines()]
+    assert [line[2] for line in lines if line[:2] == ["CUDA", "graphs"]] == ([shown] if shown else [])

@@ -255,8 +255,8 @@ def test_gpu_sessions_are_bound(monkeypatch, graphs, fails, expected):
     monkeypatch.setattr(session, "BucketRunner", runner)
     monkeypatch.setattr(session, "_session", lambda *_, graphs: "new session")
     first = Recording(graphs)
-    bound, found = session._bound(None, session._Model(MODEL, "fp32", 1), "cuda", first)
-    assert (made, found) == (expected, "runner")
+    bound, found, recorded = session._bound(None, session._Model(MODEL, "fp32", 1), "cuda", first)
+    assert (made, found, recorded) == (expected, "runner", expected[-1])
     assert bound == ("new session" if fails else first)
 
 
@@ -281,8 +281,9 @@ def test_a_gpu_runs_batches_of_at_most_the_largest_bucket(monkeypatch):
             return self.session.run(None, {"crops": crops})[0]
 
     monkeypatch.setattr(session, "_try_provider", lambda ort, model, _: (real(ort, model, "cpu"), None))
-    monkeypatch.setattr(session, "_bound", lambda ort, model, provider, made: (made, Runner(made)))
+    monkeypatch.setattr(session, "_bound", lambda ort, model, provider, made: (made, Runner(made), True))
     classifier = Classifier(MODEL, provider="cuda")
+    assert classifier.cuda_graphs
     crops = np.random.default_rng(0).integers(0, 256, (70, 128, 128, 3), dtype=np.uint8)
     expected = Classifier(MODEL, provider="cpu").logits(crops)
     np.testing.assert_allclose(classifier.logits(crops), expected, atol=1e-5)
