@@ -368,6 +368,7 @@ def document(
 
 def write(content: dict[str, Any], path: Path) -> None:
     """Write a result file atomically and say where."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     sys.stdout.write(f"{path}\n")

@@ -24,7 +24,8 @@ import cv2
 from fauxface import Scanner, cutting, locator
 from fauxface.session import Classifier
 from fauxface.video import Frame, FrameReader
-from recording import RESULTS, make_clip, save
+from harness import RESULTS
+from recording import make_clip, save
 
 LIMIT = 0.05
 CROP_STEPS = ("extract", "to_input", "cut")

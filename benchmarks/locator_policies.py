@@ -26,7 +26,8 @@ from fauxface.locator import Location, Locator
 from fauxface.manifest import Manifest
 from fauxface.video import Frame, FrameReader
 from fauxface_train.locator.decode import match
-from recording import RESULTS, ms, save
+from harness import RESULTS
+from recording import ms, save
 
 REFERENCE = "every frame"
 SAME_FACE = 0.5

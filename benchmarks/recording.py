@@ -1,7 +1,5 @@
 """What the speed scripts share: a clip of our own to measure on, and results that name their machine."""
 
-import importlib.metadata
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,16 +7,15 @@ from typing import Any
 import cv2
 import numpy as np
 
+import harness
 from fauxface import images
 from fauxface.bundle import DEFAULT_BUNDLE
-from fauxface.files import atomic_write
+from fauxface.session import installed_distributions
 from fauxface.threads import available_cores
 from fauxface.video import FrameWriter
 from fauxface_train import provenance
 
-RESULTS = Path(__file__).parent / "results"
 DEMO_MEDIA = DEFAULT_BUNDLE.parent / "demo_media"
-_ORT = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
 
 
 def save(path: Path, name: str, body: dict[str, Any]) -> None:
@@ -31,25 +28,13 @@ def save(path: Path, name: str, body: dict[str, Any]) -> None:
     """
     document = {
         "format": f"fauxface.{name}/1",
-        "machine": provenance.machine(),
-        "versions": provenance.versions() | _onnxruntime(),
+        "machine": harness.machine(),
+        "versions": provenance.versions() | installed_distributions(),
         "commit": provenance.commit(),
         "threads": available_cores(),
         **body,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _onnxruntime() -> dict[str, str]:
-    found = {}
-    for name in _ORT:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    harness.write(document, path)
 
 
 def ms(seconds: Sequence[float], q: float = 50) -> float:

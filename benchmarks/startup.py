@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from recording import DEMO_MEDIA, RESULTS, make_clip, save
+from harness import RESULTS
+from recording import DEMO_MEDIA, make_clip, save
 
 MAIN = "from fauxface.cli import main; main()"
 LIMITS_S = {"import fauxface": 0.3, "fauxface --help": 0.5, "first verdict": 1.2}

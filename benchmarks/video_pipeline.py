@@ -35,7 +35,8 @@ from fauxface.results import Result
 from fauxface.session import Classifier
 from fauxface.sources import Kind, Source
 from fauxface.video import Frame, FrameReader
-from recording import RESULTS, make_clip, rate, save
+from harness import RESULTS
+from recording import make_clip, rate, save
 
 LIMIT = 0.85
 IN_MEMORY = 40
