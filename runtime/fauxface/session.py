@@ -322,9 +322,7 @@ def _tensorrt_options(ort: ModuleType, model: _Model) -> dict[str, str]:
     return providers.tensorrt_options(name, model.precision, cache)
 
 
-def _bound(
-    ort: ModuleType, model: _Model, provider: str, session: Any
-) -> tuple[Any, BucketRunner, bool]:
+def _bound(ort: ModuleType, model: _Model, provider: str, session: Any) -> tuple[Any, BucketRunner, bool]:
     """Bind a session to buffers on the GPU and warm it up.
 
     Returns:
