@@ -90,8 +90,8 @@ class Locator:
     def locate(self, image: np.ndarray, *, bgr: bool = False) -> list[Location]:
         """Find the faces of a picture.
 
-        The network sees a copy scaled down to `max_side` by `crops.shrink`; the locations are in pixels of the
-        picture itself.
+        The network sees a copy scaled down to `max_side` by `crops.shrink`; the locations are in pixels of
+        the picture itself.
 
         Args:
             image: uint8 [H, W, 3], upright.
