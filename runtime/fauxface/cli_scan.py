@@ -40,6 +40,15 @@ def scan(
     locator: Annotated[
         Path | None, typer.Option(help="A YuNet-format .onnx file in place of the bundle's locator.")
     ] = None,
+    max_side: Annotated[
+        int | None,
+        typer.Option(
+            min=32,
+            max=8192,
+            help="Longest side in pixels of the copy that is searched for faces; a larger one shows smaller "
+            "faces and takes longer.  [default: the bundle's]",
+        ),
+    ] = None,
     provider: Annotated[
         str, typer.Option(help="auto, cpu, cuda, tensorrt or openvino; strict unless auto.")
     ] = "auto",
@@ -91,7 +100,13 @@ def scan(
     cv2.setNumThreads(1)  # what OpenCV does here is short; its pool would only compete with the other stages
     items = list_items(place, annotate)
     scanner = Scanner(
-        bundle, provider=provider, threads=threads, locator=locator, faces=faces, precision=precision
+        bundle,
+        provider=provider,
+        threads=threads,
+        locator=locator,
+        faces=faces,
+        precision=precision,
+        max_side=max_side,
     )
     to_stdout = jsonl is not None and str(jsonl) == "-"
     run = ScanRun(

@@ -47,6 +47,9 @@ class Scanner:
             sets of ready crops.
         precision: "fp32", "fp16" or "int8", if the bundle has it; "auto" takes int8 on CPUs that have
             instructions for it, fp16 on CUDA and TensorRT, else fp32.
+        max_side: Longest side in pixels, 32 to 8192, of the copy that is searched for faces; the bundle's when
+            not given. A larger copy shows smaller faces, in time that grows with its area. A locator object has
+            its own ways.
 
     Attributes:
         model: The sha256 that stands in every result.
@@ -60,7 +63,7 @@ class Scanner:
         BundleError: The bundle or the locator can't be used, or the bundle lacks the precision asked for.
         ProviderError: The provider or the precision is unknown, the provider isn't really in use, or ONNX
             Runtime is missing.
-        ValueError: `faces` is neither "locate" nor "whole".
+        ValueError: `faces` is neither "locate" nor "whole", or `max_side` is out of range.
     """
 
     def __init__(
@@ -72,9 +75,12 @@ class Scanner:
         locator: FaceLocator | str | os.PathLike[str] | None = None,
         faces: Literal["locate", "whole"] = "locate",
         precision: str = "auto",
+        max_side: int | None = None,
     ) -> None:
         if faces not in ("locate", "whole"):
             raise ValueError(f'faces must be "locate" or "whole", not {faces!r}')
+        if max_side is not None and not 32 <= max_side <= 8192:
+            raise ValueError(f"max_side must lie in 32 to 8192, not {max_side}")
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
         self.model = self.bundle.sha256
         self.faces = faces
@@ -86,7 +92,7 @@ class Scanner:
         self._sharing: Classifier | None = None
         self._point = self.bundle.manifest.operating_point(self.precision)
         self.batch = _CPU_BATCH if self.provider in _CPU_PROVIDERS else _BATCH
-        self._locator = self._open_locator(locator) if faces == "locate" else None
+        self._locator = self._open_locator(locator, max_side) if faces == "locate" else None
 
     def image(self, picture: Picture, source: str | None = None) -> Result:
         """Judge every face of one picture.
@@ -229,11 +235,14 @@ class Scanner:
                     with pipeline.core(1) if pictures else nullcontext():
                         yield scanned
 
-    def _open_locator(self, locator: FaceLocator | str | os.PathLike[str] | None) -> FaceLocator:
+    def _open_locator(
+        self, locator: FaceLocator | str | os.PathLike[str] | None, max_side: int | None
+    ) -> FaceLocator:
         spec = self.bundle.manifest.locator
         if locator is not None and not isinstance(locator, str | os.PathLike):
             return locator
         data = self.bundle.locator_bytes()
+        changes = ""
         if locator is not None:
             try:
                 data = Path(locator).read_bytes()
@@ -242,10 +251,15 @@ class Scanner:
                     f"can't read the locator {locator}: {error.strerror}; give a YuNet-format .onnx file"
                 ) from error
             if data != self.bundle.locator_bytes():
-                both = self.model + hashlib.sha256(data).hexdigest()
-                self.model = hashlib.sha256(both.encode()).hexdigest()
+                changes += hashlib.sha256(data).hexdigest()
+        if max_side is not None and max_side != spec.max_side:
+            changes += f" max_side {max_side}"
+        if changes:
+            self.model = hashlib.sha256((self.model + changes).encode()).hexdigest()
         threads = min(self.threads, _LOCATOR_THREADS)
-        return Locator(data, spec.score_threshold, spec.nms_threshold, spec.max_side, threads=threads)
+        return Locator(
+            data, spec.score_threshold, spec.nms_threshold, max_side or spec.max_side, threads=threads
+        )
 
     def _cutters(
         self, source: str, locate_every: int, pictures: bool, workers: int, core: Core

@@ -416,6 +416,21 @@ def test_other_locator_file_changes_the_model(bundle, tmp_path, monkeypatch):
     assert len(models["other.onnx"]) == 64
 
 
+def test_a_larger_copy_shows_a_small_face(bundle):
+    picture = np.zeros((1000, 2000, 3), np.uint8)
+    picture[300, 1400] = 200
+    usual, larger = (Scanner(bundle, provider="cpu", threads=1, max_side=side) for side in (None, 2000))
+    assert [len(scanner.image(picture).faces) for scanner in (usual, larger)] == [0, 1]
+    assert Scanner(bundle, max_side=bundle.manifest.locator.max_side).model == usual.model == bundle.sha256
+    assert larger.model != usual.model
+
+
+@pytest.mark.parametrize("side", [31, 8193, 0])
+def test_max_side_out_of_range_is_refused(bundle, side):
+    with pytest.raises(ValueError, match="max_side must lie in 32 to 8192"):
+        Scanner(bundle, max_side=side)
+
+
 def test_unknown_mode_is_refused(bundle):
     with pytest.raises(ValueError, match="whole"):
         Scanner(bundle, faces="all")  # pyright: ignore[reportArgumentType]
