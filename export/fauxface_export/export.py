@@ -1,6 +1,5 @@
 """From a checkpoint to a bundle: convert, compare, describe, and write all of it or nothing."""
 
-import csv
 import hashlib
 import json
 import re
@@ -15,11 +14,11 @@ import numpy as np
 import fauxface
 from fauxface.bundle import Bundle, write_manifest
 from fauxface.crops import INPUT_SIZE
-from fauxface.errors import BundleError, CheckpointError, DataError
+from fauxface.errors import DataError
 from fauxface.locator import Locator
 from fauxface.manifest import OperatingPoint
 from fauxface.session import Classifier
-from fauxface.verdicts import LABELS, Calibration, Thresholds
+from fauxface.verdicts import LABELS
 from fauxface_export import (
     card,
     failures,
@@ -45,6 +44,7 @@ from fauxface_export.folder import (
     check_target,
     staged,
 )
+from fauxface_export.reading import read_bytes, read_locator, read_metrics, read_operating_point, read_terms
 from fauxface_train import checkpoint as checkpoints
 from fauxface_train.dataset import PreparedData, load_crop
 
@@ -54,7 +54,6 @@ DEMO_MEDIA = Path(fauxface.__file__).parent / "demo_media"
 REAL_CROPS = 66
 RANDOM_CROPS = 33
 MIN_FACE_PX = 40
-LOCATOR_SCORE = 0.6
 NMS_THRESHOLD = 0.3
 MAX_SIDE = 640
 
@@ -121,16 +120,18 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
     """
     check_target(options.out, overwrite=options.overwrite)
     loaded = checkpoints.load(options.checkpoint)
-    calibration, thresholds = _operating_point(loaded)
+    calibration, thresholds = read_operating_point(loaded)
     digest = _sha256(loaded.path.read_bytes())
-    locator_bytes, locator_score = _locator(options)
+    locator_bytes, locator_score = read_locator(options.locator, options.locator_score)
     locator = Locator(locator_bytes, locator_score, NMS_THRESHOLD, MAX_SIDE)
     prepared = PreparedData.load(options.data) if options.data else None
-    metrics = _metrics(options.metrics, digest, calibration, thresholds) if options.metrics else None
+    metrics = read_metrics(options.metrics, digest, calibration, thresholds) if options.metrics else None
     if options.require:
         require.check(options.require, metrics or {}, say)
     terms = read_terms(options.terms) if options.terms else []
-    license_text = _read(options.weights_license, "licence", DataError) if options.weights_license else None
+    license_text = (
+        read_bytes(options.weights_license, "licence", DataError) if options.weights_license else None
+    )
     margin = float(loaded.info["margin"])
     if options.precisions:
         variants.check_data(prepared, margin)
@@ -232,26 +233,6 @@ def summary(report: parity.Report) -> list[str]:
     return lines
 
 
-def read_terms(path: Path) -> list[dict[str, str]]:
-    """Read a table of sources and their terms.
-
-    Args:
-        path: CSV with the columns source, label, origin, terms.
-
-    Raises:
-        DataError: It is missing or lacks a column.
-    """
-    wanted = ("source", "label", "origin", "terms")
-    text = _read(path, "table of terms", DataError)
-    try:
-        rows = list(csv.DictReader(text.decode("utf-8-sig").splitlines()))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} isn't a CSV in UTF-8 ({error}); give columns {', '.join(wanted)}") from None
-    if not rows or any(row.get(column) is None for row in rows for column in wanted):
-        raise DataError(f"{path} must hold rows with the columns {', '.join(wanted)}; complete it")
-    return [{column: row[column].strip() for column in wanted} for row in rows]
-
-
 def portable(value: Any) -> Any:
     """Return JSON data with absolute paths cut to their last part: a bundle names no folders of a machine."""
     if isinstance(value, str):
@@ -261,32 +242,6 @@ def portable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [portable(item) for item in value]
     return value
-
-
-def _operating_point(loaded: checkpoints.Checkpoint) -> tuple[Calibration, Thresholds]:
-    """Return the calibration and thresholds that training stored in the checkpoint."""
-    try:
-        calibration = Calibration(**loaded.info["calibration"])
-        thresholds = Thresholds(**loaded.info["thresholds"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{loaded.path} has no valid calibration and thresholds ({error}); train it again"
-        ) from None
-    if not calibration.fitted_on:
-        raise CheckpointError(
-            f"{loaded.path} isn't calibrated: its run isn't finished; run `fauxface train --resume`"
-        )
-    return calibration, thresholds
-
-
-def _locator(options: Options) -> tuple[bytes, float]:
-    """Return the locator's file and its score threshold."""
-    if options.locator is None:
-        shipped = Bundle.load()
-        return shipped.locator_bytes(), options.locator_score or shipped.manifest.locator.score_threshold
-    data = _read(options.locator, "face locator", BundleError)
-    onnx_graph.check_locator(data, str(options.locator))
-    return data, options.locator_score or LOCATOR_SCORE
 
 
 def _golden_pictures(
@@ -366,41 +321,10 @@ def _onnx_metadata(margin: float, digest: str) -> dict[str, str]:
     }
 
 
-def _metrics(path: Path, digest: str, calibration: Calibration, thresholds: Thresholds) -> dict[str, Any]:
-    """Read metrics.json and check that it measured this checkpoint at its operating point."""
-    data = _read(path, "metrics", DataError)
-    try:
-        metrics = json.loads(data)
-    except ValueError as error:
-        raise DataError(f"{path} isn't JSON ({error}); give metrics.json of `fauxface evaluate`") from None
-    if not isinstance(metrics, dict) or not isinstance(metrics.get("overall"), dict):
-        raise DataError(f"{path} isn't metrics.json of `fauxface evaluate`; run it on the checkpoint")
-    model, point = metrics.get("model") or {}, metrics.get("operating_point") or {}
-    wanted = {
-        "temperature": calibration.temperature,
-        "bias": calibration.bias,
-        "bona_fide_below": thresholds.bona_fide_below,
-        "generated_from": thresholds.generated_from,
-    }
-    named = model.get("checkpoint_sha256", digest)
-    if named != digest or any(point.get(key) != value for key, value in wanted.items()):
-        raise DataError(
-            f"{path} measured another model or operating point; run `fauxface evaluate` on this checkpoint"
-        )
-    return metrics
-
-
 def _kept(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
     if metrics is None:
         return {}
     return {key: metrics[key] for key in METRICS_KEPT if key in metrics}
-
-
-def _read(path: Path, what: str, error_type: type[Exception]) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise error_type(f"can't read the {what} {path}: {error.strerror or error}; check the path") from None
 
 
 def _sha256(data: bytes) -> str:

@@ -27,6 +27,14 @@ class Inputs:
     terms: Path
     licence: Path
 
+    def checkpoint_with(self, path, **changes):
+        """Save the checkpoint with other fields in its description, or with another `state`."""
+        from fauxface_train import checkpoint
+
+        loaded = checkpoint.load(self.checkpoint)
+        state = changes.pop("state", loaded.net.state_dict())
+        return checkpoint.save(path, state, loaded.info | changes)
+
 
 def info(**changes):
     from fauxface_train import checkpoint

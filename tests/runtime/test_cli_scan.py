@@ -2,76 +2,18 @@ import io
 import json
 import shutil
 import sys
-import time
 from pathlib import Path
 
-import cv2
-import jsonschema
 import numpy as np
 import pytest
-import typer
 
-from fauxface import cli, cli_scan, images, scan_run
-from fauxface import scanner as scanner_module
-from fauxface.output import Table
+from fauxface import cli, images, scan_run
 from fauxface.scanner import Scanner
-from fauxface.video import Frame, FrameReader, FrameWriter
+from fauxface.video import FrameReader
+from scan_files import GRAY, clip, records, scene, tree
 
-ROOT = Path(__file__).parents[2]
-TINY_BUNDLE = ROOT / "tests/data/tiny_bundle"
-VALIDATOR = jsonschema.Draft202012Validator(json.loads((ROOT / "docs/result.schema.json").read_text()))
-RED, GRAY = (255, 0, 0), (128, 128, 128)
-
-
-def build_app():
-    """The app with nothing but `scan`; an app of one command would take no command's name."""
-    app = typer.Typer(pretty_exceptions_enable=False)
-    cli_scan.register(app)
-    app.command("other")(lambda: None)
-    return app
-
-
-@pytest.fixture(autouse=True)
-def _place(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "build_app", build_app)
-    threads = cv2.getNumThreads()
-    yield
-    cv2.setNumThreads(threads)
-
-
-@pytest.fixture
-def scan(monkeypatch, capsys):
-    """Run `fauxface scan` in this process; return exit code, standard output and standard error."""
-
-    def run(*arguments, bundle=TINY_BUNDLE):
-        options = ["--bundle", str(bundle), "--provider", "cpu", "--threads", "1"]
-        monkeypatch.setattr(sys, "argv", ["fauxface", "scan", *map(str, arguments), *options])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as leave:
-            code = leave.code or 0
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return run
-
-
-def scene(color=RED, side=96):
-    image = np.zeros((160, 200, 3), np.uint8)
-    image[30 : 30 + side, 50 : 50 + side] = color
-    return image
-
-
+TINY_BUNDLE = Path(__file__).parents[1] / "data/tiny_bundle"
 EMPTY = np.zeros((160, 200, 3), np.uint8)
-
-
-def clip(path, count=6, fps=10, color=GRAY):
-    with FrameWriter(path, fps, (200, 160)) as writer:
-        for _ in range(count):
-            writer.write(scene(color))
 
 
 def archive(folder):
@@ -82,13 +24,6 @@ def archive(folder):
     images.write(folder / "empty.png", EMPTY)
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 broken")
     clip(folder / "sub/clip.mp4")
-
-
-def records(path):
-    found = [json.loads(line) for line in Path(path).read_text().splitlines()]
-    for record in found:
-        VALIDATOR.validate(record)
-    return found
 
 
 def summary(found):
@@ -106,10 +41,6 @@ ARCHIVE = [
     ("in/sub/b.webp", None, None, ["generated"]),
     *[("in/sub/clip.mp4", i, None, ["bona_fide"]) for i in range(6)],
 ]
-
-
-def tree(folder):
-    return sorted(p.relative_to(folder).as_posix() for p in Path(folder).rglob("*") if p.is_file())
 
 
 def test_picture_prints_a_table(scan):
@@ -236,41 +167,6 @@ def test_other_settings_are_refused(scan, first, second, message):
     assert Path("r.jsonl").read_bytes() != before
 
 
-@pytest.mark.parametrize(("every", "frames"), [(1, [0, 1, 2, 3, 4, 5]), (4, [0, 4])])
-def test_video(scan, every, frames):
-    clip(Path("v.mp4"))
-    code, out, _ = scan("v.mp4", "--every", every, "--jsonl", "r.jsonl", "--annotate", "seen")
-    assert code == 0
-    found = records("r.jsonl")
-    assert [r["frame"] for r in found] == frames
-    assert [r["time_s"] for r in found] == [i / 10 for i in frames]
-    assert f"v.mp4: {len(frames)} frames, {len(frames)} faces" in out
-    with FrameReader("seen/v.mp4") as reader:
-        assert reader.fps == pytest.approx(10 / every)
-        assert len(list(reader)) == len(frames)
-
-
-def test_video_that_breaks_off_keeps_what_it_has(scan):
-    writer = cv2.VideoWriter("v.avi", cv2.VideoWriter.fourcc(*"MJPG"), 10, (200, 160))
-    for _ in range(40):
-        writer.write(scene()[..., ::-1])
-    writer.release()
-    data = Path("v.avi").read_bytes()
-    Path("v.avi").write_bytes(data[: len(data) // 2])
-    code, _, err = scan("v.avi", "--out", "out")
-    assert code == 1
-    assert "error: VideoError: " in err
-    found = records("out/results.jsonl")
-    assert 5 < len(found) < 40
-    assert [r["frame"] for r in found] == [*range(len(found) - 1), None]
-    assert found[-1]["error"]["type"] == "VideoError"
-    assert tree("out") == ["annotated/v.avi.mp4", "results.jsonl"]
-    Path("in").mkdir()
-    shutil.move("v.avi", "in/v.avi")
-    assert scan("in", "--jsonl", "r.jsonl")[0] == 3
-    assert scan("in", "--jsonl", "r.jsonl")[0] == 3
-
-
 @pytest.mark.parametrize("mode", ["locate", "whole"])
 def test_mode(scan, mode):
     images.write("a.png", scene(side=128))
@@ -316,79 +212,13 @@ def test_standard_input(scan, monkeypatch):
     assert tree("out") == ["annotated/stdin.png", "results.jsonl"]
 
 
-class FakeCamera:
-    """Delivers frames without end, faster than they can be judged."""
-
-    fps, frame_count = 20.0, None
-
-    def __init__(self, source, every=1, threads=None):
-        self.every = every
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def __iter__(self):
-        for i in range(0, 10**6, self.every):
-            time.sleep(0.001)
-            yield Frame(i, i / 20, scene())
-
-
-@pytest.mark.parametrize("every", [1, 3])
-def test_camera_stops_after_max_frames(scan, monkeypatch, every):
-    monkeypatch.setattr(scanner_module, "FrameReader", FakeCamera)
-    code, out, _ = scan("camera:0", "--max-frames", 4, "--every", every, "--out", "out")
-    assert code == 0
-    found = records("out/results.jsonl")
-    indices = [r["frame"] for r in found]
-    assert {r["source"] for r in found} == {"camera:0"}
-    assert len(indices) == 4
-    # Frames that come while another one is judged are dropped.
-    assert indices == sorted({i for i in indices if i % every == 0})
-    assert tree("out") == ["annotated/camera-0.mp4", "results.jsonl"]
-    assert "camera:0 frame" in out
-    code, _, err = scan("camera:0", "--max-frames", 4, "--every", every, "--out", "out")
-    assert code == 1
-    assert "already holds results of camera:0" in err
-
-
-def test_interrupting_a_camera_completes_its_files(scan, monkeypatch):
-    monkeypatch.setattr(scanner_module, "FrameReader", FakeCamera)
-    row = Table.result
-
-    def interrupt(self, result):
-        row(self, result)
-        interrupt.rows += 1
-        if interrupt.rows == 3:
-            raise KeyboardInterrupt
-
-    interrupt.rows = 0
-    monkeypatch.setattr(Table, "result", interrupt)
-    code, _, err = scan("camera:0", "--out", "out")
-    assert code == 130
-    assert err.startswith("interrupted")
-    assert len(records("out/results.jsonl")) == 3
-    with FrameReader("out/annotated/camera-0.mp4") as reader:
-        assert len(list(reader)) == 3
-
-
-def test_password_is_written_nowhere(scan, monkeypatch):
-    monkeypatch.setattr(scanner_module, "FrameReader", FakeCamera)
-    code, out, err = scan("rtsp://me:secret@host/live", "--max-frames", 2, "--out", "out")
-    assert code == 0
-    written = out + err + Path("out/results.jsonl").read_text() + " ".join(tree("out"))
-    assert "secret" not in written
-    assert "rtsp://me:***@host/live" in written
-
-
 def change(name):
     shutil.copytree(TINY_BUNDLE, "bundle")
     path = Path("bundle", name)
     path.write_bytes(path.read_bytes() + b" ")
 
 
+@pytest.mark.usefixtures("_scan_place")
 @pytest.mark.parametrize(
     ("prepare", "arguments", "error"),
     [

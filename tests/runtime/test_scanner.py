@@ -1,73 +1,19 @@
-import itertools
 import json
 import shutil
-import threading
-import weakref
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 
-from fauxface import Bundle, Scanner, cutting, images
+from coloured_squares import GRAY, PINK, RED, Blobs, scene
+from fauxface import Scanner, cutting, images
 from fauxface import scanner as scanner_module
 from fauxface.bundle import write_manifest
-from fauxface.errors import BundleError, ImageError, ProviderError, SourceError, VideoError
+from fauxface.errors import BundleError, ImageError, ProviderError
 from fauxface.locator import Location
-from fauxface.video import Frame, FrameWriter
 
 TINY_BUNDLE = Path(__file__).parents[1] / "data/tiny_bundle"
-GRAY, PINK, RED = (128, 128, 128), (153, 128, 128), (255, 0, 0)
 LABELS = {GRAY: "bona_fide", PINK: "unsure", RED: "generated"}
-
-
-class Blobs:
-    """A locator whose faces are the connected areas that aren't black."""
-
-    def locate(self, image):
-        _, _, stats, _ = cv2.connectedComponentsWithStats((image.max(axis=2) > 40).astype(np.uint8))
-        found = []
-        for x, y, w, h, _ in stats[1:].tolist():
-            points = tuple((float(x), float(y)) for _ in range(5))
-            found.append(Location((float(x), float(y), float(w), float(h)), points, 0.9))
-        return sorted(found, key=lambda face: face.box[2] * face.box[3], reverse=True)
-
-
-class CountingClassifier:
-    def __init__(self, inner):
-        self.inner, self.batches, self.threads = inner, [], inner.threads
-
-    def logits(self, crops):
-        self.batches.append(len(crops))
-        return self.inner.logits(crops)
-
-
-@pytest.fixture(scope="module")
-def bundle():
-    return Bundle.load(TINY_BUNDLE)
-
-
-@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
-def scanner(bundle, request):
-    made = Scanner(bundle, provider="cpu", threads=request.param, locator=Blobs())
-    made._classifier = made._sharing = CountingClassifier(made._classifier)
-    return made
-
-
-def scene(*colors, side=64):
-    """A black picture with a square of each colour, from left to right."""
-    image = np.zeros((side + 40, max(1, len(colors)) * (side + 40), 3), np.uint8)
-    for i, color in enumerate(colors):
-        x = 20 + i * (side + 40)
-        image[20 : 20 + side, x : x + side] = color
-    return image
-
-
-def frames(count, color=GRAY, log=None):
-    for i in range(count):
-        if log is not None:
-            log.append(i)
-        yield Frame(i, i / 25, scene(color))
 
 
 def test_image_judges_each_face_on_full_resolution(scanner, bundle):
@@ -224,176 +170,6 @@ def test_large_pictures_are_not_held_back(scanner, monkeypatch):
 def test_batch_below_one_is_refused(scanner, batch):
     with pytest.raises(ValueError, match="batch"):
         list(scanner.images([], batch=batch))
-
-
-def test_live_frames_come_out_at_once(scanner):
-    log = []
-    stream = scanner.scan_frames(frames(100, log=log), "camera:0", live=True)
-    for i in range(3):
-        result, image = next(stream)
-        assert result.frame == i
-        assert image is not None
-        assert log == list(range(i + 1))
-
-
-def test_frames_of_a_file_share_an_inference(scanner):
-    results = [result for result, _ in scanner.scan_frames(frames(5, RED), "clip.mp4", batch=4)]
-    assert sorted(scanner._classifier.batches) == [1, 4]
-    assert [(r.frame, r.time_s, r.source) for r in results] == [(i, i / 25, "clip.mp4") for i in range(5)]
-
-
-@pytest.mark.parametrize("pictures", [True, False])
-def test_frames_are_handed_out_as_rgb(scanner, pictures):
-    shown = scene(RED)
-    stream = scanner.scan_frames(
-        iter([Frame(0, 0.0, shown[..., ::-1].copy(), "BGR")]), "a", pictures=pictures
-    )
-    ((result, image),) = stream
-    assert [face.label for face in result.faces] == ["generated"]
-    if pictures:
-        np.testing.assert_array_equal(image, shown)
-    else:
-        assert image is None
-
-
-def moving(count, size=(320, 240)):
-    """A clip of two faces that move and change, and of frames without one, as the decoder gives them."""
-    rng = np.random.default_rng(3)
-    for i in range(count):
-        image = rng.integers(0, 20, (size[1], size[0], 3), np.uint8)
-        if i % 9 != 8:
-            image[40:120, 30 + 2 * i : 110 + 2 * i] = (40 + 4 * i, 90, 200 - 3 * i)
-        yield Frame(i, i / 25, image, "BGR")
-
-
-@pytest.mark.parametrize("locate_every", [1, 4])
-@pytest.mark.parametrize("pictures", [True, False])
-@pytest.mark.parametrize("batch", [1, 5, 32])
-def test_overlapping_stages_change_nothing(bundle, batch, pictures, locate_every, monkeypatch):
-    monkeypatch.setattr(cutting, "_HELD_PIXELS", 4 * 320 * 240)
-    scanner = Scanner(bundle, provider="cpu", threads=3)
-    streams = [
-        scanner.scan_frames(
-            moving(40), "clip", batch=batch, pictures=pictures, locate_every=locate_every, overlap=overlap
-        )
-        for overlap in (False, True)
-    ]
-    for (result, image), (other, other_image) in zip(*streams, strict=True):
-        assert result == other
-        assert (image is None) == (other_image is None) == (not pictures)
-        if image is not None and other_image is not None:
-            np.testing.assert_array_equal(image, other_image)
-    assert sum(len(r.faces) for r, _ in scanner.scan_frames(moving(40), "clip")) >= 34
-
-
-def test_videos_can_be_scanned_side_by_side(bundle):
-    scanner = Scanner(bundle, provider="cpu", threads=2)
-    alone = [result for result, _ in scanner.scan_frames(moving(12), "clip")]
-    pairs = zip(*(scanner.scan_frames(moving(12), "clip") for _ in range(3)), strict=True)
-    for expected, found in zip(alone, pairs, strict=True):
-        assert [result for result, _ in found] == [expected] * 3
-
-
-@pytest.mark.parametrize("stop", ["close", "drop", "interrupt"])
-def test_a_scan_that_stops_early_leaves_no_thread(bundle, stop):
-    scanner = Scanner(bundle, provider="cpu", threads=2)
-    before = threading.active_count()
-    stream = scanner.scan_frames(itertools.cycle(moving(5)), "clip", batch=2)
-    next(stream)
-    assert threading.active_count() > before
-    if stop == "interrupt":
-        with pytest.raises(KeyboardInterrupt):
-            stream.throw(KeyboardInterrupt())
-    elif stop == "close":
-        stream.close()
-    del stream
-    assert threading.active_count() == before
-
-
-@pytest.mark.parametrize("broken", ["locate", "logits"])
-def test_error_of_a_stage_reaches_the_caller(scanner, monkeypatch, broken):
-    def fail(*_):
-        raise BundleError("broken")
-
-    monkeypatch.setattr(scanner._locator if broken == "locate" else scanner._classifier, broken, fail)
-    with pytest.raises(BundleError, match="broken"):
-        list(scanner.scan_frames(frames(3), "clip"))
-
-
-def test_few_frames_are_in_memory_at_once(bundle):
-    """Whatever the length of the clip: the ones in work, and those between two stages."""
-    scanner = Scanner(bundle, provider="cpu", threads=2, locator=Blobs())
-    references, peak = [], 0
-
-    class Pixels(np.ndarray):
-        pass
-
-    def clip():
-        nonlocal peak
-        for i in range(120):
-            pixels = scene(RED).view(Pixels)
-            references.append(weakref.ref(pixels))
-            peak = max(peak, sum(reference() is not None for reference in references))
-            yield Frame(i, i / 25, pixels)
-
-    assert len(list(scanner.scan_frames(clip(), "clip", pictures=False))) == 120
-    assert peak <= 8
-
-
-@pytest.mark.parametrize("every", [0, -1])
-def test_locate_every_below_one_is_refused(scanner, every):
-    with pytest.raises(ValueError, match="locate_every"):
-        list(scanner.scan_frames(frames(2), "clip", locate_every=every))
-
-
-def test_frame_without_a_face_has_no_error(scanner):
-    stream = scanner.scan_frames(iter([Frame(0, 0.0, np.zeros((90, 90, 3), np.uint8))]), "clip.mp4")
-    (result, _) = next(stream)
-    assert (result.faces, result.error) == ((), None)
-
-
-def test_video_that_breaks_off_ends_with_its_error(scanner):
-    def broken():
-        yield from frames(3)
-        raise VideoError("the video ends early")
-
-    results = [result for result, _ in scanner.scan_frames(broken(), "clip.mp4")]
-    assert [r.frame for r in results] == [0, 1, 2, None]
-    assert results[-1].error is not None
-    assert results[-1].error.type == "VideoError"
-
-
-def failing():
-    raise VideoError("no frame could be decoded")
-    yield
-
-
-@pytest.mark.parametrize("stream", [lambda: iter(()), failing])
-def test_video_without_frames_is_an_error(scanner, stream):
-    with pytest.raises(VideoError, match="no frame"):
-        list(scanner.scan_frames(stream(), "clip.mp4"))
-
-
-@pytest.mark.parametrize(("every", "expected"), [(1, list(range(6))), (2, [0, 2, 4]), (10, [0])])
-def test_video_file(scanner, tmp_path, every, expected):
-    path = tmp_path / "clip.mp4"
-    with FrameWriter(path, 10, (104, 104)) as writer:
-        for _ in range(6):
-            writer.write(scene(RED))
-    results = list(scanner.video(path, every=every))
-    assert [r.frame for r in results] == expected
-    assert [r.time_s for r in results] == pytest.approx([i / 10 for i in expected])
-    assert all(r.faces[0].p_generated > 0.5 for r in results)
-
-
-@pytest.mark.parametrize(
-    ("source", "error"), [("absent.mp4", SourceError), ("", SourceError), ("empty.mp4", VideoError)]
-)
-def test_video_that_cannot_be_opened(scanner, tmp_path, monkeypatch, source, error):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "empty.mp4").touch()
-    with pytest.raises(error):
-        list(scanner.video(source))
 
 
 @pytest.mark.parametrize(

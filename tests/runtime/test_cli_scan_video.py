@@ -1,0 +1,113 @@
+import shutil
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+
+from fauxface import scanner as scanner_module
+from fauxface.output import Table
+from fauxface.video import Frame, FrameReader
+from scan_files import clip, records, scene, tree
+
+
+@pytest.mark.parametrize(("every", "frames"), [(1, [0, 1, 2, 3, 4, 5]), (4, [0, 4])])
+def test_video(scan, every, frames):
+    clip(Path("v.mp4"))
+    code, out, _ = scan("v.mp4", "--every", every, "--jsonl", "r.jsonl", "--annotate", "seen")
+    assert code == 0
+    found = records("r.jsonl")
+    assert [r["frame"] for r in found] == frames
+    assert [r["time_s"] for r in found] == [i / 10 for i in frames]
+    assert f"v.mp4: {len(frames)} frames, {len(frames)} faces" in out
+    with FrameReader("seen/v.mp4") as reader:
+        assert reader.fps == pytest.approx(10 / every)
+        assert len(list(reader)) == len(frames)
+
+
+def test_video_that_breaks_off_keeps_what_it_has(scan):
+    writer = cv2.VideoWriter("v.avi", cv2.VideoWriter.fourcc(*"MJPG"), 10, (200, 160))
+    for _ in range(40):
+        writer.write(scene()[..., ::-1])
+    writer.release()
+    data = Path("v.avi").read_bytes()
+    Path("v.avi").write_bytes(data[: len(data) // 2])
+    code, _, err = scan("v.avi", "--out", "out")
+    assert code == 1
+    assert "error: VideoError: " in err
+    found = records("out/results.jsonl")
+    assert 5 < len(found) < 40
+    assert [r["frame"] for r in found] == [*range(len(found) - 1), None]
+    assert found[-1]["error"]["type"] == "VideoError"
+    assert tree("out") == ["annotated/v.avi.mp4", "results.jsonl"]
+    Path("in").mkdir()
+    shutil.move("v.avi", "in/v.avi")
+    assert scan("in", "--jsonl", "r.jsonl")[0] == 3
+    assert scan("in", "--jsonl", "r.jsonl")[0] == 3
+
+
+class FakeCamera:
+    """Delivers frames without end, faster than they can be judged."""
+
+    fps, frame_count = 20.0, None
+
+    def __init__(self, source, every=1, threads=None):
+        self.every = every
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def __iter__(self):
+        for i in range(0, 10**6, self.every):
+            time.sleep(0.001)
+            yield Frame(i, i / 20, scene())
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_camera_stops_after_max_frames(scan, monkeypatch, every):
+    monkeypatch.setattr(scanner_module, "FrameReader", FakeCamera)
+    code, out, _ = scan("camera:0", "--max-frames", 4, "--every", every, "--out", "out")
+    assert code == 0
+    found = records("out/results.jsonl")
+    indices = [r["frame"] for r in found]
+    assert {r["source"] for r in found} == {"camera:0"}
+    assert len(indices) == 4
+    # Frames that come while another one is judged are dropped.
+    assert indices == sorted({i for i in indices if i % every == 0})
+    assert tree("out") == ["annotated/camera-0.mp4", "results.jsonl"]
+    assert "camera:0 frame" in out
+    code, _, err = scan("camera:0", "--max-frames", 4, "--every", every, "--out", "out")
+    assert code == 1
+    assert "already holds results of camera:0" in err
+
+
+def test_interrupting_a_camera_completes_its_files(scan, monkeypatch):
+    monkeypatch.setattr(scanner_module, "FrameReader", FakeCamera)
+    row = Table.result
+
+    def interrupt(self, result):
+        row(self, result)
+        interrupt.rows += 1
+        if interrupt.rows == 3:
+            raise KeyboardInterrupt
+
+    interrupt.rows = 0
+    monkeypatch.setattr(Table, "result", interrupt)
+    code, _, err = scan("camera:0", "--out", "out")
+    assert code == 130
+    assert err.startswith("interrupted")
+    assert len(records("out/results.jsonl")) == 3
+    with FrameReader("out/annotated/camera-0.mp4") as reader:
+        assert len(list(reader)) == 3
+
+
+def test_password_is_written_nowhere(scan, monkeypatch):
+    monkeypatch.setattr(scanner_module, "FrameReader", FakeCamera)
+    code, out, err = scan("rtsp://me:secret@host/live", "--max-frames", 2, "--out", "out")
+    assert code == 0
+    written = out + err + Path("out/results.jsonl").read_text() + " ".join(tree("out"))
+    assert "secret" not in written
+    assert "rtsp://me:***@host/live" in written

@@ -1,0 +1,36 @@
+"""Files for the tests of `fauxface scan` to judge, and what a scan left behind."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+
+from fauxface.video import FrameWriter
+
+ROOT = Path(__file__).parents[1]
+VALIDATOR = jsonschema.Draft202012Validator(json.loads((ROOT / "docs/result.schema.json").read_text()))
+RED, GRAY = (255, 0, 0), (128, 128, 128)
+
+
+def scene(color=RED, side=96):
+    image = np.zeros((160, 200, 3), np.uint8)
+    image[30 : 30 + side, 50 : 50 + side] = color
+    return image
+
+
+def clip(path, count=6, fps=10, color=GRAY):
+    with FrameWriter(path, fps, (200, 160)) as writer:
+        for _ in range(count):
+            writer.write(scene(color))
+
+
+def records(path):
+    found = [json.loads(line) for line in Path(path).read_text().splitlines()]
+    for record in found:
+        VALIDATOR.validate(record)
+    return found
+
+
+def tree(folder):
+    return sorted(p.relative_to(folder).as_posix() for p in Path(folder).rglob("*") if p.is_file())
