@@ -1,5 +1,6 @@
 """Running a session on a GPU: fixed batch sizes, with buffers that stay on the device."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -28,7 +29,9 @@ class BucketRunner:
     """Runs batches of up to `BUCKETS[-1]` crops; each is filled up to the next size in `BUCKETS`.
 
     A size keeps the addresses of its buffers for life, which CUDA graphs need, and every size is run when the
-    runner is made, so that no frame waits for memory or for a choice of kernels.
+    runner is made, so that no frame waits for memory or for a choice of kernels. All runs happen in one
+    thread of the runner's own: ONNX Runtime records CUDA graphs for the thread that runs them, and callers in
+    several threads would write over each other's buffers.
 
     Args:
         ort: The `onnxruntime` package.
@@ -43,12 +46,13 @@ class BucketRunner:
             size: _bucket(ort, session, size, number if graphs else None, device)
             for number, size in enumerate(BUCKETS, start=1)
         }
+        self._thread = ThreadPoolExecutor(1, "fauxface-gpu")
         for size, bucket in self._buckets.items():
             for _ in range(_WARM_UP):
                 self.run(bucket.crops[:size])
 
     def run(self, crops: np.ndarray) -> np.ndarray:
-        """Run one batch.
+        """Run one batch; may be called in any thread.
 
         Args:
             crops: uint8 [N, 128, 128, 3], RGB; N from 1 to `BUCKETS[-1]`.
@@ -56,15 +60,18 @@ class BucketRunner:
         Returns:
             [N, 2], as the model gives it.
         """
-        count = len(crops)
-        bucket = self._buckets[next(size for size in BUCKETS if size >= count)]
-        bucket.crops[:count] = crops
-        bucket.input.update_inplace(bucket.crops)
-        bucket.binding.synchronize_inputs()
-        self._session.run_with_iobinding(bucket.binding, bucket.options)
-        bucket.binding.synchronize_outputs()
-        # A copy: what lies on the host already is handed out as it is, and the next run writes over it.
-        return bucket.output.numpy()[:count].copy()
+        bucket = self._buckets[next(size for size in BUCKETS if size >= len(crops))]
+        return self._thread.submit(_run, self._session, bucket, crops).result()
+
+
+def _run(session: Any, bucket: _Bucket, crops: np.ndarray) -> np.ndarray:
+    bucket.crops[: len(crops)] = crops
+    bucket.input.update_inplace(bucket.crops)
+    bucket.binding.synchronize_inputs()
+    session.run_with_iobinding(bucket.binding, bucket.options)
+    bucket.binding.synchronize_outputs()
+    # A copy: what lies on the host already is handed out as it is, and the next run writes over it.
+    return bucket.output.numpy()[: len(crops)].copy()
 
 
 def _bucket(ort: ModuleType, session: Any, size: int, graph: int | None, device: str) -> _Bucket:

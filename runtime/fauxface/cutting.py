@@ -13,7 +13,8 @@ from fauxface.locator import Location
 from fauxface.results import ItemError
 from fauxface.video import Frame
 
-_HELD_PIXELS = 8_000_000
+HELD_PIXELS = 8_000_000
+"""Most pixels of pictures that are held back for one inference."""
 
 Find = Callable[[Frame], list[Location]]
 """Finds the faces of a frame."""
@@ -101,16 +102,18 @@ class Groups:
 
     Args:
         batch: Faces that complete a group.
-        hold: Items that complete a group; too many pixels complete one, too.
+        hold: Items that complete a group.
+        pixels: Pixels of their pictures that complete a group.
 
     Raises:
         ValueError: `batch` is below 1.
     """
 
-    def __init__(self, batch: int, hold: int) -> None:
+    def __init__(self, batch: int, hold: int, pixels: int | None = None) -> None:
         if batch < 1:
             raise ValueError(f"batch must be at least 1, not {batch}")
         self._batch, self._hold = batch, hold
+        self._most_pixels = HELD_PIXELS if pixels is None else pixels
         self._held: list[Item] = []
         self._crops = self._pixels = 0
 
@@ -119,7 +122,9 @@ class Groups:
         self._held.append(item)
         self._crops += len(item.crops)
         self._pixels += item.cost
-        full = self._crops >= self._batch or len(self._held) >= self._hold or self._pixels >= _HELD_PIXELS
+        full = (
+            self._crops >= self._batch or len(self._held) >= self._hold or self._pixels >= self._most_pixels
+        )
         return self.rest() if full else []
 
     def rest(self) -> list[Item]:

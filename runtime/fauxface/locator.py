@@ -31,7 +31,10 @@ class Location:
 
 
 class FaceLocator(Protocol):
-    """Anything that finds faces, for example `Locator`."""
+    """Anything that finds faces, for example `Locator`.
+
+    A scanner calls it in any thread, but never twice at once.
+    """
 
     def locate(self, image: np.ndarray) -> list[Location]:
         """Return the faces of an RGB uint8 [H, W, 3] picture, largest first."""
@@ -79,7 +82,9 @@ class Locator:
 
     def reopened(self, *, threads: int) -> "Locator":
         """Return a locator of the same file and settings with a session on so many threads."""
-        return Locator(self._model, self._score, self._nms, self.max_side, threads=threads)
+        other = self.shared()
+        other._session = _open(self._model, threads)
+        return other
 
     def shared(self) -> "Locator":
         """Return a locator on the same session, for another thread."""

@@ -38,7 +38,7 @@ class _Channel(Generic[T]):
     those that compute.
     """
 
-    def __init__(self, lock: threading.Lock, depth: int) -> None:
+    def __init__(self, lock: threading.RLock, depth: int) -> None:
         self.given = 0
         self.end: int | None = None
         self.error: BaseException | None = None
@@ -77,7 +77,7 @@ class _Flow(Generic[T, U, V]):
 
     def __init__(
         self,
-        lock: threading.Lock,
+        lock: threading.RLock,
         items: Iterator[T],
         gather: Gather[U],
         judge: Callable[[list[U]], V],
@@ -108,7 +108,7 @@ class _Flow(Generic[T, U, V]):
 class _Ticket:
     """A thread that waits for cores; the pipeline's lock guards it."""
 
-    def __init__(self, lock: threading.Lock, wanted: int) -> None:
+    def __init__(self, lock: threading.RLock, wanted: int) -> None:
         self.wanted, self.served = wanted, False
         self.turn = threading.Condition(lock)
 
@@ -132,7 +132,10 @@ class Pipeline:
         self.cores = max(1, cores)
         self._free = self.cores
         self._tickets: deque[_Ticket] = deque()
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may close a dropped pipeline in a thread that holds it.
+        self._lock = threading.RLock()
+        self._ended = threading.Condition(self._lock)
+        self._running = 0
         self._stopped = False
         self._threads: list[threading.Thread] = []
         self._channels: list[_Channel[Any]] = []
@@ -145,7 +148,11 @@ class Pipeline:
         self.close()
 
     def close(self) -> None:
-        """Stop all stages and wait for their threads."""
+        """Stop all threads and wait for them; a second Ctrl-C doesn't cut the waiting short.
+
+        What the threads use, such as a decoder, may be released afterwards.
+        """
+        interrupt: KeyboardInterrupt | None = None
         with self._lock:
             self._stopped = True
             for channel in self._channels:
@@ -153,9 +160,18 @@ class Pipeline:
                 channel.room.notify_all()
             for ticket in self._tickets:
                 ticket.turn.notify()
+            if threading.current_thread() in self._threads:
+                return  # collected in one of its own threads, which would wait for itself
+            while self._running:
+                try:
+                    self._ended.wait(_WAIT_S)
+                except KeyboardInterrupt as error:
+                    interrupt = error
         for thread in self._threads:
             thread.join()
         _open_pipelines.discard(self)
+        if interrupt is not None:
+            raise interrupt
 
     @contextmanager
     def core(self, wanted: int = 1) -> Iterator[None]:
@@ -226,7 +242,8 @@ class Pipeline:
             judge: Judges a group; called by any thread.
 
         Yields:
-            What `judge` gave for each group, in order. At most one group per thread is held ready.
+            What `judge` gave for each group, in order. At most one group per thread is held ready, one per
+            thread is in its hands, and two prepared items per thread aren't gathered yet.
         """
         flow = _Flow(self._lock, iter(items), gather, judge, len(workers))
         self._channels += [flow.prepared, flow.judged]
@@ -242,8 +259,19 @@ class Pipeline:
         return self._drain(channel)
 
     def _start(self, target: Callable[..., None], *arguments: Any) -> None:
-        self._threads.append(threading.Thread(target=target, args=arguments, daemon=True))
-        self._threads[-1].start()
+        def run() -> None:
+            try:
+                target(*arguments)
+            finally:
+                with self._lock:
+                    self._running -= 1
+                    self._ended.notify_all()
+
+        thread = threading.Thread(target=run, daemon=True)
+        with self._lock:
+            thread.start()
+            self._threads.append(thread)
+            self._running += 1
 
     def _work(self, flow: _Flow[T, U, V], prepare: Callable[[T], U]) -> None:
         try:
@@ -254,6 +282,9 @@ class Pipeline:
                     self._judge(flow, *groups.pop(0))
         except _StoppedError:
             pass
+        except BaseException as error:  # of `gather`
+            with self._lock:
+                flow.judged.finish(flow.groups, error)
 
     def _prepare(self, flow: _Flow[T, U, V], prepare: Callable[[T], U]) -> bool:
         """Prepare the next item; return False where there is nothing left to do."""
@@ -262,7 +293,7 @@ class Pipeline:
             place = flow.taken
             with self._lock:
                 self._wait(prepared.room, lambda: prepared.end is not None or prepared.has_room(place))
-                if prepared.end is not None:
+                if prepared.end is not None or flow.judged.error is not None:
                     return False
             try:
                 item = next(flow.items)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from fauxface import images
 from fauxface.bundle import Bundle
-from fauxface.cutting import Core, Find, Groups, Item, cut, cut_frame, no_budget, with_error
+from fauxface.cutting import HELD_PIXELS, Core, Find, Groups, Item, cut, cut_frame, no_budget, with_error
 from fauxface.errors import BundleError, ImageError, NoFaceError
 from fauxface.following import Follower, check_every, locate_frame
 from fauxface.locator import FaceLocator, Location, Locator
@@ -47,9 +48,9 @@ class Scanner:
             sets of ready crops.
         precision: "fp32", "fp16" or "int8", if the bundle has it; "auto" takes int8 on CPUs that have
             instructions for it, fp16 on CUDA and TensorRT, else fp32.
-        max_side: Longest side in pixels, 32 to 8192, of the copy that is searched for faces; the bundle's when
-            not given. A larger copy shows smaller faces, in time that grows with its area. A locator object has
-            its own ways.
+        max_side: Longest side in pixels, 32 to 8192, of the copy that is searched for faces; the bundle's
+            when not given. A larger copy shows smaller faces, in time that grows with its area. It isn't for
+            locators that are objects.
 
     Attributes:
         model: The sha256 that stands in every result.
@@ -90,6 +91,7 @@ class Scanner:
         self.provider = self._classifier.provider
         self.threads = self._classifier.threads
         self._sharing: Classifier | None = None
+        self._locating = threading.Lock()
         self._point = self.bundle.manifest.operating_point(self.precision)
         self.batch = _CPU_BATCH if self.provider in _CPU_PROVIDERS else _BATCH
         self._locator = self._open_locator(locator, max_side) if faces == "locate" else None
@@ -208,8 +210,8 @@ class Scanner:
                 scanner when not given.
             pictures: Hand out the pictures; without them, fewer frames are held in memory.
             locate_every: As in `video`.
-            overlap: Take and locate frames in threads of their own while others are classified, unless
-                `live` or on a single thread. The results are the same; close the generator before `frames`.
+            overlap: Work on several frames at once, in threads of their own, unless `live` or on a single
+                thread. The results are the same; close the generator before `frames`.
 
         Raises:
             VideoError: There is no frame.
@@ -229,7 +231,9 @@ class Scanner:
             if len(cutters) == 1:
                 taken, cutters = map(cutters[0], taken), [lambda item: item] * workers
             judge = self._judge(batch, pipeline.core)
-            for group in pipeline.flow(taken, cutters, Groups(batch, batch), judge):
+            # Whatever the number of threads, about as many pictures are held in all.
+            groups = Groups(batch, batch, HELD_PIXELS // workers)
+            for group in pipeline.flow(taken, cutters, groups, judge):
                 # Drawing and encoding a picture is work as well.
                 for scanned in group:
                     with pipeline.core(1) if pictures else nullcontext():
@@ -271,13 +275,13 @@ class Scanner:
         locator = self._locator
         if isinstance(locator, Locator) and workers > 1:
             locator = locator.reopened(threads=1)  # several frames are searched at once instead
-        finders: list[Find | None] = [None]
+        finders: list[Find | None] = [None] * workers
         if locator is not None and locate_every > 1:
             finders = [Follower(locator, locate_every).locate]
         elif isinstance(locator, Locator):
             finders = [partial(locate_frame, locator.shared()) for _ in range(workers)]
         elif locator is not None:
-            finders = [partial(locate_frame, locator)]
+            finders = [self._find]
         margin = self.bundle.manifest.crop.margin
 
         def cutter(find: Find | None) -> Callable[[Frame | Item], Item]:
@@ -309,14 +313,13 @@ class Scanner:
         """Return a function that judges a group of items, for several threads."""
         classifier = self.sharing_classifier()
         cores = classifier.threads if self.provider in _CPU_PROVIDERS else 1
-        alone = nullcontext() if self.provider == "cpu" else threading.Lock()
 
-        @contextmanager
-        def held() -> Iterator[None]:
-            with alone, core(cores):
-                yield
+        def judge(items: list[Item]) -> list[Scanned]:
+            logits = _logits(classifier, items, batch, partial(core, cores))
+            with core(1):
+                return list(self._verdicts(items, logits))
 
-        return lambda items: list(self._verdicts(items, batch, classifier, held))
+        return judge
 
     def _read(self, picture: Picture, *, keep: bool) -> Item:
         try:
@@ -329,7 +332,7 @@ class Scanner:
     def _located(self, source: str, image: np.ndarray) -> Item:
         """Find the faces of a picture and cut them out."""
         frame = Frame(0, 0.0, image)
-        places = None if self._locator is None else locate_frame(self._locator, frame)
+        places = None if self._locator is None else self._find(frame)
         item = cut(source, frame, places, self.bundle.manifest.crop.margin)
         if not item.places:
             item.error = ItemError.of(
@@ -337,30 +340,22 @@ class Scanner:
             )
         return item
 
+    def _find(self, frame: Frame) -> list[Location]:
+        """Find the faces of a frame; a locator of the caller's is called once at a time."""
+        assert self._locator is not None
+        with self._locating:
+            return locate_frame(self._locator, frame)
+
     def _judged(self, items: Iterator[Item], batch: int, hold: int) -> Iterator[Scanned]:
         """Judge items in order, a group at a time."""
         groups = Groups(batch, hold)
-        for item in items:
-            yield from self._verdicts(groups.add(item), batch, self._classifier, nullcontext)
-        yield from self._verdicts(groups.rest(), batch, self._classifier, nullcontext)
+        for group in chain(map(groups.add, items), iter(groups.rest, [])):
+            yield from self._verdicts(group, _logits(self._classifier, group, batch, nullcontext))
 
-    def _verdicts(
-        self,
-        items: list[Item],
-        batch: int,
-        classifier: Classifier,
-        cores: Callable[[], AbstractContextManager[None]],
-    ) -> Iterator[Scanned]:
-        crops = [crop for item in items for crop in item.crops]
-        parts = [crops[i : i + batch] for i in range(0, len(crops), batch)]
-        logits = []
-        for part in parts:
-            with cores():
-                logits.append(classifier.logits(np.stack(part)))
-        values = np.concatenate(logits) if logits else np.zeros((0, 2), np.float32)
+    def _verdicts(self, items: list[Item], values: np.ndarray) -> Iterator[Scanned]:
         probabilities = iter(self._point.calibration.probability(values).tolist())
         for item in items:
-            picture, item.picture = item.picture, None  # it may be freed as soon as it was handed out
+            picture, item.picture = item.picture, None  # so that it is freed with the result
             faces = tuple(
                 self._face(place, crop, next(probabilities))
                 for place, crop in zip(item.places, item.crops, strict=True)
@@ -377,6 +372,21 @@ class Scanner:
         label, reason = self._point.thresholds.verdict(p_generated, size, manifest.crop.min_face_px, failure)
         score = None if self.faces == "whole" else place.score
         return Face(place.box, place.landmarks, score, p_generated, label, reason, size)
+
+
+def _logits(
+    classifier: Classifier,
+    items: list[Item],
+    batch: int,
+    cores: Callable[[], AbstractContextManager[None]],
+) -> np.ndarray:
+    """Return the logits of all crops of some items, float32 [N, 2]; each inference holds cores."""
+    crops = [crop for item in items for crop in item.crops]
+    parts = [np.zeros((0, 2), np.float32)]
+    for start in range(0, len(crops), batch):
+        with cores():
+            parts.append(classifier.logits(np.stack(crops[start : start + batch])))
+    return np.concatenate(parts)
 
 
 def _name(picture: Picture) -> str:

@@ -1,3 +1,5 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ class Recording:
     def __init__(self):
         ort = import_onnxruntime()
         self.session = ort.InferenceSession(MODEL, providers=["CPUExecutionProvider"])
-        self.runs = []
+        self.runs, self.threads = [], set()
         self.get_inputs, self.get_outputs = self.session.get_inputs, self.session.get_outputs
 
     def io_binding(self):
@@ -39,6 +41,7 @@ class Recording:
         except RuntimeError:
             entry = None
         self.runs.append((binding.batch, binding.address, binding.result, entry))
+        self.threads.add(threading.get_ident())
         self.session.run_with_iobinding(binding, options)
 
 
@@ -77,3 +80,15 @@ def test_results_are_not_overwritten_by_the_next_run(crops):
     kept = first.copy()
     runner.run(crops[1:2])
     np.testing.assert_array_equal(first, kept)
+
+
+def test_callers_in_several_threads_share_one_thread_and_no_buffer(crops):
+    recording = Recording()
+    runner = BucketRunner(import_onnxruntime(), recording, graphs=True, device="cpu")
+    expected = recording.session.run(None, {"crops": crops})[0]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda i: runner.run(crops[i : i + 3]), [i % 29 for i in range(60)]))
+    for i, logits in enumerate(found):
+        np.testing.assert_allclose(logits, expected[i % 29 : i % 29 + 3], atol=1e-5)
+    assert len(recording.threads) == 1
+    assert threading.get_ident() not in recording.threads

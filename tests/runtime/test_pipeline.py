@@ -188,6 +188,91 @@ def settle(values):
         time.sleep(0.05)
 
 
+@pytest.mark.parametrize("method", ["add", "rest"])
+def test_error_of_gathering_reaches_the_caller(method):
+    def fail(*_):
+        raise ValueError("gather")
+
+    gather = Fours()
+    setattr(gather, method, fail)
+    with Pipeline(2) as pipeline, pytest.raises(ValueError, match="gather"):
+        list(pipeline.flow(range(3), [int] * 3, gather, list))
+
+
+def test_after_an_error_the_rest_of_the_source_is_left(monkeypatch):
+    taken = []
+
+    def items():
+        for i in range(100_000):
+            taken.append(i)
+            yield i
+
+    def fail(_):
+        raise ValueError("broken")
+
+    with Pipeline(2) as pipeline:
+        stream = pipeline.flow(items(), [int] * 2, Fours(), fail)
+        settle(taken)
+        assert len(taken) < 50
+        with pytest.raises(ValueError, match="broken"):
+            next(stream)
+
+
+def test_nobody_waits_for_a_timeout(monkeypatch):
+    """Whoever can go on is woken: no result comes late because a notification is missing."""
+    monkeypatch.setattr("fauxface.pipeline._WAIT_S", 60)
+    start = time.monotonic()
+    for cores, workers in ((1, 3), (2, 2), (3, 4)):
+        with Pipeline(cores) as pipeline:
+            assert len(list(plus_ones(pipeline, range(300), workers))) == 300
+        with Pipeline(cores) as pipeline, pytest.raises(ZeroDivisionError):
+            list(pipeline.flow(range(300), [lambda value: 1 // (250 - value)] * workers, Fours(), list))
+        with Pipeline(cores) as pipeline:
+            next(plus_ones(pipeline, itertools.count(), workers))
+    assert time.monotonic() - start < 30
+
+
+def test_a_second_interrupt_waits_for_the_threads(monkeypatch):
+    inside, leave = threading.Event(), threading.Event()
+
+    def slow(value):
+        inside.set()
+        leave.wait(5)
+        return value
+
+    pipeline = Pipeline(2)
+    pipeline.flow(range(9), [slow], Fours(), list)
+    assert inside.wait(5)
+    waits = iter([KeyboardInterrupt, None])
+    real = pipeline._ended.wait
+
+    def interrupted(timeout):
+        if next(waits, None) is not None:
+            raise KeyboardInterrupt
+        leave.set()
+        return real(timeout)
+
+    monkeypatch.setattr(pipeline._ended, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.close()
+    assert leave.is_set()
+    assert pipeline._running == 0
+
+
+def test_a_pipeline_may_be_closed_in_a_thread_of_its_own():
+    """As the garbage collector does it, in whatever thread it happens to run."""
+    with Pipeline(2) as pipeline:
+
+        def prepare(value):
+            pipeline.close()
+            return value
+
+        stream = pipeline.flow(range(9), [prepare], Fours(), list)
+        while pipeline._running:
+            time.sleep(0.001)
+        del stream
+
+
 @pytest.mark.parametrize("cores", [1, 2, 3])
 def test_no_more_cores_are_held_than_there_are(cores):
     lock, held, peak = threading.Lock(), 0, 0

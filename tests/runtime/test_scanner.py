@@ -159,7 +159,7 @@ def test_images_are_taken_lazily(scanner):
 
 
 def test_large_pictures_are_not_held_back(scanner, monkeypatch):
-    monkeypatch.setattr(cutting, "_HELD_PIXELS", 3 * scene(RED).shape[0] * scene(RED).shape[1])
+    monkeypatch.setattr(cutting, "HELD_PIXELS", 3 * scene(RED).shape[0] * scene(RED).shape[1])
     assert len(list(scanner.scan_pictures([scene(RED)] * 7))) == 7
     assert scanner._classifier.batches == [3, 3, 1]
     assert all(image is None for _, image in scanner.scan_pictures([scene(RED)] * 7, keep=False))

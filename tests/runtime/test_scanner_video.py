@@ -1,5 +1,6 @@
 import itertools
 import threading
+import time
 import weakref
 
 import numpy as np
@@ -62,7 +63,7 @@ def moving(count, size=(320, 240)):
 @pytest.mark.parametrize("pictures", [True, False])
 @pytest.mark.parametrize("batch", [1, 5, 32])
 def test_overlapping_stages_change_nothing(bundle, batch, pictures, locate_every, monkeypatch):
-    monkeypatch.setattr(cutting, "_HELD_PIXELS", 4 * 320 * 240)
+    monkeypatch.setattr(cutting, "HELD_PIXELS", 4 * 320 * 240)
     scanner = Scanner(bundle, provider="cpu", threads=3)
     streams = [
         scanner.scan_frames(
@@ -186,3 +187,32 @@ def test_video_that_cannot_be_opened(scanner, tmp_path, monkeypatch, source, err
     (tmp_path / "empty.mp4").touch()
     with pytest.raises(error):
         list(scanner.video(source))
+
+
+@pytest.mark.parametrize("provider", ["openvino", "cuda"])
+@pytest.mark.parametrize("pictures", [True, False])
+def test_other_providers_are_judged_alike_in_a_pipeline(bundle, provider, pictures):
+    """Their sessions can't be made here; what differs is who holds how many cores."""
+    alone = Scanner(bundle, provider="cpu", threads=1)
+    expected = [result for result, _ in alone.scan_frames(moving(20), "clip", batch=5)]
+    scanner = Scanner(bundle, provider="cpu", threads=3)
+    scanner.provider = provider
+    found = [result for result, _ in scanner.scan_frames(moving(20), "clip", batch=5, pictures=pictures)]
+    assert found == expected
+
+
+def test_a_locator_of_the_callers_is_never_called_twice_at_once(bundle):
+    class Alone(Blobs):
+        inside = False
+
+        def locate(self, image):
+            assert not self.inside
+            self.inside = True
+            time.sleep(0.002)
+            self.inside = False
+            return super().locate(image)
+
+    scanner = Scanner(bundle, provider="cpu", threads=3, locator=Alone())
+    for result, image in scanner.scan_frames(frames(12, RED), "clip", batch=2):
+        assert [face.label for face in result.faces] == ["generated"]
+        assert [face.label for face in scanner.image(image).faces] == ["generated"]
