@@ -2,8 +2,8 @@
 
 Usage: python train/default_model/repeat.py EARLIER/metrics.json AGAIN/metrics.json [--out record/repeat.md]
 
-Two figures agree where each lies within the other's 95 % interval. Ends with exit code 1 where one doesn't. ECE isn't
-compared: resampling makes it larger, so that a value may lie below its own interval.
+Two figures agree where each lies within the other's 95 % interval; the exit code is 1 where one doesn't. ECE
+isn't compared: resampling makes it larger, so that a value may lie below its own interval.
 """
 
 import argparse
