@@ -20,10 +20,10 @@ def tables(plan: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     found = {(row["variant"], row["without"]): row for row in document["runs"]}
     groups = [g for g in plan["compare"]["left_out"] if any(key[1] == g for key in found)]
     machine = document["machine"]
+    whole = "; `all`: of all test pictures, nothing left out" if "nothing" in groups else ""
     lines = [
-        "AUROC on test of the left-out source against everything of the other label; in the first column, of "
-        "all test pictures with nothing left out. Minutes are those of the first column's run "
-        f"({machine['cores']} cores of an {machine['cpu']}).",
+        f"AUROC on test of the left-out source against everything of the other label{whole}. Minutes are "
+        f"those of the row's first run ({machine['cores']} cores of an {machine['cpu']}).",
         "",
         "| variant | pictures | " + " | ".join(_column(g) for g in groups) + " | worst pair | minutes |",
         "|---|---|" + "---|" * len(groups) + "---|---|",
@@ -35,8 +35,8 @@ def tables(plan: Mapping[str, Any], document: Mapping[str, Any]) -> str:
             continue
         label = f"`{name}`" + (f": {variant['why']}" if "why" in variant else "")
         cells = [_cell(row, group) for row, group in zip(rows, groups, strict=True)]
-        whole = found.get((name, "nothing"))
-        worst = f"{whole['worst_pair']['value']:.4f}" if whole else "-"
+        all_in = found.get((name, "nothing"))
+        worst = f"{all_in['worst_pair']['value']:.4f}" if all_in else "-"
         minutes = f"{first['seconds'] / 60:.0f}"
         lines.append(f"| {label} | {first['samples']:,} | {' | '.join(cells)} | {worst} | {minutes} |")
     rest = [
