@@ -50,12 +50,11 @@ def _scan_place(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def scan(_scan_place, monkeypatch, capsys):
-    """Run `fauxface scan` in this process; return exit code, standard output and standard error."""
+def command(monkeypatch, capsys):
+    """Run `fauxface` in this process; return exit code, standard output and standard error."""
 
-    def run(*arguments, bundle=TINY_BUNDLE):
-        options = ["--bundle", str(bundle), "--provider", "cpu", "--threads", "1"]
-        monkeypatch.setattr(sys, "argv", ["fauxface", "scan", *map(str, arguments), *options])
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["fauxface", *map(str, arguments)])
         code = 0
         try:
             cli.main()
@@ -64,5 +63,15 @@ def scan(_scan_place, monkeypatch, capsys):
         captured = capsys.readouterr()
         assert "Traceback" not in captured.err
         return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def scan(_scan_place, command):
+    """Run `fauxface scan` as `command` does."""
+
+    def run(*arguments, bundle=TINY_BUNDLE):
+        return command("scan", *arguments, "--bundle", bundle, "--provider", "cpu", "--threads", "1")
 
     return run

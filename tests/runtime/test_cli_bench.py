@@ -1,6 +1,5 @@
 import dataclasses
 import json
-import sys
 from pathlib import Path
 
 import jsonschema
@@ -27,24 +26,12 @@ def build_app():
 
 
 @pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    """Run `fauxface bench` in this process; return exit code, standard output and standard error."""
+def run(monkeypatch, command, tmp_path):
+    """Run `fauxface bench` as `command` does, without warming up."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "build_app", build_app)
     monkeypatch.setattr(runner, "warm_up", lambda query, clock: runner.WarmUp(1, 0.0, 0.0, True))
-
-    def go(*arguments):
-        monkeypatch.setattr(sys, "argv", ["fauxface", "bench", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as leave:
-            code = leave.code or 0
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        return code, captured.out, captured.err
-
-    return go
+    return lambda *arguments: command("bench", *arguments)
 
 
 def test_a_run_writes_all_its_outputs(run, tmp_path):
