@@ -98,11 +98,26 @@ def test_an_operating_point_is_fitted_on_the_mix_and_held_on_all_but_hard():
     fitted, chosen = calibration.operating_point(views, labels, sources, fitted_on="val split")
     assert fitted.fitted_on == "val split (clean, web, hard views)"
     assert fitted.bias != pytest.approx(calibration.fit(clean, labels).bias, abs=0.05)
-    for name in ("clean", "web"):
-        assert np.mean(fitted.probability(views[name])[:300] >= chosen.generated_from) <= 0.01
-    assert "clean, web" in chosen.rule
+    seen = [fitted.probability(views[name])[:300] >= chosen.generated_from for name in ("clean", "web")]
+    assert np.mean(seen) <= 0.01
+    assert "each face seen 2 times" in chosen.rule
     again = calibration.operating_point(views, labels, sources, fitted_on="val split")
     assert (fitted, chosen) == again
+
+
+def test_framings_share_the_weight_of_their_condition():
+    rng = np.random.default_rng(0)
+    labels, sources = np.repeat([0, 1], 300), ["camera"] * 300 + ["gan"] * 300
+    clean, web = scores(rng), scores(rng, 3)
+    thrice = np.stack([clean] * 3, axis=1)
+    once, _ = calibration.operating_point({"clean": clean, "web": web}, labels, sources)
+    often, _ = calibration.operating_point({"clean": thrice, "web": web}, labels, sources)
+    # Only the smoothed targets depend on how many views there are.
+    assert often.temperature == pytest.approx(once.temperature, rel=0.01)
+    assert often.bias == pytest.approx(once.bias, abs=0.01)
+    assert once.bias != pytest.approx(calibration.fit(clean, labels).bias, abs=0.1)
+    with pytest.raises(DataError, match="one pair of logits per label"):
+        calibration.operating_point({"clean": clean[:-1]}, labels, sources)
 
 
 def test_an_operating_point_of_plain_logits():

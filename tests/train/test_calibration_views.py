@@ -46,6 +46,37 @@ def test_faces_of_any_size(condition, side):
     assert calibration_views.view(crop, Square(0, 0, side), condition, 1).shape == (128, 128, 3)
 
 
+@pytest.mark.parametrize("condition", calibration_views.CONDITIONS)
+def test_framings_differ_a_little_and_always_alike(stored, condition):
+    seen = [calibration_views.view(stored, SQUARE, condition, 7, framing) for framing in range(4)]
+    again = [calibration_views.view(stored, SQUARE, condition, 7, framing) for framing in range(4)]
+    assert np.array_equal(seen, again)
+    for one in range(4):
+        for other in range(one):
+            assert not np.array_equal(seen[one], seen[other])
+
+
+def test_odd_framings_are_mirrored():
+    ramp = np.repeat(np.repeat(np.linspace(20, 230, 200).astype(np.uint8)[None, :, None], 200, 0), 3, 2)
+    rising = [
+        np.all(np.diff(calibration_views.view(ramp, SQUARE, "clean", 9, framing)[64, ::8, 0].astype(int)) > 0)
+        for framing in range(4)
+    ]
+    assert rising == [True, False, True, False]
+
+
+def test_a_framing_moves_the_square_as_little_as_promised():
+    # A picture whose colours are its coordinates shows what was cut.
+    across = np.arange(200, dtype=np.uint8)
+    picture = np.stack([*np.meshgrid(across, across), np.zeros((200, 200), np.uint8)], axis=2)
+    for key in range(40):
+        view = calibration_views.view(picture, SQUARE, "clean", key, 2).astype(float)
+        centre = view[60:68, 60:68, :2].mean(axis=(0, 1))
+        assert np.abs(centre - 99.5).max() <= 0.02 * 160 + 1.5
+        side = (view[64, 120, 0] - view[64, 8, 0]) * 128 / 112
+        assert 0.95 * 160 - 3 <= side <= 1.05 * 160 + 3
+
+
 def test_views_of_samples_follow_content_not_order(write_prepared):
     rows = [("val", "real", "camera", redness, {}) for redness in (0, 50, 100)]
     samples = PreparedData.load(write_prepared(rows)).samples()

@@ -57,16 +57,24 @@ def test_the_target_itself_is_kept_on_all_reals_together():
     assert "set by all reals" in got.rule
 
 
-def test_the_bpcer_is_held_under_every_condition():
+def test_a_face_counts_as_the_share_of_its_views_that_are_called_generated():
     clean, web = evenly(200, 0.0, 0.3), evenly(200, 0.0, 0.9)
-    p = np.r_[clean, [0.99] * 50, web, [0.95] * 50]
-    labels = np.tile(np.r_[np.zeros(200, int), np.ones(50, int)], 2)
-    sources = np.tile(["camera"] * 200 + ["gan"] * 50, 2)
-    got = thresholds.choose_thresholds(p, labels, sources, conditions=np.repeat(["clean", "web"], 250))
-    assert np.sum(web >= got.generated_from) == 2
-    assert "(web)" in got.rule
-    rows = thresholds.held(p[:250], labels[:250], sources[:250], got.generated_from, condition="clean")
-    assert rows == [thresholds.Held("camera", "clean", 200, thresholds.allowed_errors(200, 0.01), 0)]
+    p = np.stack([np.r_[clean, [0.99] * 50], np.r_[web, [0.95] * 50]], axis=1)
+    labels, sources = np.repeat([0, 1], [200, 50]), ["camera"] * 200 + ["gan"] * 50
+    got = thresholds.choose_thresholds(p, labels, sources)
+    # All 200 faces allow two errors: four views, which all are web views here.
+    assert np.sum(web >= got.generated_from) == 4
+    assert "each face seen 2 times" in got.rule
+    rows = thresholds.held(p, labels, sources, got.generated_from)
+    assert rows == [thresholds.Held("camera", 200, 2, thresholds.allowed_errors(200, 0.01), 2.0)]
+
+
+def test_the_same_view_twice_changes_nothing():
+    rng = np.random.default_rng(0)
+    p, labels = rng.beta(1, 2, 300), np.repeat([0, 1], 150)
+    sources = np.repeat(["a", "b", "c"], 100)
+    once, twice = (thresholds.choose_thresholds(q, labels, sources) for q in (p, np.stack([p, p], axis=1)))
+    assert (once.generated_from, once.bona_fide_below) == (twice.generated_from, twice.bona_fide_below)
 
 
 def test_separable_scores_leave_an_unsure_band():
@@ -137,6 +145,8 @@ def test_thresholds_keep_their_promises_on_any_scores(data):
         ([0.1, 1.2], [0, 1], ["a", "b"], r"\[0, 1\]"),
         ([0.1, np.nan], [0, 1], ["a", "b"], r"\[0, 1\]"),
         ([0.1, 0.2], [0, 1], ["a"], "one length"),
+        ([[[0.1]], [[0.2]]], [0, 1], ["a", "b"], "one length"),
+        ([[], []], [0, 1], ["a", "b"], "one length"),
     ],
 )
 def test_choose_thresholds_refuses(p, labels, sources, match):

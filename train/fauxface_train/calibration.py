@@ -4,6 +4,7 @@ Everything here looks at validation scores only; what is chosen is measured on a
 `fauxface evaluate`. docs/evaluation.md defines every term used here.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -88,7 +89,8 @@ def operating_point(
     promised for.
 
     Args:
-        logits: float [N, 2], or the same faces' logits by condition ("clean", "web", "hard").
+        logits: float [N, 2], or the same faces' logits by condition ("clean", "web", "hard"), each [N, 2], or
+            [N, K, 2] where each face was framed K times.
         labels: int [N], 0 bona fide, 1 generated.
         sources: N names.
         bpcer_target: Highest BPCER of any real source; see `choose_thresholds`.
@@ -103,19 +105,21 @@ def operating_point(
     by_condition = dict(logits) if isinstance(logits, Mapping) else {"": logits}
     labels, names = np.asarray(labels), np.asarray(sources, dtype=str)
     shown = f"{fitted_on} ({', '.join(by_condition)} views)" if isinstance(logits, Mapping) else fitted_on
-    shares = np.repeat([SHARES.get(name, 1.0) for name in by_condition], len(labels))
-    every = np.concatenate(list(by_condition.values()))
-    if len(every) != len(shares):
+    if any(values.shape[:1] != labels.shape for values in by_condition.values()):
         raise DataError("every condition needs one pair of logits per label; score the same faces under each")
-    fitted = fit(every, np.tile(labels, len(by_condition)), weights=shares, fitted_on=shown)
-    held = [name for name in by_condition if name != HARD] or list(by_condition)
-    p = np.concatenate([fitted.probability(by_condition[name]) for name in held])
-    conditions = np.repeat(held, len(labels))
-    times = len(held)
-    chosen = choose_thresholds(
-        p, np.tile(labels, times), np.tile(names, times), bpcer_target, conditions=conditions
-    )
-    return fitted, chosen
+    views = [(name, view) for name, values in by_condition.items() for view in _framings(values)]
+    times = Counter(name for name, _ in views)
+    shares = np.repeat([SHARES.get(name, 1.0) / times[name] for name, _ in views], len(labels))
+    every = np.concatenate([view for _, view in views])
+    fitted = fit(every, np.tile(labels, len(views)), weights=shares, fitted_on=shown)
+    held = [view for name, view in views if name != HARD] or [view for _, view in views]
+    p = np.stack([fitted.probability(view) for view in held], axis=1)
+    return fitted, choose_thresholds(p, labels, names, bpcer_target)
+
+
+def _framings(logits: np.ndarray) -> list[np.ndarray]:
+    """Return one [N, 2] per framing."""
+    return [logits] if logits.ndim == 2 else list(np.moveaxis(logits, 1, 0))
 
 
 def _checked(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

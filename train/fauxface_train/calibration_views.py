@@ -18,12 +18,15 @@ CLEAN, WEB, HARD = "clean", "web", "hard"
 CONDITIONS = (CLEAN, WEB, HARD)
 """Clean: as stored. Web: shrunk and written as JPEG once. Hard: a small, blurred, noisy, coarse JPEG."""
 
+FRAMINGS = 4
+"""How often a face is framed to choose thresholds: as the locator did, and as it might have."""
+
 _KERNELS = (cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 _NUMBERS = {name: number for number, name in enumerate(CONDITIONS)}
 _SMALLEST_WEB = 96
 
 
-def view(stored: np.ndarray, square: Square, condition: str, key: int) -> np.ndarray:
+def view(stored: np.ndarray, square: Square, condition: str, key: int, framing: int = 0) -> np.ndarray:
     """Return a face as the classifier sees it under a condition.
 
     clean: the nominal crop. web: the side times 0.5 to 1 (never below 96 px), then JPEG at quality 60 to
@@ -35,23 +38,29 @@ def view(stored: np.ndarray, square: Square, condition: str, key: int) -> np.nda
         square: The nominal square in pixels of the stored crop.
         condition: One of `CONDITIONS`.
         key: Names the face; the same key gives the same pixels on every run.
+        framing: 0 for the nominal square; another number for one that is moved by up to 2 %, up to 5 %
+            smaller or larger, and mirrored where the number is odd: a locator's boxes differ that much
+            between frames.
 
     Returns:
         uint8 [128, 128, 3] RGB, through the runtime's own resize.
     """
-    crop = extract(stored, square)
+    crop = extract(stored, square) if framing == 0 else _framed(stored, square, key, framing)
     if condition == CLEAN:
         return to_input(crop)
-    rng = np.random.default_rng([_NUMBERS[condition], key])
+    rng = np.random.default_rng([_NUMBERS[condition], key, *([framing] if framing else [])])
     return to_input(_web(crop, rng) if condition == WEB else _hard(crop, rng))
 
 
-def views(samples: Sequence[Sample], conditions: Sequence[str] = CONDITIONS) -> dict[str, np.ndarray]:
+def views(
+    samples: Sequence[Sample], conditions: Sequence[str] = CONDITIONS, framing: int = 0
+) -> dict[str, np.ndarray]:
     """Decode samples and return their views.
 
     Args:
         samples: The faces; a sample's place in the sequence plays no part, its content does.
         conditions: Which of `CONDITIONS`.
+        framing: See `view`.
 
     Returns:
         uint8 [N, 128, 128, 3] RGB by condition.
@@ -63,8 +72,17 @@ def views(samples: Sequence[Sample], conditions: Sequence[str] = CONDITIONS) -> 
     for sample in track(samples, len(samples), "views for calibration", "crops"):
         stored = load_stored(sample)
         for name, pictures in made.items():
-            pictures.append(view(stored, sample.square, name, int(sample.sha256[:12], 16)))
+            pictures.append(view(stored, sample.square, name, int(sample.sha256[:12], 16), framing))
     return {name: np.stack(pictures) for name, pictures in made.items()}
+
+
+def _framed(stored: np.ndarray, square: Square, key: int, framing: int) -> np.ndarray:
+    """Cut a face as a slightly different box would, mirrored where `framing` is odd."""
+    rng = np.random.default_rng([len(CONDITIONS), key, framing])
+    side = round(square.side * rng.uniform(0.95, 1.05))
+    moved = rng.uniform(-0.02, 0.02, 2) * square.side + (square.side - side) / 2
+    crop = extract(stored, Square(square.x + round(moved[0]), square.y + round(moved[1]), side))
+    return np.ascontiguousarray(crop[:, ::-1]) if framing % 2 else crop
 
 
 def _web(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:

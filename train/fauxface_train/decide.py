@@ -8,7 +8,7 @@ import numpy as np
 
 from fauxface_train import blur_gate
 from fauxface_train.calibration import operating_point
-from fauxface_train.calibration_views import CLEAN, HARD, WEB, views
+from fauxface_train.calibration_views import CLEAN, FRAMINGS, HARD, WEB, views
 from fauxface_train.thresholds import BPCER_TARGET, CONFIDENCE, held
 from fauxface_train.validation import Validation
 
@@ -16,7 +16,7 @@ from fauxface_train.validation import Validation
 def decide(val: Validation, logits: Callable[[np.ndarray], np.ndarray]) -> tuple[dict[str, Any], np.ndarray]:
     """Fit and choose everything that turns the network's logits into verdicts.
 
-    The validation faces are scored three times (clean, web, hard), and some of them once more, blurred.
+    The validation faces are scored under every framing clean and web, and once hard; some once more, blurred.
 
     Args:
         val: The validation split.
@@ -24,11 +24,14 @@ def decide(val: Validation, logits: Callable[[np.ndarray], np.ndarray]) -> tuple
 
     Returns:
         The checkpoint's entries "calibration", "thresholds", "gates" and "held", JSON values, of which "held"
-        lists every real source under the conditions that the BPCER is held on; and the clean logits.
+        lists every real source that the BPCER is held on; and the clean logits.
     """
-    scores = {CLEAN: logits(val.clean)}
-    for condition, crops in views(val.samples, (WEB, HARD)).items():
-        scores[condition] = logits(crops)
+    nominal = logits(val.clean)
+    seen = {CLEAN: [nominal], WEB: [], HARD: []}
+    for framing in range(FRAMINGS):
+        for condition, crops in views(val.samples, (CLEAN, WEB) if framing else (WEB, HARD), framing).items():
+            seen[condition].append(logits(crops))
+    scores = {condition: np.stack(each, axis=1) for condition, each in seen.items()}
     calibration, thresholds = operating_point(
         scores, val.labels, val.sources, fitted_on=f"val split, {len(val.labels)} faces"
     )
@@ -36,17 +39,13 @@ def decide(val: Validation, logits: Callable[[np.ndarray], np.ndarray]) -> tuple
     min_sharpness = blur_gate.choose(
         (blurred, labels, logits(blurred)), (val.clean, val.labels, val.sources), calibration, thresholds
     )
-    rows = [
-        row
-        for condition in (CLEAN, WEB)
-        for row in held(
-            calibration.probability(scores[condition]),
-            val.labels,
-            val.sources,
-            thresholds.generated_from,
-            condition=condition,
-        )
-    ]
+    judged = np.concatenate([scores[CLEAN], scores[WEB]], axis=1)
+    rows = held(
+        np.stack([calibration.probability(judged[:, k]) for k in range(judged.shape[1])], axis=1),
+        val.labels,
+        val.sources,
+        thresholds.generated_from,
+    )
     decided = {
         "calibration": asdict(calibration),
         "thresholds": asdict(thresholds),
@@ -57,4 +56,4 @@ def decide(val: Validation, logits: Callable[[np.ndarray], np.ndarray]) -> tuple
             "real_sources": [asdict(row) for row in rows],
         },
     }
-    return decided, scores[CLEAN]
+    return decided, nominal

@@ -26,21 +26,21 @@ class Upper:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One real source under one condition, at the chosen `generated_from`.
+    """One real source at the chosen `generated_from`.
 
     Attributes:
         source: Name of the real source.
-        condition: "clean", "web", ...; empty where only one was given.
-        samples: Number of its samples.
-        allowed: Number of them that may be called generated; see `allowed_errors`.
-        errors: Number of them that are.
+        samples: Number of its faces.
+        views: Number of views of each face.
+        allowed: Number of faces that may be called generated; see `allowed_errors`.
+        errors: Number that are; a face counts as the share of its views that are.
     """
 
     source: str
-    condition: str
     samples: int
+    views: int
     allowed: int
-    errors: int
+    errors: float
 
 
 def allowed_errors(samples: int, target: float, confidence: float = CONFIDENCE) -> int:
@@ -63,22 +63,22 @@ def choose_thresholds(
     sources: np.ndarray | Sequence[str],
     bpcer_target: float = BPCER_TARGET,
     *,
-    conditions: np.ndarray | Sequence[str] | None = None,
     risk_target: float = RISK_TARGET,
 ) -> Thresholds:
     """Choose the two thresholds of the verdict on validation scores.
 
-    `generated_from` is the lowest threshold at which BPCER <= `bpcer_target` holds on every real source under
-    every condition, and on all reals of a condition together. On all reals, the share of errors itself must
-    not be above the target, but for one picture where they are few. In a single source, which is small, one
-    picture may be worth more than the target: there the number of errors must not contradict the target, see
-    `allowed_errors`. No source is left out and none is pooled. The threshold is never below 0.6.
+    `generated_from` is the lowest threshold at which BPCER <= `bpcer_target` holds on every real source and
+    on all reals together. On all reals, the share of errors itself must not be above the target, but for one
+    face where they are few. In a single source, which is small, one face may be worth more than the target:
+    there the number of errors must not contradict the target, see `allowed_errors`. No source is left out and
+    none is pooled. The threshold is never below 0.6. Where a face was seen several times, it counts as the
+    share of its views that are called generated: what one framing or one JPEG does to one face decides less.
 
     `bona_fide_below` follows from risk and coverage: the highest threshold, which is the widest coverage, at
     which the risk among the decided samples (not "unsure") is at most `risk_target`; where no threshold
     reaches it, the one of the lowest risk. Risk is the share of wrong verdicts, each label having half of
-    the weight and each source (under each condition) the same within its label. It is never above 0.4, so
-    that a probability that is near a coin toss is always "unsure".
+    the weight and each source the same within its label. It is never above 0.4, so that a probability that is
+    near a coin toss is always "unsure".
 
     Thresholds lie halfway between two neighbouring scores, so that a rounding difference between machines
     doesn't flip a sample of the validation split.
@@ -87,11 +87,10 @@ def choose_thresholds(
     and Wiener, "On the foundations of noise-free selective classification", JMLR 2010 (risk, coverage).
 
     Args:
-        p: float [N], calibrated probability of "generated" in [0, 1].
+        p: float [N], calibrated probability of "generated" in [0, 1]; or [N, K] of K views of each face.
         labels: int [N], 0 bona fide, 1 generated.
         sources: N names of the data sets or generators that the samples come from.
         bpcer_target: Highest BPCER of any real source, in (0, 1).
-        conditions: N names of the conditions that the samples were seen under; None: one.
         risk_target: Highest share of wrong verdicts among the decided.
 
     Returns:
@@ -100,12 +99,10 @@ def choose_thresholds(
     Raises:
         DataError: A label has no sample, or lengths or values are wrong.
     """
-    p, labels, names, seen = _checked(p, labels, sources, conditions)
+    p, labels, names = _checked(p, labels, sources)
     require_both(labels)
-    upper = lowest_generated_from(p, labels, names, bpcer_target, conditions=seen)
-    lower, risk, coverage = unsure_band(
-        p, labels, names, upper.value, conditions=seen, risk_target=risk_target
-    )
+    upper = lowest_generated_from(p, labels, names, bpcer_target)
+    lower, risk, coverage = unsure_band(p, labels, names, upper.value, risk_target=risk_target)
     rule = (
         f"generated from {upper.value:.6g}: {upper.rule}; bona fide below {lower:.6g}: the widest coverage "
         f"at which the risk among the decided is at most {risk_target:g}, never above {BONA_FIDE_AT_MOST:g} "
@@ -119,31 +116,29 @@ def lowest_generated_from(
     labels: np.ndarray,
     sources: np.ndarray | Sequence[str],
     bpcer_target: float = BPCER_TARGET,
-    *,
-    conditions: np.ndarray | Sequence[str] | None = None,
 ) -> Upper:
     """Return the lowest upper threshold that keeps the BPCER; see `choose_thresholds`.
 
     Raises:
         DataError: There is no real sample, or lengths or values are wrong.
     """
-    p, labels, names, seen = _checked(p, labels, sources, conditions)
+    p, labels, names = _checked(p, labels, sources)
     if not 0 < bpcer_target < 1:
         raise DataError(f"the BPCER target must lie between 0 and 1, not {bpcer_target:g}")
     real = labels == 0
     if not np.any(real):
         raise DataError("no real sample to hold the BPCER on; add real pictures")
-    groups = _real_groups(p[real], names[real], seen[real], bpcer_target)
+    groups = _real_groups(p[real], names[real], bpcer_target)
     limits = [_lowest_threshold(group.scores, p, group.allowed) for group in groups]
     binding = int(np.argmax(limits))
     value = max(limits[binding], GENERATED_AT_LEAST)
     highest = max(groups, key=lambda group: group.errors(value) / len(group.scores))
-    under = "".join(f", {name}" for name in np.unique(seen) if name)
+    often = f", each face seen {p.shape[1]} times" if p.shape[1] > 1 else ""
     bound_by = f"set by {groups[binding].name}" if limits[binding] > GENERATED_AT_LEAST else "the floor"
     rule = (
         f"BPCER <= {bpcer_target:g} not contradicted (one-sided binomial test, {CONFIDENCE:g}) on any real "
-        f"source ({len(np.unique(names[real]))}{under}), and kept on all reals together, at least "
-        f"{GENERATED_AT_LEAST:g} ({bound_by}; highest BPCER {highest.errors(value)} of "
+        f"source ({len(np.unique(names[real]))}{often}), and kept on all reals together, at least "
+        f"{GENERATED_AT_LEAST:g} ({bound_by}; highest BPCER {highest.errors(value):g} of "
         f"{len(highest.scores)} on {highest.name})"
     )
     return Upper(value, rule)
@@ -155,7 +150,6 @@ def unsure_band(
     sources: np.ndarray | Sequence[str],
     generated_from: float,
     *,
-    conditions: np.ndarray | Sequence[str] | None = None,
     risk_target: float = RISK_TARGET,
 ) -> tuple[float, float, float]:
     """Return the lower threshold, the risk among the decided and their share; see `choose_thresholds`.
@@ -163,9 +157,11 @@ def unsure_band(
     Raises:
         DataError: A label has no sample, or lengths or values are wrong.
     """
-    p, labels, names, seen = _checked(p, labels, sources, conditions)
+    p, labels, names = _checked(p, labels, sources)
     require_both(labels)
-    weights = _weights(labels, names, seen)
+    views = p.shape[1]
+    weights = np.repeat(_weights(labels, names), views) / views
+    p, labels = p.ravel(), np.repeat(labels, views)
     called = p >= generated_from
     wrong = float(np.sum(weights[called & (labels == 0)]))
     decided = float(np.sum(weights[called]))
@@ -191,27 +187,26 @@ def held(
     sources: np.ndarray | Sequence[str],
     generated_from: float,
     bpcer_target: float = BPCER_TARGET,
-    *,
-    condition: str = "",
 ) -> list[Held]:
     """Return, for every real source, how many errors a threshold makes and how many are allowed.
 
     Args:
-        p: float [N], calibrated probability of "generated" in [0, 1].
+        p: float [N], calibrated probability of "generated" in [0, 1]; or [N, K] of K views of each face.
         labels: int [N], 0 bona fide, 1 generated.
         sources: N names.
         generated_from: The threshold.
         bpcer_target: Highest BPCER of any real source.
-        condition: What the samples were seen under.
+
+    Raises:
+        DataError: Lengths or values are wrong.
     """
-    real = np.asarray(labels) == 0
-    names, scores = np.asarray(sources, dtype=str)[real], np.asarray(p)[real]
-    rows = []
-    for name in np.unique(names):
-        mine = scores[names == name]
-        errors = int(np.count_nonzero(mine >= generated_from))
-        rows.append(Held(str(name), condition, len(mine), allowed_errors(len(mine), bpcer_target), errors))
-    return rows
+    p, labels, names = _checked(p, labels, sources)
+    real = labels == 0
+    *groups, _ = _real_groups(p[real], names[real], bpcer_target)
+    return [
+        Held(group.name, len(group.scores), p.shape[1], group.allowed, group.errors(generated_from))
+        for group in groups
+    ]
 
 
 def require_both(labels: np.ndarray) -> None:
@@ -225,19 +220,16 @@ def require_both(labels: np.ndarray) -> None:
 
 
 def _checked(
-    p: np.ndarray,
-    labels: np.ndarray,
-    sources: np.ndarray | Sequence[str],
-    conditions: np.ndarray | Sequence[str] | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return scores, labels, sources and conditions as arrays, or raise DataError."""
+    p: np.ndarray, labels: np.ndarray, sources: np.ndarray | Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return scores [N, K], labels [N] and sources [N] as arrays, or raise DataError."""
     p, labels, names = np.asarray(p, np.float64), np.asarray(labels), np.asarray(sources, dtype=str)
-    seen = np.full(len(names), "") if conditions is None else np.asarray(conditions, dtype=str)
-    if p.ndim != 1 or not p.shape == labels.shape == names.shape == seen.shape:
-        raise DataError("p, labels and sources must be of one length; give one source name per score")
+    p = p[:, None] if p.ndim == 1 else p
+    if p.ndim != 2 or p.shape[1] == 0 or not p.shape[:1] == labels.shape == names.shape:
+        raise DataError("p, labels and sources must be of one length; give one source name per face")
     if not np.all((p >= 0) & (p <= 1)):
         raise DataError("p must lie in [0, 1]; calibrate the logits first")
-    return p, labels, names, seen
+    return p, labels, names
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,30 +238,25 @@ class _Group:
     scores: np.ndarray
     allowed: int
 
-    def errors(self, threshold: float) -> int:
-        return int(np.count_nonzero(self.scores >= threshold))
+    def errors(self, threshold: float) -> float:
+        return int(np.count_nonzero(self.scores >= threshold)) / self.scores.shape[1]
 
 
-def _real_groups(scores: np.ndarray, names: np.ndarray, seen: np.ndarray, target: float) -> list[_Group]:
-    """Return every real source under every condition, and all reals of each condition."""
+def _real_groups(scores: np.ndarray, names: np.ndarray, target: float) -> list[_Group]:
+    """Return every real source, and last all reals."""
     groups = []
-    for condition in np.unique(seen):
-        mark = f" ({condition})" if condition else ""
-        here = seen == condition
-        for name in np.unique(names[here]):
-            mine = scores[here & (names == name)]
-            groups.append(_Group(f"{name}{mark}", mine, allowed_errors(len(mine), target)))
-        every = scores[here]
-        share = max(1, int(np.floor(target * len(every) + 1e-9)))
-        groups.append(_Group(f"all reals{mark}", every, min(share, allowed_errors(len(every), target))))
-    return groups
+    for name in np.unique(names):
+        mine = scores[names == name]
+        groups.append(_Group(str(name), mine, allowed_errors(len(mine), target)))
+    share = max(1, int(np.floor(target * len(scores) + 1e-9)))
+    return [*groups, _Group("all reals", scores, min(share, allowed_errors(len(scores), target)))]
 
 
 def _lowest_threshold(scores: np.ndarray, every: np.ndarray, allowed: int) -> float:
-    """Return the lowest t with count(scores >= t) <= allowed, halfway to the next score of any sample."""
+    """Return the lowest t at which `allowed` faces at most lie at or above it, halfway to the next score."""
     if allowed >= len(scores):
         return 0.0
-    return _above(every, float(np.sort(scores)[::-1][allowed]))
+    return _above(every, float(np.sort(scores, axis=None)[::-1][allowed * scores.shape[1]]))
 
 
 def _above(every: np.ndarray, value: float) -> float:
@@ -287,12 +274,11 @@ def _between(every: np.ndarray, threshold: float) -> float:
     return (threshold + float(lower.max())) / 2 if len(lower) else threshold / 2
 
 
-def _weights(labels: np.ndarray, names: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Return one weight per sample: labels weigh the same, and so do a label's sources per condition."""
+def _weights(labels: np.ndarray, names: np.ndarray) -> np.ndarray:
+    """Return one weight per face: labels weigh the same, and so do a label's sources."""
     weights = np.zeros(len(labels))
     for label in (0, 1):
         mine = labels == label
-        cells = np.char.add(np.char.add(names[mine], "\n"), seen[mine])
-        unique, inverse, counts = np.unique(cells, return_inverse=True, return_counts=True)
+        unique, inverse, counts = np.unique(names[mine], return_inverse=True, return_counts=True)
         weights[mine] = 0.5 / (counts[inverse] * len(unique))
     return weights
