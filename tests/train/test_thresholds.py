@@ -57,6 +57,24 @@ def test_the_target_itself_is_kept_on_all_reals_together():
     assert "set by all reals" in got.rule
 
 
+def test_the_bpcer_is_held_under_every_condition():
+    clean, web = evenly(200, 0.0, 0.3), evenly(200, 0.0, 0.9)
+    p = np.stack([np.r_[clean, [0.99] * 50], np.r_[web, [0.95] * 50]], axis=1)
+    labels, sources = np.repeat([0, 1], [200, 50]), ["camera"] * 200 + ["gan"] * 50
+    got = thresholds.choose_thresholds(p, labels, sources, conditions=["clean", "web"])
+    assert np.sum(web >= got.generated_from) == 2
+    assert "set by all reals (web)" in got.rule
+    assert "(1, clean, web; 2 views of each face)" in got.rule
+    rows = thresholds.held(p, labels, sources, got.generated_from, conditions=["clean", "web"])
+    allowed = thresholds.allowed_errors(200, 0.01)
+    assert rows == [
+        thresholds.Held("camera", "clean", 200, 1, allowed, 0),
+        thresholds.Held("camera", "web", 200, 1, allowed, 2),
+    ]
+    with pytest.raises(DataError, match="1 conditions don't name 2 views"):
+        thresholds.choose_thresholds(p, labels, sources, conditions=["clean"])
+
+
 def test_a_face_counts_as_the_share_of_its_views_that_are_called_generated():
     clean, web = evenly(200, 0.0, 0.3), evenly(200, 0.0, 0.9)
     p = np.stack([np.r_[clean, [0.99] * 50], np.r_[web, [0.95] * 50]], axis=1)
@@ -64,9 +82,9 @@ def test_a_face_counts_as_the_share_of_its_views_that_are_called_generated():
     got = thresholds.choose_thresholds(p, labels, sources)
     # All 200 faces allow two errors: four views, which all are web views here.
     assert np.sum(web >= got.generated_from) == 4
-    assert "each face seen 2 times" in got.rule
+    assert "2 views of each face" in got.rule
     rows = thresholds.held(p, labels, sources, got.generated_from)
-    assert rows == [thresholds.Held("camera", 200, 2, thresholds.allowed_errors(200, 0.01), 2.0)]
+    assert rows == [thresholds.Held("camera", "", 200, 2, thresholds.allowed_errors(200, 0.01), 2.0)]
 
 
 def test_the_same_view_twice_changes_nothing():

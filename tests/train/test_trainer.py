@@ -81,7 +81,10 @@ def test_a_run_leaves_all_that_was_promised(prepared, recipe, tmp_path):
     assert 0 < info["thresholds"]["bona_fide_below"] <= info["thresholds"]["generated_from"] < 1
     assert info["gates"] == {}
     rows = info["held"]["real_sources"]
-    assert [(row["source"], row["samples"], row["views"]) for row in rows] == [("camera", 6, 8)]
+    assert [(row["source"], row["condition"], row["samples"], row["views"]) for row in rows] == [
+        ("camera", "clean", 6, 4),
+        ("camera", "web", 6, 4),
+    ]
     assert all(row["errors"] <= row["allowed"] for row in rows)
     assert info["data"]["train"] == {"real": {"camera": 6}, "fake": {"gan": 6}}
     assert set(METRICS) <= set(info["metrics"])

@@ -6,7 +6,7 @@
 #           face_detection_yunet_2026may.onnx (YuNet, OpenCV Zoo) and resnet18_imagenet_partial.npz
 #   RUNS    folder for runs and prepared data; a step whose result exists is skipped, one that broke off goes on
 #
-# On two cores it takes about two and a half hours.
+# On two cores it takes about three hours.
 set -euo pipefail
 shared=$1 runs=$2
 here=$(cd "$(dirname "$0")" && pwd)
@@ -36,17 +36,23 @@ fi
 fauxface data prepare "$shared/faces" "$runs/prepared" --locator "$locator/locator.onnx"
 fauxface data audit "$runs/prepared" --out "$runs/audit"
 
-# More of what is hard to tell on the validation split: sharp FFHQ portraits, the StyleGANs that imitate them, and
-# portraits from web sites; less of the two studio sets, which every model gets right.
-classifier=$runs/classifier
-if [ ! -f "$classifier/done" ]; then
-  fauxface train "$runs/prepared" --out "$classifier" --preset robust \
-    --weights "$shared/models/resnet18_imagenet_partial.npz" \
-    --source-weight 'ffhq256*=2' --source-weight 'ffhq_*=2' --source-weight 'headshots*=1.5' \
-    --source-weight 'sg1_*=2' --source-weight 'sg_*=1.5' --source-weight 'omi_*=1.5' --source-weight 'sg2studio*=0.5' \
-    $([ -f "$classifier/resume.pt" ] && echo --resume)
-  touch "$classifier/done"
-fi
+# Two cycles, the second from the best weights of the first. More of what is hard to tell on the validation split: sharp
+# FFHQ portraits, the StyleGANs that imitate them, and portraits from web sites; less of the two studio sets, which every
+# model gets right.
+train_classifier() { # RUN WEIGHTS [OPTION...]
+  local run=$1 weights=$2
+  shift 2
+  if [ ! -f "$run/done" ]; then
+    fauxface train "$runs/prepared" --out "$run" --preset robust --weights "$weights" "$@" \
+      --source-weight 'ffhq256*=2' --source-weight 'ffhq_*=2' --source-weight 'headshots*=1.5' \
+      --source-weight 'sg1_*=2' --source-weight 'sg_*=1.5' --source-weight 'omi_*=1.5' --source-weight 'sg2studio*=0.5' \
+      $([ -f "$run/resume.pt" ] && echo --resume)
+    touch "$run/done"
+  fi
+}
+train_classifier "$runs/classifier-1" "$shared/models/resnet18_imagenet_partial.npz"
+train_classifier "$runs/classifier-2" "$runs/classifier-1" --lr 0.0006 --seed 1
+classifier=$runs/classifier-2
 fauxface evaluate "$classifier" "$runs/prepared" --out "$runs/evaluation" --conditions all \
   --pairs 'sharp portraits against StyleGAN=ffhq*,headshots*,genderdet*:sg*,omi_sg2,tpdne*'
 

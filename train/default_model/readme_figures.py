@@ -11,6 +11,7 @@ from typing import Any
 
 ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"
+RECORD = Path(__file__).parent / "record"
 BUNDLE = ROOT / "runtime" / "fauxface" / "default_bundle" / "bundle.json"
 
 _ROWS = (
@@ -31,7 +32,7 @@ def figures(document: dict[str, Any]) -> str:
     """Return the README's section as Markdown, from the content of bundle.json."""
     metrics = document["metrics"]
     overall = metrics["overall"]
-    training = document["provenance"]["training"]
+    last = document["provenance"]["training"]
     lines = [
         f"On the {metrics['data']['split']} split of the data it was trained on (other pictures, the same "
         f"sources: {overall['bona_fide']} camera faces, {overall['generated']} generated ones), 95 % "
@@ -45,7 +46,7 @@ def figures(document: dict[str, Any]) -> str:
         "sources were seen in training; cameras and generators that weren't will be judged worse. Per "
         "source, with terms: [model card](runtime/fauxface/default_bundle/MODEL_CARD.md). Measured by "
         "`fauxface evaluate` (commands and logs: [train/default_model](train/default_model/)); the "
-        f"training took {_duration(training)} on {_machine(training)}.",
+        f"training took {_hours():.1f} hours on {_machine(last)}.",
     ]
     return "\n".join(lines)
 
@@ -68,8 +69,10 @@ def _worst(metrics: dict[str, Any], key: str) -> str:
     return f"{figure['source']} with {_shown(figure)}"
 
 
-def _duration(training: dict[str, Any]) -> str:
-    return f"{training['seconds'] / 60:.0f} minutes"
+def _hours() -> float:
+    """Return how long all cycles of the classifier took."""
+    runs = [json.loads(path.read_text(encoding="utf-8")) for path in RECORD.glob("classifier-*/best.json")]
+    return sum(run["provenance"]["seconds"] for run in runs) / 3600
 
 
 def _machine(training: dict[str, Any]) -> str:

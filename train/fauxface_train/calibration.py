@@ -112,9 +112,10 @@ def operating_point(
     shares = np.repeat([SHARES.get(name, 1.0) / times[name] for name, _ in views], len(labels))
     every = np.concatenate([view for _, view in views])
     fitted = fit(every, np.tile(labels, len(views)), weights=shares, fitted_on=shown)
-    held = [view for name, view in views if name != HARD] or [view for _, view in views]
-    p = np.stack([fitted.probability(view) for view in held], axis=1)
-    return fitted, choose_thresholds(p, labels, names, bpcer_target)
+    held = [(name, view) for name, view in views if name != HARD] or views
+    p = np.stack([fitted.probability(view) for _, view in held], axis=1)
+    conditions = [name for name, _ in held] if isinstance(logits, Mapping) else None
+    return fitted, choose_thresholds(p, labels, names, bpcer_target, conditions=conditions)
 
 
 def _framings(logits: np.ndarray) -> list[np.ndarray]:

@@ -24,7 +24,7 @@ def decide(val: Validation, logits: Callable[[np.ndarray], np.ndarray]) -> tuple
 
     Returns:
         The checkpoint's entries "calibration", "thresholds", "gates" and "held", JSON values, of which "held"
-        lists every real source that the BPCER is held on; and the clean logits.
+        lists every real source under the conditions that the BPCER is held on; and the clean logits.
     """
     nominal = logits(val.clean)
     seen = {CLEAN: [nominal], WEB: [], HARD: []}
@@ -45,6 +45,7 @@ def decide(val: Validation, logits: Callable[[np.ndarray], np.ndarray]) -> tuple
         val.labels,
         val.sources,
         thresholds.generated_from,
+        conditions=np.repeat([CLEAN, WEB], FRAMINGS).tolist(),
     )
     decided = {
         "calibration": asdict(calibration),

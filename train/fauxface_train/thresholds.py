@@ -26,10 +26,11 @@ class Upper:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """One real source at the chosen `generated_from`.
+    """One real source under one condition, at the chosen `generated_from`.
 
     Attributes:
         source: Name of the real source.
+        condition: "clean", "web", ...; empty where only one was given.
         samples: Number of its faces.
         views: Number of views of each face.
         allowed: Number of faces that may be called generated; see `allowed_errors`.
@@ -37,6 +38,7 @@ class Held:
     """
 
     source: str
+    condition: str
     samples: int
     views: int
     allowed: int
@@ -63,16 +65,18 @@ def choose_thresholds(
     sources: np.ndarray | Sequence[str],
     bpcer_target: float = BPCER_TARGET,
     *,
+    conditions: Sequence[str] | None = None,
     risk_target: float = RISK_TARGET,
 ) -> Thresholds:
     """Choose the two thresholds of the verdict on validation scores.
 
-    `generated_from` is the lowest threshold at which BPCER <= `bpcer_target` holds on every real source and
-    on all reals together. On all reals, the share of errors itself must not be above the target, but for one
-    face where they are few. In a single source, which is small, one face may be worth more than the target:
-    there the number of errors must not contradict the target, see `allowed_errors`. No source is left out and
-    none is pooled. The threshold is never below 0.6. Where a face was seen several times, it counts as the
-    share of its views that are called generated: what one framing or one JPEG does to one face decides less.
+    `generated_from` is the lowest threshold at which BPCER <= `bpcer_target` holds on every real source under
+    every condition, and on all reals of a condition together. On all reals, the share of errors itself must
+    not be above the target, but for one face where they are few. In a single source, which is small, one
+    face may be worth more than the target: there the number of errors must not contradict the target, see
+    `allowed_errors`. No source is left out and none is pooled. The threshold is never below 0.6. A face that
+    was seen several times under a condition counts as the share of these views that are called generated, so
+    that the chance framing of one face decides less.
 
     `bona_fide_below` follows from risk and coverage: the highest threshold, which is the widest coverage, at
     which the risk among the decided samples (not "unsure") is at most `risk_target`; where no threshold
@@ -91,6 +95,7 @@ def choose_thresholds(
         labels: int [N], 0 bona fide, 1 generated.
         sources: N names of the data sets or generators that the samples come from.
         bpcer_target: Highest BPCER of any real source, in (0, 1).
+        conditions: K names of the conditions that the views show; None: one.
         risk_target: Highest share of wrong verdicts among the decided.
 
     Returns:
@@ -101,7 +106,7 @@ def choose_thresholds(
     """
     p, labels, names = _checked(p, labels, sources)
     require_both(labels)
-    upper = lowest_generated_from(p, labels, names, bpcer_target)
+    upper = lowest_generated_from(p, labels, names, bpcer_target, conditions=conditions)
     lower, risk, coverage = unsure_band(p, labels, names, upper.value, risk_target=risk_target)
     rule = (
         f"generated from {upper.value:.6g}: {upper.rule}; bona fide below {lower:.6g}: the widest coverage "
@@ -116,6 +121,8 @@ def lowest_generated_from(
     labels: np.ndarray,
     sources: np.ndarray | Sequence[str],
     bpcer_target: float = BPCER_TARGET,
+    *,
+    conditions: Sequence[str] | None = None,
 ) -> Upper:
     """Return the lowest upper threshold that keeps the BPCER; see `choose_thresholds`.
 
@@ -128,16 +135,17 @@ def lowest_generated_from(
     real = labels == 0
     if not np.any(real):
         raise DataError("no real sample to hold the BPCER on; add real pictures")
-    groups = _real_groups(p[real], names[real], bpcer_target)
+    groups = _real_groups(p[real], names[real], conditions, bpcer_target)
     limits = [_lowest_threshold(group.scores, p, group.allowed) for group in groups]
     binding = int(np.argmax(limits))
     value = max(limits[binding], GENERATED_AT_LEAST)
     highest = max(groups, key=lambda group: group.errors(value) / len(group.scores))
-    often = f", each face seen {p.shape[1]} times" if p.shape[1] > 1 else ""
+    often = f"; {p.shape[1]} views of each face" if p.shape[1] > 1 else ""
+    under = "".join(f", {name}" for name in dict.fromkeys(conditions or ()))
     bound_by = f"set by {groups[binding].name}" if limits[binding] > GENERATED_AT_LEAST else "the floor"
     rule = (
         f"BPCER <= {bpcer_target:g} not contradicted (one-sided binomial test, {CONFIDENCE:g}) on any real "
-        f"source ({len(np.unique(names[real]))}{often}), and kept on all reals together, at least "
+        f"source ({len(np.unique(names[real]))}{under}{often}), and kept on all reals together, at least "
         f"{GENERATED_AT_LEAST:g} ({bound_by}; highest BPCER {highest.errors(value):g} of "
         f"{len(highest.scores)} on {highest.name})"
     )
@@ -187,6 +195,8 @@ def held(
     sources: np.ndarray | Sequence[str],
     generated_from: float,
     bpcer_target: float = BPCER_TARGET,
+    *,
+    conditions: Sequence[str] | None = None,
 ) -> list[Held]:
     """Return, for every real source, how many errors a threshold makes and how many are allowed.
 
@@ -196,16 +206,17 @@ def held(
         sources: N names.
         generated_from: The threshold.
         bpcer_target: Highest BPCER of any real source.
+        conditions: K names of the conditions that the views show; None: one.
 
     Raises:
         DataError: Lengths or values are wrong.
     """
     p, labels, names = _checked(p, labels, sources)
     real = labels == 0
-    *groups, _ = _real_groups(p[real], names[real], bpcer_target)
     return [
-        Held(group.name, len(group.scores), p.shape[1], group.allowed, group.errors(generated_from))
-        for group in groups
+        Held(group.source, group.condition, *group.scores.shape, group.allowed, group.errors(generated_from))
+        for group in _real_groups(p[real], names[real], conditions, bpcer_target)
+        if group.source
     ]
 
 
@@ -234,22 +245,35 @@ def _checked(
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    name: str
+    source: str  # empty for all reals together
+    condition: str
     scores: np.ndarray
     allowed: int
+
+    @property
+    def name(self) -> str:
+        return (self.source or "all reals") + (f" ({self.condition})" if self.condition else "")
 
     def errors(self, threshold: float) -> float:
         return int(np.count_nonzero(self.scores >= threshold)) / self.scores.shape[1]
 
 
-def _real_groups(scores: np.ndarray, names: np.ndarray, target: float) -> list[_Group]:
-    """Return every real source, and last all reals."""
+def _real_groups(
+    scores: np.ndarray, names: np.ndarray, conditions: Sequence[str] | None, target: float
+) -> list[_Group]:
+    """Return every real source under every condition, and all reals of each condition."""
+    columns = np.asarray([""] * scores.shape[1] if conditions is None else conditions, dtype=str)
+    if columns.shape != scores.shape[1:]:
+        raise DataError(f"{len(columns)} conditions don't name {scores.shape[1]} views; give one for each")
+    share = min(max(1, int(np.floor(target * len(scores) + 1e-9))), allowed_errors(len(scores), target))
     groups = []
-    for name in np.unique(names):
-        mine = scores[names == name]
-        groups.append(_Group(str(name), mine, allowed_errors(len(mine), target)))
-    share = max(1, int(np.floor(target * len(scores) + 1e-9)))
-    return [*groups, _Group("all reals", scores, min(share, allowed_errors(len(scores), target)))]
+    for condition in np.unique(columns):
+        seen = scores[:, columns == condition]
+        for name in np.unique(names):
+            mine = seen[names == name]
+            groups.append(_Group(str(name), str(condition), mine, allowed_errors(len(mine), target)))
+        groups.append(_Group("", str(condition), seen, share))
+    return groups
 
 
 def _lowest_threshold(scores: np.ndarray, every: np.ndarray, allowed: int) -> float:
