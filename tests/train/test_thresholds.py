@@ -37,6 +37,19 @@ def test_generated_from_holds_on_the_worst_source():
     assert "highest BPCER 3 of 100 on hard" in got.rule
 
 
+def test_two_halves_of_the_same_faces_agree_better_by_the_mean_over_draws():
+    rng = np.random.default_rng(0)
+    lowest, chosen = [], []
+    for _ in range(30):
+        p = np.r_[rng.beta(1, 3, 60), rng.beta(1, 3, 60), np.full(40, 0.999)]
+        labels, sources = np.repeat([0, 1], [120, 40]), ["a"] * 60 + ["b"] * 60 + ["gan"] * 40
+        got = thresholds.lowest_generated_from(p, labels, sources)
+        lowest.append(max(np.sort(p[:60])[-3], np.sort(p[60:120])[-3]))
+        chosen.append(got.value)
+    assert np.all(np.array(chosen) > np.array(lowest))
+    assert np.std(chosen) < np.std(lowest)
+
+
 def test_no_source_is_too_small_to_count():
     p = np.r_[evenly(2000, 0.0, 0.2), evenly(5, 0.6, 0.8), evenly(50, 0.9, 1.0)]
     labels = np.r_[np.zeros(2005, int), np.ones(50, int)]
