@@ -101,7 +101,10 @@ def _operating_point(manifest: Mapping[str, Any]) -> str:
     rows = [
         ("bona fide", f"probability below {thresholds['bona_fide_below']:.6g}"),
         ("generated", f"probability from {thresholds['generated_from']:.6g} on"),
-        ("unsure", f"between, or a face smaller than {crop['min_face_px']} px"),
+        (
+            "unsure",
+            "; ".join(["between", f"a face smaller than {crop['min_face_px']} px", *_gates(manifest)]),
+        ),
         ("chosen by", thresholds.get("rule") or "not recorded"),
         (
             "probability",
@@ -112,6 +115,18 @@ def _operating_point(manifest: Mapping[str, Any]) -> str:
         ("face locator", f"score from {locator['score_threshold']:g}, longest side {locator['max_side']} px"),
     ]
     return table(("", ""), rows)
+
+
+def _gates(manifest: Mapping[str, Any]) -> list[str]:
+    """Return what else makes a face unsure, in words; the evaluation's figures don't apply it."""
+    words = {
+        "min_sharpness": "a sharpness below {:g} (variance of the Laplacian at 128 px)",
+        "max_yaw": "a head turned aside by more than {:g} degrees",
+        "max_roll": "a head tilted by more than {:g} degrees",
+    }
+    gates = manifest.get("gates") or {}
+    found = [words[name].format(limit) for name, limit in gates.items()]
+    return [*found[:-1], f"{found[-1]} (the evaluation below doesn't apply these)"] if found else []
 
 
 def _failures(found: Mapping[str, Any]) -> list[str]:

@@ -211,3 +211,21 @@ def test_missing_parts_of_metrics_are_left_out():
     text = card.render(MANIFEST, {"overall": {}})
     assert "### By source" not in text
     assert "Not evaluated" not in text
+
+
+@pytest.mark.parametrize(
+    ("gates", "said"),
+    [
+        (None, "| unsure | between; a face smaller than 40 px |"),
+        (
+            {"min_sharpness": 3.5, "max_yaw": 33.0, "max_roll": 17.0},
+            "| unsure | between; a face smaller than 40 px; a sharpness below 3.5 (variance of the Laplacian "
+            "at 128 px); a head turned aside by more than 33 degrees; a head tilted by more than 17 degrees "
+            "(the evaluation below doesn't apply these) |",
+        ),
+    ],
+    ids=["none", "all"],
+)
+def test_the_operating_point_names_every_gate(gates, said):
+    manifest = MANIFEST if gates is None else MANIFEST | {"gates": gates}
+    assert said in card.render(manifest, None)

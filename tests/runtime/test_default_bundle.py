@@ -62,6 +62,12 @@ def test_nothing_names_a_folder_of_a_machine():
         assert not re.search(r"(?<![\w:/.])/(?:home|root|tmp|work|Users|mnt)/", text), name
 
 
+def test_its_licence_names_every_file_that_is_no_text():
+    licence = (DEFAULT_BUNDLE / "LICENSE-WEIGHTS.md").read_text(encoding="utf-8")
+    names = {path.name for path in DEFAULT_BUNDLE.iterdir() if path.suffix not in {".md", ".json"}}
+    assert {name for name in names if f"`{name}`" not in licence} == set()
+
+
 def test_it_meets_the_bar_of_its_release(bundle):
     assert bundle.manifest.metrics["overall"]["auroc"]["value"] >= 0.985
     assert bundle.manifest.metrics["data"]["split"] == "test"
