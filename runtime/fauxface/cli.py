@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import os
 import sys
 
 import typer
@@ -45,9 +46,25 @@ def build_app() -> typer.Typer:
 
 
 def main() -> None:
-    """Run the command line; a typed error becomes one line on standard error and exit code 1."""
+    """Run the command line; a typed error, or the system's, becomes one line on standard error and code 1."""
     try:
         build_app()()
     except FauxfaceError as error:
         sys.stderr.write(f"error: {type(error).__name__}: {' '.join(str(error).split())}\n")
         raise SystemExit(1) from None
+    except OSError as error:
+        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        reason = error.strerror or str(error)
+        sys.stderr.write(
+            f"error: {type(error).__name__}: {where}{reason}; check the path and the room on it\n"
+        )
+        _forget_output()
+        raise SystemExit(1) from None
+
+
+def _forget_output() -> None:
+    """Drop what standard output still holds: where it can't be written, Python's end would complain again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -23,6 +23,7 @@ def demo(
     What the model gets wrong is shown as it is: the file names say where each picture comes from.
     """
     from fauxface.demo import collect_pictures, make_clip
+    from fauxface.files import atomic_write
     from fauxface.output import ResultLog, Table
     from fauxface.scan_run import ScanRun, list_items
     from fauxface.scanner import Scanner
@@ -34,8 +35,8 @@ def demo(
     place = parse(str(out / "input"))
     annotated = out / "annotated"
     log = ResultLog(out / "results.jsonl", scanner.model, overwrite=True)
-    code = ScanRun(
-        scanner, place, list_items(place, annotated), Table(sys.stdout), log=log, annotate=annotated
-    ).run()
-    typer.echo(f"look at {annotated}/ and {log.path}")
+    with atomic_write(out / "table.txt") as temporary, temporary.open("w", encoding="utf-8") as file:
+        table = Table(sys.stdout, copy=file)
+        code = ScanRun(scanner, place, list_items(place, annotated), table, log=log, annotate=annotated).run()
+    typer.echo(f"look at {annotated}/, {out / 'table.txt'} and {log.path}")
     raise typer.Exit(code)

@@ -10,6 +10,7 @@ import numpy as np
 
 from fauxface import images
 from fauxface.errors import MissingExtraError
+from fauxface.files import atomic_write
 from fauxface.video import FrameWriter
 
 FRAME = (640, 480)
@@ -35,22 +36,32 @@ def collect_pictures(out: Path) -> list[Path]:
 
     Raises:
         MissingExtraError: A package that carries a photograph isn't installed.
+        OutputError: A copy can't be written.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    pictures = []
-    for name, (package, inside) in PHOTOGRAPHS.items():
-        spec = importlib.util.find_spec(package)
-        if spec is None or spec.origin is None:
-            raise MissingExtraError(
-                f"the demo's photographs come with {package}, which isn't installed; "
-                "run: pip install 'fauxface[cpu,demo]'"
-            )
-        pictures.append(Path(shutil.copyfile(Path(spec.origin).parent / inside, out / name)))
+    photographs = {name: _carried(package, inside) for name, (package, inside) in PHOTOGRAPHS.items()}
+    pictures = [_copied(source, out / name) for name, source in photographs.items()]
     for item in sorted(files("fauxface").joinpath("demo_media").iterdir(), key=lambda item: item.name):
         if item.name.endswith(".png"):
             with as_file(item) as path:
-                pictures.append(Path(shutil.copyfile(path, out / item.name)))
+                pictures.append(_copied(path, out / item.name))
     return pictures
+
+
+def _carried(package: str, inside: str) -> Path:
+    """Return where a package keeps a photograph."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise MissingExtraError(
+            f"the demo's photographs come with {package}, which isn't installed; "
+            "run: pip install 'fauxface[cpu,demo]'"
+        )
+    return Path(spec.origin).parent / inside
+
+
+def _copied(source: Path, target: Path) -> Path:
+    with atomic_write(target) as temporary:
+        shutil.copyfile(source, temporary)
+    return target
 
 
 def make_clip(pictures: list[Path], out: Path) -> Path:

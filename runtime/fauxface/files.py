@@ -47,6 +47,21 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise OutputError(f"can't write {path}: {reason}; choose a writable path") from error
 
 
+def usable_folder(path: str | os.PathLike[str]) -> Path:
+    """Return a folder that files may be written to, checked before long work starts; nothing is made.
+
+    Raises:
+        OutputError: It is a file, or can't be written.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file; give a folder with --out")
+    nearest = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputError(f"can't write into {nearest}; give another folder with --out")
+    return folder
+
+
 @contextmanager
 def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield an empty folder beside `path`; rename it to `path` on success, remove it on any error.

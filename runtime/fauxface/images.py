@@ -243,7 +243,7 @@ def _check_size(size: tuple[int, int], max_pixels: int, name: str) -> None:
     if width * height > max_pixels:
         raise ImageError(
             f"{name}: too many pixels: {width} x {height} is over the cap of {max_pixels / 1e6:g} megapixels;"
-            " scale it down or raise max_pixels"
+            " scale it down, or in Python read it with fauxface.images.read(max_pixels=...)"
         )
 
 

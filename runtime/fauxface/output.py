@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ from fauxface.results import ItemError, Result
 from fauxface.verdicts import BONA_FIDE, GENERATED, UNSURE
 
 _TERMINAL_COLORS = {BONA_FIDE: "green", GENERATED: "red", UNSURE: "yellow"}
+_COLOR_CODE = re.compile(r"\x1b\[[0-9;]*m")
 _WRITABLE_PICTURES = {".jpg", ".jpeg", ".png"}
 
 
@@ -253,12 +255,13 @@ class Table:
     Args:
         stream: Where to print; colours are used where it is a terminal and NO_COLOR isn't set.
         rows: Whether to print the rows; other lines are printed in any case.
+        copy: A second place to print, without colours.
     """
 
     _COLUMNS = "{:<11} {:>9} {:>7}  {}"
 
-    def __init__(self, stream: TextIO, *, rows: bool = True) -> None:
-        self._stream, self._rows, self._started = stream, rows, False
+    def __init__(self, stream: TextIO, *, rows: bool = True, copy: TextIO | None = None) -> None:
+        self._stream, self._rows, self._copy, self._started = stream, rows, copy, False
         self._colors = stream.isatty() and not os.environ.get("NO_COLOR")
 
     def result(self, result: Result) -> None:
@@ -305,6 +308,8 @@ class Table:
         encoding = self._stream.encoding or "utf-8"
         self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
         self._stream.flush()
+        if self._copy is not None:
+            self._copy.write(_COLOR_CODE.sub("", text) + "\n")
 
 
 def printable(text: str) -> str:

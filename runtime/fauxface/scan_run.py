@@ -6,7 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,6 +104,7 @@ class ScanRun:
         sources = {os.path.realpath(item.source) for item in items} if place.is_files else set()
         if log is not None and not sources.isdisjoint(map(os.path.realpath, (log.path, log.part))):
             raise OutputError(f"{log.path} is a source of this scan; choose another file")
+        self._made: list[Path] = []
         self._targets = self._plan(annotate) if annotate is not None else {}
 
     def run(self) -> int:
@@ -116,6 +117,12 @@ class ScanRun:
         Raises:
             FauxfaceError: A single source can't be scanned; a batch records that and goes on.
         """
+        try:
+            return self._scanned()
+        finally:
+            self._tidy()
+
+    def _scanned(self) -> int:
         todo = [item for item in self._items if not self._is_done(item)]
         done = {item.source for item in self._items} - {item.source for item in todo}
         if self._log is not None and not todo:
@@ -145,8 +152,15 @@ class ScanRun:
             raise failure
         return self._code(done)
 
+    def _tidy(self) -> None:
+        """Remove the folders that were made for annotated files and that stayed empty."""
+        for folder in self._made:
+            with suppress(OSError):
+                folder.rmdir()
+
     def _plan(self, annotate: Path) -> dict[str, Path]:
         try:
+            self._made = [folder for folder in (annotate, *annotate.parents) if not folder.exists()]
             annotate.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(

@@ -1,6 +1,8 @@
 import io
 import json
+import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -246,6 +248,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(monkeypatch, capsys, prepare, 
     if prepare is not None:
         prepare()
     before = {name: Path(name).read_bytes() for name in tree(".")}
+    folders = {path for path in Path().rglob("*") if path.is_dir()}
     if "--bundle" not in arguments:
         arguments = [*arguments, "--bundle", str(TINY_BUNDLE)]
     if "--jsonl" not in arguments and "--annotate" not in arguments:
@@ -258,6 +261,34 @@ def test_bad_input_is_one_line_and_leaves_nothing(monkeypatch, capsys, prepare, 
     assert captured.err.startswith(f"error: {error}: ")
     assert captured.err.count("\n") == 1
     assert {name: Path(name).read_bytes() for name in tree(".")} == before
+    assert {path for path in Path().rglob("*") if path.is_dir()} == folders
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.usefixtures("_scan_place")
+@pytest.mark.parametrize("arguments", [["--jsonl", "-"], []], ids=["lines", "table"])
+def test_a_full_disk_behind_standard_output_is_one_line(arguments):
+    images.write("a.png", scene())
+    command = [sys.executable, "-c", "from fauxface.cli import main; main()", "scan", "a.png"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*command, "--bundle", str(TINY_BUNDLE), *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: OSError: No space left on device")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.usefixtures("_scan_place")
+def test_a_name_that_the_system_refuses_is_one_line(command):
+    images.write("a.png", scene())
+    code, _, err = command("scan", "a.png", "--bundle", TINY_BUNDLE, "--jsonl", "x" * 300)
+    assert code == 1
+    assert re.match(r"error: \w+Error: .*File name too long.*\n$", err)
 
 
 @pytest.mark.parametrize(

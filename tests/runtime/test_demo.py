@@ -72,3 +72,25 @@ def test_command_writes_pictures_clip_and_results(tmp_path, photographs):
     frames = [line["frame"] for line in lines if line["source"].endswith("clip.mp4")]
     assert frames == list(range(len(frames)))
     assert len(frames) > 20
+    table = (out / "table.txt").read_text(encoding="utf-8").splitlines()
+    assert table[0].split() == ["verdict", "generated", "face", "where"]
+    assert table == result.stdout.splitlines()[: len(table)]
+    assert {
+        name for name in ("one.png", "two.jpg", "clip.mp4") if not any(name in row for row in table)
+    } == set()
+
+
+@pytest.mark.parametrize("inside", ["", "deeper"])
+def test_an_output_that_is_a_file_is_one_line(tmp_path, photographs, command, inside):
+    (tmp_path / "file").touch()
+    code, _, err = command("demo", "--out", tmp_path / "file" / inside, "--bundle", TINY)
+    assert code == 1
+    assert err.startswith("error: OutputError: can't write")
+    assert err.count("\n") == 1
+
+
+def test_a_missing_carrier_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(demo, "PHOTOGRAPHS", {"a.png": ("no_such_package_at_all", "a.png")})
+    with pytest.raises(MissingExtraError):
+        demo.collect_pictures(tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -4,6 +4,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from safetensors import SafetensorError  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 from torchvision.models import resnet34  # noqa: E402
 
@@ -115,3 +116,19 @@ def test_unwritable(net, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
         checkpoint.save(tmp_path / "file" / "best", net.state_dict(), checkpoint.describe(1.2))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no room"), SafetensorError("no room")])
+def test_a_disk_without_room_is_an_output_error(tmp_path, error):
+    target = tmp_path / "best.safetensors"
+    target.write_text("before")
+
+    def write():
+        with checkpoint.writing(target) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(OutputError, match="no room"):
+        write()
+    assert [path.name for path in tmp_path.iterdir()] == ["best.safetensors"]
+    assert target.read_text() == "before"

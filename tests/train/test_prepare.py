@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fauxface import crops
-from fauxface.errors import DataError, OutputError
+from fauxface.errors import BundleError, DataError, OutputError
 from fauxface.locator import Location
 from fauxface_train import extraction, prepare
 from fauxface_train.dataset import PreparedData, load_crop, load_stored
@@ -117,16 +117,33 @@ def test_crops_hold_the_nominal_square_of_the_runtime(tmp_path: Path, faces: Pat
         assert load_stored(sample).shape[0] == round(96 * 1.25)
 
 
-def test_large_crops_are_shrunk_with_their_square(tmp_path: Path):
+def test_large_crops_are_halved_with_their_square(tmp_path: Path):
     save(tmp_path / "faces/real/cam/a.png", picture(1, 900, 900))
     run(tmp_path / "faces", tmp_path / "out")
     (sample,) = PreparedData.load(tmp_path / "out").samples()
-    assert load_stored(sample).shape == (320, 320, 3)
-    assert abs(sample.square.side - 256) <= 1
-    difference = load_crop(sample).astype(int) - crops.to_input(
-        crops.extract(picture(1, 900, 900), crops.face_square((225, 180, 450, 540), 1.0))
+    assert 128 <= sample.square.side < 256
+    assert load_stored(sample).shape[0] == pytest.approx(1.25 * sample.square.side, abs=2)
+    nominal = crops.face_square((225, 180, 450, 540), 1.0)
+    np.testing.assert_array_equal(
+        load_crop(sample), crops.to_input(crops.extract(picture(1, 900, 900), nominal))
     )
-    assert abs(difference).mean() < 3
+
+
+@pytest.mark.parametrize("side", [40, 127, 255, 256, 257, 511, 512, 515, 1023, 1400])
+@pytest.mark.parametrize("corner", [(-30, 5), (300, 301), (7, 640)])
+def test_a_stored_crop_gives_the_runtimes_input(side: int, corner: tuple[int, int]):
+    image = np.random.default_rng(side).integers(0, 256, (1500, 1600, 3), np.uint8)
+    nominal = crops.Square(*corner, side)
+    grown = round(side * extraction.ROOM)
+    room = crops.Square(corner[0] - (grown - side) // 2, corner[1] - (grown - side + 1) // 2, grown)
+    stored, square = extraction.stored_crop(image, nominal, room)
+    assert square.side < 256
+    assert max(square.x, square.y) + square.side <= stored.shape[0] == stored.shape[1]
+    np.testing.assert_array_equal(
+        crops.to_input(crops.extract(stored, square)), crops.to_input(crops.extract(image, nominal))
+    )
+    if side < 256:
+        np.testing.assert_array_equal(stored, crops.extract(image, room))
 
 
 def test_whole_pictures(tmp_path: Path):
@@ -354,6 +371,16 @@ def test_other_settings_need_another_folder(tmp_path: Path, faces: Path, change:
     run(faces, tmp_path / "out")
     with pytest.raises(OutputError, match=rf"other settings \({key}: .* then, .* now\); choose another OUT"):
         run(faces, tmp_path / "out", **change)
+
+
+def test_a_bad_locator_leaves_nothing(tmp_path: Path, faces: Path):
+    class Bad(FakeSource):
+        def open(self) -> Any:
+            raise BundleError("no locator")
+
+    with pytest.raises(BundleError):
+        run(faces, tmp_path / "out", locator=Bad())
+    assert not (tmp_path / "out").exists()
 
 
 BAD_OUT: dict[str, tuple[Callable[[Path], Path], str]] = {

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 torch = pytest.importorskip("torch")
 pytest.importorskip("tensorboard")
 
-from fauxface.errors import CheckpointError, DataError  # noqa: E402
+from fauxface.errors import CheckpointError, DataError, OutputError  # noqa: E402
 from fauxface_train import checkpoint, train_cli  # noqa: E402
 from fauxface_train.engine import Engine  # noqa: E402
 
@@ -72,6 +72,14 @@ def test_bad_options_are_one_line(arguments, error, message, prepared, tmp_path)
     assert message in str(result.exception)
     assert "\n" not in str(result.exception)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("inside", ["", "deeper"])
+def test_an_output_that_is_a_file_is_one_line(prepared, tmp_path, inside):
+    (tmp_path / "file").touch()
+    result = _run(prepared, "--out", tmp_path / "file" / inside, "--no-compile", "--workers", "0")
+    assert isinstance(result.exception, OutputError)
+    assert "give" in str(result.exception)
 
 
 def test_importing_the_command_loads_nothing_heavy():

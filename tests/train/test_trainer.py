@@ -223,6 +223,14 @@ def test_one_cycle_rises_and_falls():
     assert rates[-1] < 0.002 * recipe.lr
 
 
+@pytest.mark.parametrize(("name", "noted"), [("article", True), ("robust", False)])
+def test_the_article_notes_data_without_truncated_pictures(name, noted, prepared, recipe, tmp_path):
+    said = []
+    chosen = preset("article").changed(epochs=1) if name == "article" else recipe
+    trainer.train(prepared, tmp_path / "run", chosen, weights="none", surroundings=_around(say=said.append))
+    assert any("--tolerate-truncated" in line for line in said) == noted
+
+
 def test_article_is_the_reference_recipe():
     recipe = PRESETS["article"]
     engine = Engine(build(), recipe, torch.device("cpu"), print)

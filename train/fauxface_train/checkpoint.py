@@ -6,7 +6,8 @@ replaced in one rename and can't be mixed up; `<name>.json` is a copy for people
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from safetensors.torch import save_file
 from torchvision.models import ResNet
 
 from fauxface.crops import INPUT_SIZE
-from fauxface.errors import CheckpointError
+from fauxface.errors import CheckpointError, OutputError
 from fauxface.files import atomic_write
 from fauxface.verdicts import LABELS
 from fauxface_train.model import ARCHITECTURE, IMAGENET_MEAN, IMAGENET_STD, Deployed, build
@@ -80,11 +81,26 @@ def save(path: str | os.PathLike[str], state: Mapping[str, torch.Tensor], info: 
     """
     target = Path(path).with_suffix(".safetensors")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-    with atomic_write(target) as temporary:
+    with writing(target) as temporary:
         save_file(tensors, temporary, metadata={_KEY: json.dumps(info)})
     with atomic_write(target.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(info, indent=2) + "\n")
     return target
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Write a file of tensors as `atomic_write` does; torch and safetensors have errors of their own for it.
+
+    Raises:
+        OutputError: The file can't be written, for example for want of room.
+    """
+    with atomic_write(path) as temporary:
+        try:
+            yield temporary
+        except (RuntimeError, SafetensorError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
+            raise OutputError(f"can't write {path}: {reason}; check the room on its disk") from error
 
 
 def resolve(path: str | os.PathLike[str]) -> Path:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 
 import fauxface
-from fauxface.errors import DataError, OutputError
-from fauxface.files import atomic_write
+from fauxface.errors import DataError
+from fauxface.files import atomic_write, usable_folder
 from fauxface.progress import Progress
 from fauxface.verdicts import LABELS
 from fauxface_train import matched, metrics, pages, plots, report, robustness, selective
@@ -203,21 +202,6 @@ def evaluate(
     return Evaluation(samples, scores.logits[CLEAN], scored, document, p)
 
 
-def output_folder(out: str | Path) -> Path:
-    """Return where to write, checked before the work starts; nothing is made.
-
-    Raises:
-        OutputError: It is a file, or can't be written.
-    """
-    folder = Path(out)
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file; give a folder with --out")
-    nearest = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise OutputError(f"can't write into {nearest}; give another folder with --out")
-    return folder
-
-
 def write(evaluation: Evaluation, scorer: Scorer, data: PreparedData, out: str | Path) -> list[Path]:
     """Write scores.csv, metrics.json, the plots, report.md and report.html, each atomically, in this order.
 
@@ -233,7 +217,7 @@ def write(evaluation: Evaluation, scorer: Scorer, data: PreparedData, out: str |
     Raises:
         OutputError: The folder or a file can't be written.
     """
-    folder = output_folder(out)
+    folder = usable_folder(out)
     written = [folder / "scores.csv", folder / "metrics.json"]
     with atomic_write(written[0]) as temporary:
         _write_scores(temporary, evaluation, scorer, data)

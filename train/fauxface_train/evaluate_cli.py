@@ -55,10 +55,11 @@ def register(app: typer.Typer) -> None:
         predictions.png, mistakes.png and report.html show pictures of DATA; the other files don't.
         """
         require_extra("train", "torch", "torchvision", "safetensors", "sklearn", "scipy", "matplotlib")
+        from fauxface.files import usable_folder
         from fauxface_train.conditions import select as chosen
         from fauxface_train.dataset import PreparedData
         from fauxface_train.evaluate import evaluate as run
-        from fauxface_train.evaluate import output_folder, select, write
+        from fauxface_train.evaluate import select, write
         from fauxface_train.matched import Subset
         from fauxface_train.report import show
         from fauxface_train.scorers import open_scorer
@@ -66,7 +67,7 @@ def register(app: typer.Typer) -> None:
         grid, subsets = chosen(conditions), [Subset.parse(text) for text in pairs or ()]
         prepared = PreparedData.load(data)
         select(prepared, split)
-        folder = output_folder(out or f"evaluation-{split}")
+        folder = usable_folder(out or f"evaluation-{split}")
         scorer = open_scorer(model, provider, precision)
         if not scorer.point.shipped:
             sys.stderr.write(

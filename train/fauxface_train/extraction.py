@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,6 @@ from fauxface_train import duplicates
 
 ROOM = 1.25
 """Side of the stored crop over the side of the nominal crop: the space for jitter in training."""
-
-MAX_STORED = 320
-"""Larger crops are shrunk (INTER_AREA) to this side in pixels before they are stored."""
 
 OK, UNREADABLE, NO_FACE, TOO_SMALL = "ok", "unreadable", "no_face", "too_small"
 
@@ -148,9 +146,7 @@ def extract_file(
         return Extract(
             sha256, TOO_SMALL, f"the face has {max(box[2], box[3]):.0f} px, below {rule.min_face} px"
         )
-    stored, square = shrink(
-        crops.extract(image, room), Square(nominal.x - room.x, nominal.y - room.y, nominal.side)
-    )
+    stored, square = stored_crop(image, nominal, room)
     _write_png(work_path(folder, sha256), stored)
     gray = cv2.cvtColor(crops.extract(stored, square), cv2.COLOR_RGB2GRAY)
     return Extract(
@@ -184,22 +180,32 @@ def main_face(faces: list[Location], width: int, height: int) -> Location:
     return max(faces, key=weight)
 
 
-def shrink(crop: np.ndarray, square: Square) -> tuple[np.ndarray, Square]:
-    """Shrink a crop larger than MAX_STORED, together with the square in it.
+def stored_crop(image: np.ndarray, nominal: Square, room: Square) -> tuple[np.ndarray, Square]:
+    """Cut the nominal square with the room around it, halved as often as the classifier's input would be.
+
+    Halving starts at the nominal square's corner, so that the stored crop gives, pixel for pixel, the input
+    that the runtime cuts from the picture itself.
 
     Args:
-        crop: uint8 [S, S, 3].
-        square: A square in pixels of the crop.
+        image: uint8 [H, W, 3].
+        nominal: What the runtime would cut.
+        room: A square around it.
 
     Returns:
-        The crop, at most MAX_STORED on a side, and the square in its pixels.
+        The stored crop, uint8 [S, S, 3], and the nominal square in its pixels, less than 256 px wide.
     """
-    side = crop.shape[0]
-    if side <= MAX_STORED:
-        return crop, square
-    scale = MAX_STORED / side
-    small = cv2.resize(crop, (MAX_STORED, MAX_STORED), interpolation=cv2.INTER_AREA)
-    return small, Square(round(square.x * scale), round(square.y * scale), max(1, round(square.side * scale)))
+    factor = 1
+    while nominal.side // factor >= 2 * crops.INPUT_SIZE:
+        factor *= 2
+    left, top = (math.ceil(pixels / factor) for pixels in (nominal.x - room.x, nominal.y - room.y))
+    right, bottom = (
+        math.ceil((start + room.side - corner) / factor)
+        for start, corner in ((room.x, nominal.x), (room.y, nominal.y))
+    )
+    side = max(left + right, top + bottom)
+    cut = Square(nominal.x - factor * left, nominal.y - factor * top, factor * side)
+    stored, _ = crops.shrink(crops.extract(image, cut), (side, side))
+    return stored, Square(left, top, nominal.side // factor)
 
 
 def _write_png(path: Path, rgb: np.ndarray) -> None:

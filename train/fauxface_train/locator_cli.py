@@ -55,7 +55,8 @@ def train(
 
     Ctrl-C and SIGTERM leave a checkpoint that --resume continues from; the exit code is 130 then.
     """
-    require_extra("train", "torch", "onnx", "onnxscript", "onnxruntime")
+    require_extra("train", "torch", "onnx", "onnxscript")
+    require_extra("cpu", "onnxruntime")
     from fauxface_train.locator.distill import Config, Run
     from fauxface_train.locator.export import export_locator
     from fauxface_train.locator.net import Shape
@@ -138,6 +139,7 @@ def compare(
     exit code is 1.
     """
     require_extra("train", "onnx", "scipy")
+    require_extra("cpu", "onnxruntime")
     import cv2
 
     import fauxface

@@ -112,6 +112,8 @@ def prepare(
     for folder in found.roots:
         if layouts.overlap(folder, root):
             raise OutputError(f"OUT {root} overlaps with the pictures in {folder}; choose an OUT beside them")
+    if locator is not None and not crop_rule.whole:
+        locator.open()  # a file that is no locator fails before anything is written
     config = _config(crop_rule, split_rule, locator)
     work = _claim(root, config)
     stamps = jobs.stamp(found.items)
@@ -168,7 +170,7 @@ def _config(rule: CropRule, split: SplitRule, locator: LocatorSource | None) -> 
             "min_face_px": rule.min_face,
         },
         "room": 1.0 if rule.whole else extraction.ROOM,
-        "max_stored_px": extraction.MAX_STORED,
+        "stored": "halved",
         "tolerate_truncated": rule.tolerant,
         "locator_sha256": None if rule.whole or locator is None else locator.sha256,
         "locator": None if rule.whole or locator is None else locator.settings(),

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from fauxface.errors import DataError, OutputError
-from fauxface.files import atomic_write
+from fauxface.files import usable_folder
 from fauxface.progress import Progress
 from fauxface_train import checkpoint, loading, provenance, validation
 from fauxface_train.dataset import PreparedData
@@ -79,7 +79,7 @@ def train(
         OutputError: `out` holds another run, or can't be written.
     """
     around = surroundings or Surroundings()
-    out = Path(out)
+    out = usable_folder(out)
     if not resume and (out / RESUME_FILE).exists():
         raise OutputError(f"{out} already holds a run; add --resume to continue it, or choose another --out")
     stored = read_resume(out) if resume else None
@@ -87,6 +87,10 @@ def train(
         recipe = Recipe.from_dict(stored["recipe"])
     device = pick_device(around.device)
     data = PreparedData.load(folder)
+    if recipe.preset == "article" and not data.info.get("tolerate_truncated"):
+        around.say(
+            "note: the article's recipe tolerates truncated pictures; prepare with --tolerate-truncated"
+        )
     samples = loading.chosen(data, "train", recipe.exclude)
     val_samples = loading.chosen(data, "val", recipe.exclude)
     facts = provenance.describe_data(data, samples, val_samples)
@@ -331,7 +335,7 @@ class Run:
             "position": {name: getattr(at, name) for name in Position.__slots__},
             "engine": self._engine.state(),
         }
-        with atomic_write(self._out / RESUME_FILE) as temporary:
+        with checkpoint.writing(self._out / RESUME_FILE) as temporary:
             torch.save(content, temporary)
         logs.write()
 

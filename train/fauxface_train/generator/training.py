@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from fauxface.errors import DataError
 from fauxface.files import atomic_write
 from fauxface.progress import Progress
+from fauxface_train.checkpoint import writing
 from fauxface_train.generator.net import LATENT, SIZE, Discriminator, Generator
 from fauxface_train.provenance import machine, versions
 
@@ -187,7 +188,7 @@ class Duel:
             "networks": [part.state_dict() for part in self._networks()],
             "optimizers": [part.state_dict() for part in self.optimizers],
         }
-        with atomic_write(path) as temporary:
+        with writing(path) as temporary:
             torch.save(state, temporary)
 
     def load(self, path: Path) -> None:
@@ -240,7 +241,7 @@ def train(pictures: np.ndarray, out: Path, config: GeneratorConfig) -> Path:
                 saved = time.monotonic()
                 duel.save(checkpoint)
                 write_grid(sample(duel.average, fixed), out / f"samples_{duel.done:06d}.png")
-    with atomic_write(out / "generator.pt") as temporary:
+    with writing(out / "generator.pt") as temporary:
         torch.save(duel.average.state_dict(), temporary)
     with atomic_write(out / "generator.json") as temporary:
         facts = {

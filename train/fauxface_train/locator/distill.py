@@ -19,6 +19,7 @@ from fauxface.errors import CheckpointError, DataError
 from fauxface.files import atomic_write
 from fauxface.progress import Progress
 from fauxface.threads import available_cores
+from fauxface_train.checkpoint import writing
 from fauxface_train.locator.composites import Composer
 from fauxface_train.locator.decode import decode, match
 from fauxface_train.locator.hints import Adapters
@@ -248,7 +249,7 @@ class Run:
             "done": self.done,
             "seconds": self.seconds,
         }
-        with atomic_write(self.out / "last.pt") as path:
+        with writing(self.out / "last.pt") as path:
             torch.save(state, path)
 
     def _load(self) -> None:
