@@ -65,5 +65,7 @@ fauxface export "$classifier" --out "$runs/bundle" --name fauxface-default --loc
   --terms "$here/terms.csv" --license "$here/LICENSE-WEIGHTS.md" --failures "$runs/samples" --formats onnx --int8 \
   --overwrite
 rm -rf "$bundle" && cp -r "$runs/bundle" "$bundle"
+# What ships, in the precision that this machine takes by default.
+fauxface evaluate "$bundle" "$runs/prepared" --out "$runs/evaluation-bundle" --conditions none
 python "$here/record.py" "$runs"
 python "$here/readme_figures.py"

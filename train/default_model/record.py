@@ -21,6 +21,7 @@ DOCUMENTS = (
     "classifier-1/best.json",
     "classifier-2/best.json",
     "evaluation/metrics.json",
+    "evaluation-bundle/metrics.json",
     "generator/generator.json",
 )
 REPORTS = ("evaluation/report.md", "audit/audit.md")

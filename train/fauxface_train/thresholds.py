@@ -222,8 +222,9 @@ def held(
     p, labels, names = _checked(p, labels, sources)
     real = labels == 0
     return [
-        Held(group.source, group.condition, *group.scores.shape, group.allowed, group.errors(generated_from))
+        Held(group.source, group.condition, count, views, group.allowed, group.errors(generated_from))
         for group in _real_groups(p[real], names[real], conditions, bpcer_target)
+        for count, views in [group.scores.shape]
         if group.source
     ]
 
