@@ -155,8 +155,8 @@ def test_what_is_taken_ahead_is_bounded(workers):
         stream = pipeline.flow(items(), [lambda value: value] * workers, Fours(), list)
         assert next(stream) == [0, 1, 2, 3]
         settle(taken)
-        # The group handed out, one per thread that is held ready, one in each thread's hands, a group that isn't
-        # complete yet, and two items per thread that wait for one before them.
+        # The group handed out, one per thread that is held ready, one in each thread's hands, a group that
+        # isn't complete yet, and two items per thread that wait for one before them.
         assert len(taken) <= 4 * (1 + 2 * workers) + 3 + 2 * workers
 
 
