@@ -271,8 +271,16 @@ def _create(ort: ModuleType, model: _Model, provider: str) -> Any:
         return _session(ort, model, provider, graphs=False)
     try:
         return _session(ort, model, provider, graphs=True)
-    except BundleError:
+    except BundleError as error:
+        _note_no_graphs(error)
         return _session(ort, model, provider, graphs=False)
+
+
+def _note_no_graphs(error: Exception) -> None:
+    """Log why CUDA records no graph: the model runs without, only slower, so it isn't an error."""
+    import logging
+
+    logging.getLogger(__name__).warning("running without CUDA graphs: %s", _first_line(error))
 
 
 def _session(ort: ModuleType, model: _Model, provider: str, *, graphs: bool) -> Any:
@@ -333,9 +341,10 @@ def _bound(ort: ModuleType, model: _Model, provider: str, session: Any) -> tuple
     try:
         try:
             return session, BucketRunner(ort, session, graphs=graphs), graphs
-        except Exception:
+        except Exception as error:  # ONNX Runtime's errors share no base class
             if not graphs:
                 raise
+            _note_no_graphs(error)
             session = _session(ort, model, provider, graphs=False)
             return session, BucketRunner(ort, session, graphs=False), False
     except Exception as error:  # ONNX Runtime's errors share no base class

@@ -243,7 +243,7 @@ class Recording:
     ],
     ids=["graphs", "no graphs", "recording fails"],
 )
-def test_gpu_sessions_are_bound(monkeypatch, graphs, fails, expected):
+def test_gpu_sessions_are_bound(monkeypatch, caplog, graphs, fails, expected):
     made = []
 
     def runner(ort, bound, *, graphs):
@@ -258,6 +258,7 @@ def test_gpu_sessions_are_bound(monkeypatch, graphs, fails, expected):
     bound, found, recorded = session._bound(None, session._Model(MODEL, "fp32", 1), "cuda", first)
     assert (made, found, recorded) == (expected, "runner", expected[-1])
     assert bound == ("new session" if fails else first)
+    assert ("running without CUDA graphs" in caplog.text) == bool(fails)
 
 
 def test_a_failed_warm_up_is_one_line(monkeypatch):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.stats import binom
@@ -46,6 +47,7 @@ class Held:
     errors: float
 
 
+@cache
 def allowed_errors(samples: int, target: float, confidence: float = CONFIDENCE) -> int:
     """Return how many of a real source's samples may be called generated.
 
