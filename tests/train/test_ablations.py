@@ -63,17 +63,23 @@ def test_figures_are_those_of_the_left_out_sources():
     assert run.figures(DOCUMENT, ())["left_out"] == {}
 
 
+def test_results_of_other_machines_stay_unless_run_again():
+    old = [{"variant": v, "without": "gan", "auroc": 0.8} for v in ("robust", "plain")]
+    new = [{"variant": "robust", "without": g, "auroc": 0.9} for g in ("gan", "camera")]
+    found = [(row["variant"], row["without"], row["auroc"]) for row in run.merged(old, new)]
+    assert found == [("plain", "gan", 0.8), ("robust", "camera", 0.9), ("robust", "gan", 0.9)]
+
+
 def test_the_table_shows_what_was_run():
     plan = {
         "variants": {"robust": {}, "plain": {"why": "framing only"}, "later": {}},
         "compare": {"left_out": ["nothing", "gan"]},
         "left_out": {"nothing": [], "gan": ["new_*"], "camera": ["camera"]},
     }
-    whole = {**run.figures(DOCUMENT, ()), "samples": 32000, "seconds": 600}
-    gan = {**run.figures(DOCUMENT, ("new_*",)), "samples": 32000, "seconds": 540}
+    whole = {**run.figures(DOCUMENT, ()), "samples": 32000, "seconds": 600, "precision": "float32"}
+    gan = {**run.figures(DOCUMENT, ("new_*",)), "samples": 32000, "seconds": 540, "precision": "bfloat16"}
     camera = {**run.figures(DOCUMENT, ("camera",)), "samples": 32000, "seconds": 540}
     results = {
-        "machine": {"cores": 2, "cpu": "CPU"},
         "runs": [
             {"variant": "robust", "without": "nothing", **whole},
             {"variant": "robust", "without": "gan", **gan},
@@ -82,8 +88,8 @@ def test_the_table_shows_what_was_run():
         ],
     }
     lines = table.tables(plan, results).splitlines()
-    assert "| `robust` | 32,000 | 0.9700 | 0.9000 | 0.8800 | 10 |" in lines
-    assert "| `plain`: framing only | 32,000 | 0.9700 | - | 0.8800 | 10 |" in lines
+    assert "| `robust` | 32,000 | 0.9700 | 0.9000 | 0.8800 | 10, 9 | float32, bfloat16 |" in lines
+    assert "| `plain`: framing only | 32,000 | 0.9700 | - | 0.8800 | 10 | float32 |" in lines
     assert "| camera | camera | 0.9900 | 0.0000 |" in lines
     assert not any("later" in line for line in lines)
 

@@ -11,13 +11,13 @@ import dataclasses
 import json
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from fauxface.files import atomic_write
-from fauxface_train import provenance, trainer
+from fauxface_train import trainer
 from fauxface_train.dataset import PreparedData
 from fauxface_train.evaluate import evaluate
 from fauxface_train.presets import Degradations, Recipe, preset
@@ -27,7 +27,7 @@ from fauxface_train.scorers import open_scorer
 HERE = Path(__file__).parent
 PLAN = HERE / "plan.toml"
 RESULTS = HERE / "results.json"
-FORMAT = "fauxface.ablations/1"
+FORMAT = "fauxface.ablations/2"
 
 
 def runs(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -94,6 +94,7 @@ def run(prepared: Path, folder: Path, recipe: Recipe, weights: str) -> dict[str,
         "degraded_val_auroc": info["metrics"]["degraded_auroc"],
         "samples": recipe.samples,
         "seconds": info["provenance"]["seconds"],
+        **{key: info["provenance"][key] for key in ("machine", "precision", "versions")},
         "recipe": dataclasses.asdict(recipe),
     }
 
@@ -126,16 +127,18 @@ def main() -> None:
         _keep(options.runs)
 
 
+def merged(known: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return known and new results in order; a new one replaces that of the same variant and group."""
+    every = {(row["variant"], row["without"]): row for row in (*known, *found)}
+    return [every[key] for key in sorted(every)]
+
+
 def _keep(folder: Path) -> None:
-    """Write all results so far into the repository, with the machine."""
-    results = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*/*/result.json"))]
-    document = {
-        "format": FORMAT,
-        "machine": provenance.machine(),
-        "versions": provenance.versions(),
-        "runs": results,
-    }
+    """Write all results so far into the repository, beside those of other machines."""
+    known = json.loads(RESULTS.read_text(encoding="utf-8"))["runs"] if RESULTS.exists() else []
+    found = [json.loads(p.read_text(encoding="utf-8")) for p in folder.glob("*/*/result.json")]
     with atomic_write(RESULTS) as temporary:
+        document = {"format": FORMAT, "runs": merged(known, found)}
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 

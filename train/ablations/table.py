@@ -19,14 +19,14 @@ def tables(plan: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     """Return the section as Markdown, from the contents of plan.toml and results.json."""
     found = {(row["variant"], row["without"]): row for row in document["runs"]}
     groups = [g for g in plan["compare"]["left_out"] if any(key[1] == g for key in found)]
-    machine = document["machine"]
     whole = "; `all`: of all test pictures, nothing left out" if "nothing" in groups else ""
     lines = [
-        f"AUROC on test of the left-out source against everything of the other label{whole}. Minutes are "
-        f"those of the row's first run ({machine['cores']} cores of an {machine['cpu']}).",
+        f"AUROC on test of the left-out source against everything of the other label{whole}. Minutes, and the "
+        "type that was computed in, are those of the row's runs, in order; machines stand in "
+        "[results.json](../train/ablations/results.json).",
         "",
-        "| variant | pictures | " + " | ".join(_column(g) for g in groups) + " | worst pair | minutes |",
-        "|---|---|" + "---|" * len(groups) + "---|---|",
+        "| variant | pictures | " + " | ".join(map(_column, groups)) + " | worst pair | minutes | computed in |",
+        "|---|---|" + "---|" * len(groups) + "---|---|---|",
     ]
     for name, variant in plan["variants"].items():
         rows = [found.get((name, group)) for group in groups]
@@ -37,8 +37,11 @@ def tables(plan: Mapping[str, Any], document: Mapping[str, Any]) -> str:
         cells = [_cell(row, group) for row, group in zip(rows, groups, strict=True)]
         all_in = found.get((name, "nothing"))
         worst = f"{all_in['worst_pair']['value']:.4f}" if all_in else "-"
-        minutes = f"{first['seconds'] / 60:.0f}"
-        lines.append(f"| {label} | {first['samples']:,} | {' | '.join(cells)} | {worst} | {minutes} |")
+        made = [row for row in rows if row]
+        minutes = ", ".join(f"{row['seconds'] / 60:.0f}" for row in made)
+        types = ", ".join(dict.fromkeys(row["precision"] for row in made))
+        columns = (label, f"{first['samples']:,}", *cells, worst, minutes, types)
+        lines.append(f"| {' | '.join(columns)} |")
     rest = [
         row
         for (name, group), row in found.items()

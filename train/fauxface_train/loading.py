@@ -186,9 +186,10 @@ def batches(
 
 
 def _start_worker(_: int) -> None:
-    """One thread per worker; Ctrl-C is the main process's business."""
+    """One thread per worker; Ctrl-C and SIGTERM, which reach a whole group, are the main process's business."""
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def collate(items: Sequence[tuple[np.ndarray, int]]) -> Batch:
