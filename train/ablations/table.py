@@ -21,11 +21,13 @@ def tables(plan: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     groups = [g for g in plan["compare"]["left_out"] if any(key[1] == g for key in found)]
     whole = "; `all`: of all test pictures, nothing left out" if "nothing" in groups else ""
     lines = [
-        f"AUROC on test of the left-out source against everything of the other label{whole}. Minutes, and the "
-        "type that was computed in, are those of the row's runs, in order; machines stand in "
+        f"AUROC on test of the left-out source against everything of the other label{whole}. Minutes and the "
+        "type that was computed in are those of the row's runs, in order; machines stand in "
         "[results.json](../train/ablations/results.json).",
         "",
-        "| variant | pictures | " + " | ".join(map(_column, groups)) + " | worst pair | minutes | computed in |",
+        "| variant | pictures | "
+        + " | ".join(map(_column, groups))
+        + " | worst pair | minutes | computed in |",
         "|---|---|" + "---|" * len(groups) + "---|---|---|",
     ]
     for name, variant in plan["variants"].items():

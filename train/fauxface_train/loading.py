@@ -186,7 +186,7 @@ def batches(
 
 
 def _start_worker(_: int) -> None:
-    """One thread per worker; Ctrl-C and SIGTERM, which reach a whole group, are the main process's business."""
+    """One thread per worker; Ctrl-C and SIGTERM, which may reach a group, are the main process's."""
     cv2.setNumThreads(1)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
