@@ -1,5 +1,6 @@
 """The model card: written from the evaluation's metrics.json, the manifest and the table of terms."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ _NOT_FOR = (
     "not evidence. Don't let it decide alone about anybody.",
 )
 
+_PRECISIONS = "## Other precisions"
 _FOLDER_LABEL = {"bona_fide": "real", "generated": "fake"}
 
 
@@ -161,10 +163,25 @@ def _precisions(manifest: Mapping[str, Any]) -> list[str]:
         return []
     header = ("precision", "AUROC loss", "changed verdicts", "pictures", "bona fide below", "generated from")
     return [
-        "## Other precisions",
+        _PRECISIONS,
         "Against fp32 on the test split, each at its own operating point. The evaluation is that of fp32.",
         table(header, rows),
     ]
+
+
+def with_precisions(card: str, manifest: Mapping[str, Any]) -> str:
+    """Return a card with the section on other precisions written anew from the manifest.
+
+    Args:
+        card: A card that `render` wrote, perhaps with sections added to it.
+        manifest: The new fields of bundle.json.
+    """
+    section = "\n\n".join(_precisions(manifest)) + "\n\n"
+    old = re.compile(rf"^{_PRECISIONS}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+    if old.search(card):
+        return old.sub(lambda _: section, card, count=1)
+    before, heading, after = card.partition("## Evaluation\n")
+    return f"{before}{section}{heading}{after}" if heading else f"{card.rstrip()}\n\n{section}"
 
 
 def _data(manifest: Mapping[str, Any], terms: Sequence[Mapping[str, str]]) -> list[str]:

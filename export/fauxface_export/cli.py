@@ -13,6 +13,7 @@ FORMATS = ("onnx", "torchscript", "pt2")
 def register(app: typer.Typer) -> None:
     """Add this stage's commands."""
     app.command("export")(export_command)
+    app.command()(quantise)
 
 
 def export_command(
@@ -105,3 +106,30 @@ def export_command(
     )
     bundle = export(options, say=typer.echo)
     typer.echo(f"wrote {out}: model {bundle.sha256}")
+
+
+def quantise(
+    bundle: Annotated[Path, typer.Argument(help="The bundle to start from.")],
+    data: Annotated[Path, typer.Argument(help="The folder that `fauxface data prepare` wrote.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of the bundle to make.")],
+    fp16: Annotated[bool, typer.Option("--fp16", help="A half-precision classifier for GPUs.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="An 8-bit classifier for CPUs.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing bundle.")] = False,
+) -> None:
+    """Give a bundle a classifier in another precision, made from its fp32 graph and checked on DATA.
+
+    For a bundle whose checkpoint isn't at hand; `fauxface export` does the same from a checkpoint.
+    """
+    asked = tuple(name for name, given in (("int8", int8), ("fp16", fp16)) if given)
+    if not asked:
+        raise typer.BadParameter("give --int8, --fp16 or both", param_hint="--int8")
+    require_extra("export", "torch", "torchvision", "onnx", "onnxscript", "safetensors", "sklearn")
+    require_extra("cpu", "onnxruntime")
+    from fauxface.bundle import Bundle
+    from fauxface_export.requantise import requantise
+    from fauxface_train.dataset import PreparedData
+
+    parent, prepared = Bundle.load(bundle), PreparedData.load(data)
+    made = requantise(parent, prepared, out, asked, overwrite=overwrite, say=typer.echo)
+    typer.echo(f"wrote {out}: model {made.sha256}")

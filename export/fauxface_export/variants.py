@@ -171,7 +171,9 @@ def in_manifest(made: Sequence[Variant]) -> dict[str, Any]:
     """Return the fields of the manifest that describe variants; none where there are none."""
     if not made:
         return {}
+    bits = {"int8_weight_bits": quantize.WEIGHT_BITS} if "int8" in {v.precision for v in made} else {}
     return {
+        **bits,
         "operating_points": {
             variant.precision: {
                 "calibration": asdict(variant.point.calibration),

@@ -118,6 +118,23 @@ class Bundle:
         except UnicodeDecodeError:
             raise BundleError(f"{self.manifest.card} isn't UTF-8 text; get the bundle again") from None
 
+    def document(self) -> dict[str, Any]:
+        """Return the manifest as JSON values, also the fields that this release doesn't know.
+
+        Raises:
+            BundleError: bundle.json changed since it was verified.
+        """
+        data = _read_regular(self.path, MANIFEST_NAME, MAX_MANIFEST_BYTES)
+        if hashlib.sha256(data).hexdigest() != self.sha256:
+            raise BundleError(f"{self.path / MANIFEST_NAME} changed since it was verified; try again")
+        return json.loads(data)
+
+    def copy_files(self, folder: Path) -> None:
+        """Write the verified bytes of every file but bundle.json into a folder, which exists."""
+        for name, data in self._contents.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_bytes(data)
+
     def golden(self, precision: str = "fp32") -> tuple[np.ndarray, np.ndarray]:
         """Return the golden crops and the logits that the exporting machine got for them.
 

@@ -5,7 +5,7 @@ import platform
 import re
 import statistics
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import cv2
@@ -45,7 +45,8 @@ class Environment:
         distributions: Installed distributions of ONNX Runtime and their versions; one is right.
         providers: Execution providers that this ONNX Runtime was built with, by its own names.
         cores: Cores that affinity and cgroup quota leave to this process.
-        int8_instructions: Instruction set for 8-bit inference, for example "avx512_vnni", or None.
+        int8_instructions: Instruction set that computes the bundle's int8 classifier quickly and exactly,
+            for example "avx512_vnni", or None.
     """
 
     fauxface: str
@@ -178,6 +179,8 @@ def examine(
     failure: FauxfaceError | None = None
     try:
         loaded = Bundle.load(bundle)
+        fitting = int8_instructions(loaded.manifest.int8_weight_bits)
+        environment = replace(environment, int8_instructions=fitting)
         checked = BundleCheck(
             loaded.manifest.name,
             str(loaded.path),

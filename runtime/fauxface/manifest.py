@@ -18,6 +18,7 @@ VERSION = "1.0"
 """What a bundle without any of the later fields is written as."""
 
 _SINCE_1_1 = ("operating_points", "variants", "gates")
+_ALL_BITS = 8
 
 MAX_FILE_BYTES = 1 << 29
 MAX_FILES = 64
@@ -119,6 +120,8 @@ class Manifest:
         provenance: Where the weights come from; free-form.
         operating_points: Precision to what replaces calibration and thresholds there.
         variants: Precision to what export measured of that classifier; free-form.
+        int8_weight_bits: How many bits the int8 classifier's quantised weights use, 2 to 8: with 7 they lie
+            in -64 to 64, and CPUs that add two products in 16 bits compute them exactly.
     """
 
     version: str
@@ -141,6 +144,7 @@ class Manifest:
     provenance: Mapping[str, Any]
     operating_points: Mapping[str, OperatingPoint]
     variants: Mapping[str, Any]
+    int8_weight_bits: int
 
     @classmethod
     def parse(cls, data: bytes) -> "Manifest":
@@ -195,6 +199,11 @@ class Manifest:
             provenance=top.free_form("provenance"),
             operating_points=_points(top),
             variants=top.free_form("variants"),
+            int8_weight_bits=(
+                top.integer("int8_weight_bits", 2, _ALL_BITS)
+                if "int8_weight_bits" in top.values
+                else _ALL_BITS
+            ),
         )
         manifest._check_references()
         return manifest
@@ -216,6 +225,8 @@ class Manifest:
         plain["files"] = {name: asdict(entry) for name, entry in self.files.items()}
         plain["operating_points"] = {name: asdict(point) for name, point in self.operating_points.items()}
         plain = {key: value for key, value in plain.items() if value or key not in _SINCE_1_1}
+        if self.int8_weight_bits == _ALL_BITS:
+            del plain["int8_weight_bits"]
         return {"format": FORMAT, **plain}
 
     def _check_references(self) -> None:
@@ -236,6 +247,8 @@ class Manifest:
 
 def lowest_version(document: Mapping[str, Any]) -> str:
     """Return the format version that a manifest with these fields has to be written as."""
+    if "int8_weight_bits" in document:
+        return "1.2"
     more = len(document.get("classifier") or ()) > 1
     return "1.1" if more or any(document.get(key) for key in _SINCE_1_1) else VERSION
 

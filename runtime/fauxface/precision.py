@@ -12,21 +12,28 @@ from fauxface.session import Classifier, auto_providers
 PRECISIONS = ("fp32", "fp16", "int8")
 PRECISION_CHOICES = ("auto", *PRECISIONS)
 
-# By Linux's names in /proc/cpuinfo; all of them multiply and add four pairs of bytes in one step.
+# By Linux's names in /proc/cpuinfo; all of the first multiply and add four pairs of bytes in one step. AVX2
+# adds two products of an unsigned and a signed byte in 16 bits: 2 * 255 * 128 overflows them, 2 * 255 * 64
+# doesn't.
 _DOT_PRODUCT = ("avx512_vnni", "avx_vnni", "asimddp")
+_SIXTEEN_BIT_SUMS = "avx2"
+_BITS_WITHOUT_OVERFLOW = 7
 
 
-def int8_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
+def int8_instructions(weight_bits: int = 8, cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     """Return the instruction set by which this CPU multiplies bytes quickly and exactly, or None.
 
-    Without one, ONNX Runtime's 8-bit kernels for x86 add in 16 bits, which may overflow. Where the system
-    doesn't tell, the answer is None.
+    Where the system doesn't tell, the answer is None.
 
     Args:
+        weight_bits: How many bits of a byte the weights use; see `Manifest.int8_weight_bits`.
         cpuinfo: Linux's description of the CPU; other files serve tests.
     """
     if sys.platform == "darwin":
         return _DOT_PRODUCT[2] if platform.machine() == "arm64" else None
+    exact = _DOT_PRODUCT
+    if weight_bits <= _BITS_WITHOUT_OVERFLOW:
+        exact = (*_DOT_PRODUCT, _SIXTEEN_BIT_SUMS)
     try:
         lines = cpuinfo.read_text(errors="replace").splitlines()
     except OSError:
@@ -38,16 +45,19 @@ def int8_instructions(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     ]
     # On chips with cores of two kinds, the slower kind may lack it.
     common = set.intersection(*cores) if cores else set()
-    return next((name for name in _DOT_PRODUCT if name in common), None)
+    return next((name for name in exact if name in common), None)
 
 
-def choose(available: Collection[str], provider: str, precision: str = "auto") -> str:
+def choose(
+    available: Collection[str], provider: str, precision: str = "auto", *, weight_bits: int = 8
+) -> str:
     """Return the precision to run.
 
     Args:
         available: What the bundle has; "fp32" is always among it.
         provider: Short name of the execution provider.
         precision: One of `PRECISION_CHOICES`; all but "auto" are returned as they are.
+        weight_bits: As for `int8_instructions`.
 
     Raises:
         ProviderError: The precision is unknown.
@@ -58,7 +68,7 @@ def choose(available: Collection[str], provider: str, precision: str = "auto") -
     if provider in {"cuda", "tensorrt"}:
         best = "fp16"
     else:
-        best = "int8" if provider == "cpu" and int8_instructions() else "fp32"
+        best = "int8" if provider == "cpu" and int8_instructions(weight_bits) else "fp32"
     return best if best in available else "fp32"
 
 
@@ -90,7 +100,7 @@ def open_classifier(
     check_precision(precision)
     candidates = auto_providers() if provider == "auto" else (provider,)
     for candidate in candidates:
-        chosen = choose(available, candidate, precision)
+        chosen = choose(available, candidate, precision, weight_bits=bundle.manifest.int8_weight_bits)
         model = bundle.classifier_bytes(chosen)
         try:
             return Classifier(model, provider=candidate, threads=threads, precision=chosen), chosen

@@ -252,7 +252,7 @@ def test_variants_are_kept_with_their_operating_points(precisions, options, tmp_
     said = []
     bundle = export(options(precisions=precisions, data=tmp_path, formats=("onnx",)), said.append)
     manifest = bundle.manifest
-    assert manifest.version == "1.1"
+    assert (manifest.version, manifest.int8_weight_bits) == ("1.2", 7)
     assert dict(manifest.classifier) == {
         "fp32": "classifier.onnx",
         **{name: f"classifier.{name}.onnx" for name in precisions},

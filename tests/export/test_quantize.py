@@ -8,6 +8,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 import onnx
+import onnxruntime
 
 from fauxface.errors import GateError
 from fauxface.session import Classifier
@@ -107,6 +108,21 @@ def test_weights_have_a_scale_per_channel_and_activations_one(found, prepared, t
     activations = [node for node in pairs if node.input[0] not in tensors]
     assert {tensors[node.input[2]].dtype for node in activations} == {np.dtype(np.uint8)}
     assert {tensors[node.input[1]].shape for node in activations} == {()}
+
+
+def test_no_sum_of_two_products_overflows_16_bits(found, prepared, crops, tmp_path):
+    """CPUs without dot products of bytes add two products in 16 bits; the answer must be the same there."""
+    path = tmp_path / "int8.onnx"
+    quantize.quantise(prepared, found["minmax"], path)
+    tensors = [onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer]
+    weights = [values.astype(int) for values in tensors if values.dtype == np.int8 and values.ndim == 4]
+    assert {int(np.abs(values).max()) for values in weights} == {64}
+    assert np.iinfo(np.int16).max >= 2 * 255 * 64
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    in_float = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    given = np.concatenate([crops, np.full_like(crops[:1], 255)])
+    np.testing.assert_allclose(logits(path, given), in_float.run(None, {"crops": given})[0], atol=0.02)
 
 
 def test_the_picture_is_quantised_as_it_is(found, prepared, tmp_path):

@@ -336,6 +336,20 @@ def test_a_wrong_operating_point_is_named(path, value, field):
     refused(json.dumps(document).encode(), "bundle.json", field)
 
 
+@pytest.mark.parametrize(
+    ("written", "bits"), [({}, 8), ({"int8_weight_bits": 8}, 8), ({"int8_weight_bits": 7}, 7)]
+)
+def test_bits_of_the_weights(written, bits):
+    manifest = Manifest.parse(json.dumps(with_variant(**written)).encode())
+    assert manifest.int8_weight_bits == bits
+    assert Manifest.parse(json.dumps(manifest.to_dict()).encode()) == manifest
+
+
+@pytest.mark.parametrize("bits", [1, 9, 7.5, "7", None, True])
+def test_wrong_bits_are_named(bits):
+    refused(json.dumps(with_variant(int8_weight_bits=bits)).encode(), "bundle.json: int8_weight_bits")
+
+
 @pytest.mark.parametrize("variants", [5, [], "int8", None])
 def test_wrong_variants_are_named(variants):
     refused(json.dumps(with_variant(variants=variants)).encode(), "bundle.json: variants")
@@ -350,6 +364,7 @@ def test_wrong_variants_are_named(variants):
         ({"operating_points": {"int8": {}}}, "1.1"),
         ({"variants": {"int8": {}}}, "1.1"),
         ({"gates": {"max_yaw": 30}}, "1.1"),
+        ({"int8_weight_bits": 7}, "1.2"),
     ],
 )
 def test_the_lowest_version_that_has_all_fields(change, version):

@@ -49,12 +49,14 @@ def test_instructions(text, expected, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
     path = tmp_path / "cpuinfo"
     path.write_text(text)
-    assert int8_instructions(path) == expected
+    assert int8_instructions(8, path) == expected
+    narrow = "avx2" if expected is None and "avx2" in text else expected
+    assert int8_instructions(7, path) == narrow
 
 
 def test_instructions_where_the_system_does_not_tell(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "platform", "win32")
-    assert int8_instructions(tmp_path / "nowhere") is None
+    assert int8_instructions(7, tmp_path / "nowhere") is None
     monkeypatch.setattr(sys, "platform", "darwin")
     for machine, expected in (("arm64", "asimddp"), ("x86_64", None)):
         monkeypatch.setattr(precision.platform, "machine", lambda machine=machine: machine)
@@ -81,8 +83,14 @@ ALL = ("fp32", "fp16", "int8")
     ],
 )
 def test_choice(monkeypatch, available, provider, cpu, asked, expected):
-    monkeypatch.setattr(precision, "int8_instructions", lambda: cpu)
+    monkeypatch.setattr(precision, "int8_instructions", {8: cpu, 7: cpu or "avx2"}.get)
     assert choose(available, provider, asked) == expected
+
+
+def test_narrow_weights_run_where_wide_ones_would_overflow(monkeypatch):
+    monkeypatch.setattr(precision, "int8_instructions", {8: None, 7: "avx2"}.get)
+    assert [choose(ALL, "cpu", weight_bits=bits) for bits in (7, 8)] == ["int8", "fp32"]
+    assert choose(ALL, "openvino", weight_bits=7) == "fp32"
 
 
 @pytest.mark.parametrize("name", ["", "INT8", "int4", "auto "])
@@ -104,7 +112,7 @@ def test_the_classifier_asked_for_runs(asked, variant_bundle):
 
 @pytest.mark.parametrize(("instructions", "expected"), [("asimddp", "int8"), (None, "fp32")])
 def test_auto_runs_what_fits_the_cpu(instructions, expected, variant_bundle, monkeypatch):
-    monkeypatch.setattr(precision, "int8_instructions", lambda: instructions)
+    monkeypatch.setattr(precision, "int8_instructions", {8: instructions}.get)
     classifier, in_use = open_classifier(Bundle.load(variant_bundle), provider="cpu")
     assert in_use == expected
     np.testing.assert_allclose(classifier.logits(GRAY)[0, 1], GENERATED_LOGIT[expected], atol=1e-5)
@@ -122,7 +130,7 @@ def test_auto_tries_each_provider_with_the_precision_that_fits_it(variant_bundle
 
     monkeypatch.setattr(precision, "Classifier", Picky)
     monkeypatch.setattr(precision, "auto_providers", lambda: ("cuda", "cpu"))
-    monkeypatch.setattr(precision, "int8_instructions", lambda: "avx_vnni")
+    monkeypatch.setattr(precision, "int8_instructions", lambda _: "avx_vnni")
     classifier, in_use = open_classifier(Bundle.load(variant_bundle))
     assert (classifier.provider, in_use) == ("cpu", "int8")
     assert tried == [("cuda", "fp16"), ("cpu", "int8")]

@@ -1,7 +1,6 @@
 """Writing a bundle that was calibrated again on site, and the record of it in manifest and model card."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -12,9 +11,8 @@ import numpy as np
 
 import fauxface
 from fauxface.bundle import Bundle, write_manifest
-from fauxface.errors import BundleError, DataError
+from fauxface.errors import DataError
 from fauxface.files import atomic_folder
-from fauxface.manifest import MANIFEST_NAME
 from fauxface.session import Classifier
 from fauxface.verdicts import Calibration, Thresholds
 from fauxface_train.dataset import FOLDER_LABELS, PreparedData, Sample, load_crop
@@ -66,7 +64,7 @@ def calibrate(
     samples = data.samples()
     labels, sources = np.array([s.label for s in samples]), np.array([s.source for s in samples])
     crops = np.stack([load_crop(sample) for sample in samples])
-    document = _document(bundle)
+    document = bundle.document()
     points: dict[str, Refit] = {}
     for precision in manifest.classifier:
         session = Classifier(bundle.classifier_bytes(precision), provider=provider)
@@ -91,21 +89,11 @@ def calibrate(
         "calibrations": [*provenance.get("calibrations", []), record],
     }
     with atomic_folder(out) as folder:
-        for file in manifest.files:
-            (folder / file).parent.mkdir(exist_ok=True)
-            (folder / file).write_bytes(bundle.read(file))
+        bundle.copy_files(folder)
         (folder / manifest.card).write_text(_card(bundle.card(), record), encoding="utf-8")
         write_manifest(folder, document)
         Bundle.load(folder)
     return points
-
-
-def _document(bundle: Bundle) -> dict[str, Any]:
-    """Return the manifest, also the fields that this release doesn't know, from the verified bytes."""
-    data = (bundle.path / MANIFEST_NAME).read_bytes()
-    if hashlib.sha256(data).hexdigest() != bundle.sha256:
-        raise BundleError(f"{bundle.path / MANIFEST_NAME} changed since it was verified; try again")
-    return json.loads(data)
 
 
 def _parent_point(document: Mapping[str, Any], precision: str) -> tuple[Calibration, Thresholds]:

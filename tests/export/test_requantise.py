@@ -1,0 +1,146 @@
+"""`fauxface quantise`: a bundle with another precision, from its own fp32 graph."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+pytest.importorskip("torch")
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+
+from fauxface.bundle import Bundle
+from fauxface.errors import BundleError, DataError, GateError, OutputError
+from fauxface.manifest import OperatingPoint
+from fauxface.verdicts import Calibration, Thresholds
+from fauxface_export import cli, requantise
+from fauxface_export.requantise import requantise as run
+from fauxface_export.variants import Variant
+from fauxface_train.dataset import PreparedData
+
+TINY = Path(__file__).parents[1] / "data" / "tiny_bundle"
+DATA = PreparedData(
+    Path("prepared"), {"crop": {"margin": 1.2}}, [SimpleNamespace(sha256="a"), SimpleNamespace(sha256="b")]
+)
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Variants made elsewhere: copies of the float graph; returns what each was to be held against."""
+    seen = []
+    monkeypatch.setattr(requantise.variants, "check_data", lambda *_: None)
+    monkeypatch.setattr(requantise.variants, "reference", lambda _, __, point: point)
+
+    def make(precision, fp32, target, against, say):
+        seen.append((precision, against))
+        say(f"made {precision}")
+        shutil.copy(fp32, target)
+        point = OperatingPoint(Calibration(1.5, 0.25, "tests"), Thresholds(0.35, 0.65, precision))
+        return Variant(precision, point, {"test": {"samples": 9, "auroc_loss": 0.0012, "flips": 0.0034}})
+
+    monkeypatch.setattr(requantise.variants, "make", make)
+    return seen
+
+
+def test_a_bundle_gets_another_precision_and_keeps_the_rest(stand_in, tmp_path):
+    parent = Bundle.load(TINY)
+    said = []
+    made = run(parent, DATA, tmp_path / "new", ["int8"], say=said.append)
+    manifest = made.manifest
+    assert (said, stand_in) == (["made int8"], [("int8", parent.manifest.operating_point())])
+    assert (manifest.version, manifest.int8_weight_bits) == ("1.2", 7)
+    assert dict(manifest.classifier) == {**parent.manifest.classifier, "int8": "classifier.int8.onnx"}
+    assert manifest.operating_point() == parent.manifest.operating_point()
+    assert manifest.operating_point("int8").thresholds == Thresholds(0.35, 0.65, "int8")
+    for name in set(parent.manifest.files) - {"golden.npz", "MODEL_CARD.md"}:
+        assert made.read(name) == parent.read(name)
+    for before, after in zip(parent.golden(), made.golden(), strict=True):
+        np.testing.assert_array_equal(before, after)
+    np.testing.assert_allclose(made.golden("int8")[1], parent.golden()[1], atol=1e-4)
+    (record,) = manifest.provenance["quantisations"]
+    assert record["parent"] == {"sha256": parent.sha256, "name": "tiny"}
+    assert (record["precisions"], record["data"]["name"]) == (["int8"], "prepared")
+    assert made.card().startswith(parent.card().rstrip())
+    assert "| int8 | 0.0012 | 0.34% | 9 | 0.35 | 0.65 |" in made.card()
+    assert list(tmp_path.iterdir()) == [tmp_path / "new"]
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_precision_is_replaced_and_others_stay(variant_bundle):
+    document = json.loads((variant_bundle / "bundle.json").read_text())
+    document["classifier"]["int8"] = "older.onnx"
+    document["files"]["older.onnx"] = document["files"].pop("classifier.int8.onnx")
+    document["provenance"] = {"failures": {"pictures": 3}, "quantisations": [{"created": "before"}]}
+    (variant_bundle / "classifier.int8.onnx").rename(variant_bundle / "older.onnx")
+    (variant_bundle / "bundle.json").write_text(json.dumps(document))
+    parent = Bundle.load(variant_bundle)
+    made = run(parent, DATA, variant_bundle, ["int8"], overwrite=True)
+    assert "older.onnx" not in made.manifest.files
+    assert made.classifier_bytes("int8") == made.classifier_bytes("fp32")
+    assert made.classifier_bytes("fp16") == parent.classifier_bytes("fp16")
+    np.testing.assert_array_equal(made.golden("fp16")[1], parent.golden("fp16")[1])
+    provenance = made.manifest.provenance
+    assert provenance["failures"] == {"model": parent.sha256, "pictures": 3}
+    assert len(provenance["quantisations"]) == 2
+    again = run(made, DATA, variant_bundle, ["int8"], overwrite=True)
+    assert again.manifest.provenance["failures"]["model"] == parent.sha256
+    assert again.card().count("## Other precisions") == 1
+
+
+@pytest.fixture
+def command():
+    app = typer.Typer()
+    cli.register(app)
+    return lambda *arguments: CliRunner().invoke(app, ["quantise", *map(str, arguments)])
+
+
+@pytest.fixture
+def prepared(monkeypatch):
+    monkeypatch.setattr(PreparedData, "load", lambda _: DATA)
+
+
+@pytest.mark.usefixtures("prepared")
+def test_bad_input_is_one_line_and_leaves_nothing(command, tmp_path, monkeypatch):
+    out = tmp_path / "new"
+    assert "give --int8, --fp16 or both" in command(TINY, tmp_path, "--out", out).output
+    (tmp_path / "taken").mkdir()
+    for bundle, target, error, message in (
+        (tmp_path / "nowhere", out, BundleError, "nowhere"),
+        (TINY, tmp_path / "taken", OutputError, "exists"),
+        (TINY, out, DataError, "train split"),
+    ):
+        monkeypatch.setattr(PreparedData, "samples", lambda *_, **__: [])
+        result = command(bundle, tmp_path, "--out", target, "--int8")
+        assert isinstance(result.exception, error)
+        assert message in str(result.exception)
+        assert "\n" not in str(result.exception)
+    assert list(tmp_path.iterdir()) == [tmp_path / "taken"]
+
+
+@pytest.mark.usefixtures("prepared", "stand_in")
+def test_a_miss_leaves_the_parent_as_it_is(command, variant_bundle, monkeypatch):
+    def fail(*_):
+        raise GateError("int8 failed; no bundle was written")
+
+    before = Bundle.load(variant_bundle).sha256
+    monkeypatch.setattr(requantise.variants, "make", fail)
+    result = command(variant_bundle, "data", "--out", variant_bundle, "--int8", "--overwrite")
+    assert isinstance(result.exception, GateError)
+    assert Bundle.load(variant_bundle).sha256 == before
+
+
+@pytest.mark.usefixtures("prepared", "stand_in")
+def test_the_command_names_the_new_model(command, tmp_path):
+    result = command(TINY, "data", "--out", tmp_path / "new", "--int8", "--fp16")
+    assert result.exit_code == 0, result.output
+    model = Bundle.load(tmp_path / "new").sha256
+    assert result.output.splitlines() == [
+        "made int8",
+        "made fp16",
+        f"wrote {tmp_path / 'new'}: model {model}",
+    ]
