@@ -1,12 +1,13 @@
 """Keep what made the default bundle: settings, logs, figures and plots that show no picture of the data.
 
-Usage: python train/default_model/record.py RUNS
+Usage: python train/default_model/record.py RUNS [FOLDER...]     (all folders of RUNS that are kept, if none is named)
 """
 
 import json
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from fauxface_export.export import portable
@@ -47,15 +48,25 @@ _OUTSIDE = re.compile(r'"(?:\.\./)+(?:[^"/]+/)*([^"/]+)"')
 _PICTURE = re.compile(r'/[^/"]+\.(jpe?g|png)"')
 
 
-def record(runs: Path, target: Path) -> None:
-    """Copy a run's documents, with the folders cut off every path, and its logs and plots."""
-    for name in DOCUMENTS:
+def record(runs: Path, target: Path, folders: Sequence[str] = ()) -> None:
+    """Copy a run's documents, with the folders cut off every path, and its logs and plots.
+
+    Args:
+        runs: What make.sh was given as RUNS.
+        target: Where to keep them.
+        folders: Of RUNS; all if none.
+    """
+
+    def asked(names: Sequence[str]) -> list[str]:
+        return [name for name in names if not folders or name.partition("/")[0] in folders]
+
+    for name in asked(DOCUMENTS):
         document = portable(json.loads((runs / name).read_text(encoding="utf-8")))
         text = _OUTSIDE.sub(r'"\1"', _PICTURE.sub(r'/one picture"', json.dumps(document, indent=1)))
         _place(target, name).write_text(text + "\n", encoding="utf-8")
-    for name in FILES:
+    for name in asked(FILES):
         shutil.copyfile(runs / name, _place(target, name))
-    for name in REPORTS:
+    for name in asked(REPORTS):
         folder = name.partition("/")[0]
         lines = (runs / name).read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if not line.startswith("![") or f"{folder}/{_linked(line)}" in FILES]
@@ -75,4 +86,4 @@ def _place(target: Path, name: str) -> Path:
 
 
 if __name__ == "__main__":
-    record(Path(sys.argv[1]), TARGET)
+    record(Path(sys.argv[1]), TARGET, sys.argv[2:])
