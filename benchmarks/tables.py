@@ -1,9 +1,9 @@
-"""Fill the tables of benchmarks/README.md from the result files, between markers.
+"""Fill the tables of README.md and of the pages of other machines from the result files, between markers.
 
 Usage: python benchmarks/tables.py [--check]
 
-With --check nothing is written: the exit code is 1 where README.md isn't what the results say, or where a
-claim of a result doesn't hold.
+With --check nothing is written: the exit code is 1 where a page isn't what the results say, or where a
+claim on README.md doesn't hold: the claims are made of its machine.
 """
 
 import argparse
@@ -19,6 +19,12 @@ from fauxface.errors import FauxfaceError, GateError
 from fauxface.files import atomic_write
 
 README = Path(__file__).parent / "README.md"
+PAGES = {
+    README: harness.RESULTS,
+    README.with_name("avx2.md"): harness.RESULTS / "avx2",
+}
+"""Each page with the folder of its results: one page a machine."""
+
 NAMES = ("classifier", "face_to_verdict", "video", "roofline", "training")
 NOTHING = "Not measured yet."
 
@@ -55,7 +61,8 @@ def sections(folder: Path) -> dict[str, str]:
     documents = {name: load(folder / f"{name}.json") for name in NAMES if (folder / f"{name}.json").is_file()}
     made = dict.fromkeys(NAMES, NOTHING)
     try:
-        made |= {name: _section(document) for name, document in documents.items()}
+        links = {name: _links(folder / name) for name in documents}
+        made |= {name: _section(document, links[name]) for name, document in documents.items()}
         made["claims"] = claims([c for document in documents.values() for c in document["claims"]])
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ResultError(f"a result file in {folder} lacks something: {error!r}; measure again") from None
@@ -74,15 +81,18 @@ def claims(found: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _section(document: Document) -> str:
+def _links(result: Path) -> str:
+    place = result.relative_to(harness.RESULTS) if harness.RESULTS in result.parents else result.name
+    return ", ".join(f"[{result.name}{suffix}](results/{place}{suffix})" for suffix in (".json", ".png"))
+
+
+def _section(document: Document, links: str) -> str:
     tables: dict[str, Callable[[Document], list[str]]] = {
         "roofline": _roofline,
         "training": lambda d: _speeds(d, "images/s", lambda seconds: 1 / seconds),
         "video": lambda d: [*_speeds(d, "frames/s", lambda seconds: 1 / seconds), "", *_agreement(d)],
     }
     made = tables.get(document["benchmark"], lambda d: _speeds(d, "ms per face", lambda s: 1000 * s))
-    name = document["benchmark"]
-    links = f"[{name}.json](results/{name}.json), [{name}.png](results/{name}.png)"
     return "\n".join([f"{_conditions(document)} ({links}):", "", *made(document)])
 
 
@@ -147,16 +157,14 @@ def _number(value: float) -> str:
 
 
 def fill(text: str, found: dict[str, str]) -> str:
-    """Return a README's text with every marked block exchanged.
+    """Return a page's text with every marked block exchanged.
 
     Raises:
         GateError: A block is missing, or there is one that no benchmark fills.
     """
     marked = set(re.findall(r"^<!-- results: (\w+) -->$", text, re.M))
     if odd := marked ^ set(found):
-        raise GateError(
-            f"README.md and tables.py disagree on the blocks {', '.join(sorted(odd))}; fix either"
-        )
+        raise GateError(f"the page and tables.py disagree on the blocks {', '.join(sorted(odd))}; fix either")
     for name, section in found.items():
         pattern = rf"(^<!-- results: {name} -->\n).*?(^<!-- /results -->$)"
         text = re.sub(pattern, lambda m, section=section: f"{m[1]}{section}\n{m[2]}", text, flags=re.S | re.M)
@@ -164,23 +172,26 @@ def fill(text: str, found: dict[str, str]) -> str:
 
 
 def main() -> None:
-    """Fill the README, or check it."""
+    """Fill the pages, or check them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument(
         "--check", action="store_true", help="write nothing; fail on a stale table or a missed claim"
     )
     arguments = parser.parse_args()
-    text = README.read_text(encoding="utf-8")
+    for page, folder in PAGES.items():
+        text = page.read_text(encoding="utf-8")
+        found = sections(folder)
+        filled = fill(text, found)
+        if arguments.check and filled != text:
+            raise GateError(
+                f"benchmarks/{page.name} isn't what the results say; run python benchmarks/tables.py"
+            )
+        if not arguments.check:
+            with atomic_write(page) as temporary:
+                temporary.write_text(filled, encoding="utf-8")
+            sys.stdout.write(f"{page.name}\n{found['claims']}\n")
     found = sections(harness.RESULTS)
-    filled = fill(text, found)
-    if not arguments.check:
-        with atomic_write(README) as temporary:
-            temporary.write_text(filled, encoding="utf-8")
-        sys.stdout.write(f"{found['claims']}\n")
-        return
-    if filled != text:
-        raise GateError("benchmarks/README.md isn't what the results say; run python benchmarks/tables.py")
-    if "**no**" in found["claims"]:
+    if arguments.check and "**no**" in found["claims"]:
         raise GateError(f"{found['claims'].count('**no**')} claims don't hold; see benchmarks/README.md")
 
 

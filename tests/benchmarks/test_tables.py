@@ -146,9 +146,10 @@ def test_a_block_without_a_benchmark_or_the_reverse_is_refused(found):
         tables.fill("<!-- results: a -->\n<!-- /results -->\n", found)
 
 
-def test_the_readme_is_what_the_committed_results_say():
-    text = tables.README.read_text(encoding="utf-8")
-    assert tables.fill(text, tables.sections(harness.RESULTS)) == text, "run python benchmarks/tables.py"
+@pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.name)
+def test_a_page_is_what_the_committed_results_say(page):
+    text = page.read_text(encoding="utf-8")
+    assert tables.fill(text, tables.sections(tables.PAGES[page])) == text, "run python benchmarks/tables.py"
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_check_fails_where_it_should(monkeypatch, folder, holds, stale, message)
     blocks = "".join(f"<!-- results: {n} -->\n<!-- /results -->\n" for n in (*tables.NAMES, "claims"))
     readme = folder / "README.md"
     readme.write_text(blocks)
-    monkeypatch.setattr(tables, "README", readme)
+    monkeypatch.setattr(tables, "PAGES", {readme: folder})
     monkeypatch.setattr(harness, "RESULTS", folder)
     if not stale:
         monkeypatch.setattr("sys.argv", ["tables.py"])
@@ -176,8 +177,9 @@ def test_check_fails_where_it_should(monkeypatch, folder, holds, stale, message)
         tables.main()
 
 
-def test_links_of_the_readme_lead_somewhere():
-    targets = re.findall(r"\]\(([^)#\s]+)", tables.README.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("page", tables.PAGES, ids=lambda page: page.name)
+def test_links_of_a_page_lead_somewhere(page):
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
     assert targets
     for target in targets:
-        assert (tables.README.parent / target).exists(), target
+        assert (page.parent / target).exists(), target

@@ -1,6 +1,6 @@
 """Keep what made the default bundle: settings, logs, figures and plots that show no picture of the data.
 
-Usage: python train/default_model/record.py RUNS [FOLDER...]     (all folders of RUNS that are kept, if none is named)
+Usage: python train/default_model/record.py RUNS [FOLDER...]     (without a FOLDER of RUNS: all)
 """
 
 import json
