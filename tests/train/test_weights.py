@@ -1,19 +1,25 @@
+import shutil
 import urllib.error
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+import onnx  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn.utils.fusion import fuse_conv_bn_weights  # noqa: E402
 from torchvision.models import ResNet18_Weights, resnet18, resnet34  # noqa: E402
 
+from fauxface.bundle import Bundle, write_manifest  # noqa: E402
 from fauxface.errors import CheckpointError  # noqa: E402
 from fauxface_train import checkpoint  # noqa: E402
 from fauxface_train.model import Deployed, build  # noqa: E402
 from fauxface_train.weights import _norm_of, initialise  # noqa: E402
+
+TINY = Path(__file__).parents[1] / "data" / "tiny_bundle"
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +63,29 @@ def folded(source):
 def _logits(net, faces):
     with torch.inference_mode():
         return Deployed(net).eval()(torch.from_numpy(faces))
+
+
+@pytest.fixture
+def exported(folded, tmp_path):
+    """Write a bundle whose graph has the layers that export writes, and nothing that connects them."""
+
+    def write(drop=(), rename=str):
+        folder = tmp_path / "bundle"
+        shutil.copytree(TINY, folder)
+        nodes, tensors = [], []
+        for name in sorted({key.rpartition(".")[0] for key in folded} - set(drop)):
+            inputs = [rename(f"net.{name}.{part}") for part in ("weight", "bias")]
+            values = [folded[f"{name}.{part}"] for part in ("weight", "bias")]
+            tensors += [onnx.numpy_helper.from_array(v, i) for v, i in zip(values, inputs, strict=True)]
+            kind = "Gemm" if name == "fc" else "Conv"
+            nodes.append(onnx.helper.make_node(kind, ["x", *inputs], [f"{name}_out"]))
+        graph = onnx.helper.make_graph(nodes, "g", [], [], tensors)
+        (folder / "classifier.onnx").write_bytes(onnx.helper.make_model(graph).SerializeToString())
+        document = Bundle.load(TINY).document()
+        write_manifest(folder, document)
+        return folder
+
+    return write
 
 
 def _absent():
@@ -131,6 +160,38 @@ def test_absent_layers_are_reported_and_normalised(folded, faces, tmp_path):
     assert torch.equal(net.layer4[0].conv1.weight, before)
     assert torch.equal(net.layer4[0].bn1.weight, torch.ones(512))
     assert not torch.equal(net.layer4[0].bn1.running_var, torch.ones(512))
+
+
+def test_a_bundles_weights_compute_the_same(source, exported, faces):
+    net, folder = build(), exported()
+    initial = initialise(net, str(folder), lambda: faces)
+    assert (initial.kind, initial.sha256, initial.fresh) == ("bundle", Bundle.load(folder).sha256, ())
+    torch.testing.assert_close(_logits(net, faces), _logits(source, faces), atol=1e-3, rtol=1e-3)
+
+
+def test_the_shipped_weights_answer_the_golden_crops():
+    net, (crops, expected) = build(), Bundle.load().golden()
+    assert initialise(net, "shipped", lambda: crops).fresh == ()
+    np.testing.assert_allclose(_logits(net, crops).numpy(), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"drop": ["conv1"]}, "conv1.weight is missing"),
+        ({"rename": lambda name: name.replace("layer1", "block1")}, "is unknown"),
+    ],
+)
+def test_other_bundles_are_refused(how, message, exported):
+    with pytest.raises(CheckpointError, match=message) as caught:
+        initialise(build(), str(exported(**how)), _absent)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_graph_of_another_program_is_refused():
+    with pytest.raises(CheckpointError, match="give") as caught:
+        initialise(build(), str(TINY), _absent)
+    assert "\n" not in str(caught.value)
 
 
 def _broken(tmp_path, kind, folded):

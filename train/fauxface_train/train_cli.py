@@ -20,7 +20,11 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, logs, curves.")],
     preset: Annotated[str | None, typer.Option(help="Recipe: robust or article.  [default: robust]")] = None,
     weights: Annotated[
-        str, typer.Option(help="Initial weights: imagenet, none, or a .pth, .safetensors or .npz file.")
+        str,
+        typer.Option(
+            help="Initial weights: imagenet, shipped (the default bundle's), none, the folder of a run or a "
+            "bundle, or a .pth, .safetensors or .npz file."
+        ),
     ] = "imagenet",
     samples: Annotated[int | None, typer.Option(min=1, help="Length of the run in pictures.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Length of the run in passes over train.")] = None,

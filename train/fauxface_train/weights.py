@@ -1,4 +1,4 @@
-"""Initial weights: torchvision's ImageNet ones, a file, or none; folded batch norm is inflated again."""
+"""Initial weights: ImageNet's, a bundle's, a file's or none; folded batch norm is inflated again."""
 
 import hashlib
 import zipfile
@@ -9,13 +9,17 @@ from typing import Any
 from urllib.error import URLError
 
 import numpy as np
+import onnx
 import torch
+from google.protobuf.message import DecodeError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from torchvision.models import ResNet, ResNet18_Weights
 
+from fauxface.bundle import Bundle
 from fauxface.errors import CheckpointError
+from fauxface.manifest import MANIFEST_NAME
 from fauxface_train.checkpoint import resolve
 from fauxface_train.model import ARCHITECTURE, IMAGENET_MEAN, IMAGENET_STD, Deployed
 
@@ -28,8 +32,8 @@ class Initial:
     """Where a run's initial weights came from.
 
     Attributes:
-        kind: "none", "imagenet", or the file's suffix without its dot.
-        sha256: Hash of the file, or of the downloaded tensors; None for "none".
+        kind: "none", "imagenet", "bundle", or the file's suffix without its dot.
+        sha256: Hash of the file, of the bundle, or of the downloaded tensors; None for "none".
         fresh: Layers that the weights didn't hold and that keep their random initialisation.
     """
 
@@ -50,13 +54,15 @@ def initialise(net: ResNet, weights: str, faces: Faces) -> Initial:
 
     Args:
         net: The network to fill, with its two-way head.
-        weights: "none", "imagenet", a run's folder, or a .pth, .pt, .safetensors or .npz file with
-            torchvision's names. An .npz without batch-norm entries holds weights with batch norm folded in;
-            layers that are absent from it stay at their initialisation.
+        weights: "none", "imagenet", "shipped" for the default bundle's, the folder of a run or a bundle, or a
+            .pth, .pt, .safetensors or .npz file with torchvision's names. An .npz without batch-norm entries
+            holds weights with batch norm folded in; layers that are absent from it stay at their
+            initialisation.
         faces: Source of crops for folded weights.
 
     Raises:
         CheckpointError: The file is missing, corrupt, or of another architecture, or the download failed.
+        BundleError: The bundle is refused.
     """
     if weights == "none":
         return Initial("none", None, ())
@@ -65,10 +71,14 @@ def initialise(net: ResNet, weights: str, faces: Faces) -> Initial:
         fresh = _fill(net, state, "torchvision's ImageNet weights")
         return Initial("imagenet", _state_sha256(state), fresh)
     path = Path(weights)
+    if weights == "shipped" or (path / MANIFEST_NAME).is_file():
+        bundle = Bundle.load(None if weights == "shipped" else path)
+        fresh = _inflate(net, _of_bundle(bundle), faces, f"the bundle {bundle.manifest.name}")
+        return Initial("bundle", bundle.sha256, fresh)
     if path.is_dir():
         path = resolve(path)
     if not path.is_file():
-        raise CheckpointError(f"no weights at {weights}; give imagenet, none or an existing file")
+        raise CheckpointError(f"no weights at {weights}; give imagenet, shipped, none or an existing file")
     state = _read(path)
     if path.suffix == ".npz" and not any("bn" in name or "running" in name for name in state):
         fresh = _inflate(net, state, faces, path.name)
@@ -104,6 +114,24 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     except Exception as error:  # torch.load lets whatever the bytes provoke through
         raise _corrupt(path, error) from None
     raise CheckpointError(f"{path.name} isn't .pth, .pt, .safetensors or .npz; convert it to one of those")
+
+
+def _of_bundle(bundle: Bundle) -> dict[str, torch.Tensor]:
+    """Return the fp32 graph's weights by torchvision's names; export folded batch norm into them."""
+    try:
+        graph = onnx.load_model_from_string(bundle.classifier_bytes()).graph
+        tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        layers = [node for node in graph.node if node.op_type in {"Conv", "Gemm"}]
+        state = {}
+        for node in layers:
+            name = node.input[1].removeprefix("net.").removesuffix(".weight")
+            for part, tensor in zip(("weight", "bias"), node.input[1:3], strict=True):
+                state[f"{name}.{part}"] = torch.from_numpy(tensors[tensor].copy())
+    except (DecodeError, KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"the classifier of {bundle.path} isn't one that fauxface exported ({error}); give another bundle"
+        ) from None
+    return state
 
 
 def _corrupt(path: Path, error: Exception) -> CheckpointError:
