@@ -147,6 +147,7 @@ class Tally:
             "clip": clip,
             "frames": len(self.seconds),
             "faces": self.faces,
+            "judged": self.judged,
             "recall": _share(self.found, self.faces),
             "recall_judged": _share(self.judged_found, self.judged),
             "extra": self.extra,
@@ -162,7 +163,7 @@ def _share(part: int, whole: int) -> float | None:
 
 
 def measure(clip: Path, bundle: Bundle, ks: list[int], every: int) -> list[dict[str, Any]]:
-    """Return a row per policy."""
+    """Return a row per policy; see `compare`."""
     model, manifest = bundle.locator_bytes(), bundle.manifest
     spec = manifest.locator
     ours = Locator(model, spec.score_threshold, spec.nms_threshold, spec.max_side)
@@ -173,6 +174,19 @@ def measure(clip: Path, bundle: Bundle, ks: list[int], every: int) -> list[dict[
         "INTER_AREA copy": lambda frame: area.locate(frame.image),
         "FaceDetectorYN": lambda frame: opencv.locate(frame.image),
     }
+    return compare(clip, policies, every, manifest.crop.min_face_px)
+
+
+def compare(clip: Path, policies: dict[str, Find], every: int, smallest: float) -> list[dict[str, Any]]:
+    """Give the frames of a clip to all policies in turn and return a row for each.
+
+    Args:
+        clip: A video file.
+        policies: Ways of locating by name; the first one is the reference.
+        every: Use every N-th frame.
+        smallest: Longer side in pixels from which a face is large enough for a verdict.
+    """
+    reference = next(iter(policies))
     tallies = {name: Tally() for name in policies}
     with FrameReader(clip, every=every) as reader:
         for frame in reader:
@@ -182,8 +196,16 @@ def measure(clip: Path, bundle: Bundle, ks: list[int], every: int) -> list[dict[
                 found[name] = find(frame)
                 tallies[name].seconds.append(time.perf_counter() - start)
             for name, tally in tallies.items():
-                tally.add(found[REFERENCE], found[name], manifest.crop.min_face_px)
-    return [tally.row(name, clip.name, tallies[REFERENCE]) for name, tally in tallies.items()]
+                tally.add(found[reference], found[name], smallest)
+    return [tally.row(name, clip.name, tallies[reference]) for name, tally in tallies.items()]
+
+
+def line(row: dict[str, Any]) -> str:
+    """Return a row in words."""
+    return (
+        f"{row['clip']} {row['policy']}: recall {row['recall']} (of judged faces {row['recall_judged']}), "
+        f"{row['extra']} extra, {row['mean_ms']} ms, {row['speed']}x\n"
+    )
 
 
 def main() -> None:
@@ -201,10 +223,7 @@ def main() -> None:
     for clip in arguments.clips:
         for row in measure(clip, bundle, arguments.k, arguments.every):
             rows.append(row)
-            sys.stdout.write(
-                f"{row['clip']} {row['policy']}: recall {row['recall']} (of judged faces "
-                f"{row['recall_judged']}), {row['extra']} extra, {row['mean_ms']} ms, {row['speed']}x\n"
-            )
+            sys.stdout.write(line(row))
     save(arguments.out, "locator_policies", {"every": arguments.every, "model": bundle.sha256, "rows": rows})
 
 

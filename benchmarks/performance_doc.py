@@ -49,6 +49,13 @@ def locator_policies(data: dict[str, Any]) -> Table:
     return head, [[*(row[key] for key in keys), f"{row['speed']}x"] for row in data["rows"]]
 
 
+def locator_sides(data: dict[str, Any]) -> Table:
+    """Return what smaller copies cost and lose."""
+    head = ["clip", "searched", "judged faces", "found of them", "ms per frame"]
+    keys = ("clip", "policy", "judged", "recall_judged", "mean_ms")
+    return head, [[row[key] for key in keys] for row in data["rows"]]
+
+
 def video_pipeline(data: dict[str, Any]) -> Table:
     """Return the rates of the stages and of the pipeline."""
     names = ("decode", "locate", "classify", "one after the other", "pipeline")
@@ -84,7 +91,7 @@ def startup(data: dict[str, Any]) -> Table:
 
 
 TABLES: dict[str, Callable[[dict[str, Any]], Table]] = {
-    table.__name__: table for table in (hot_path, locator_policies, video_pipeline, startup)
+    table.__name__: table for table in (hot_path, locator_policies, locator_sides, video_pipeline, startup)
 }
 
 
@@ -104,7 +111,8 @@ def block(name: str, results: Path) -> str:
         raise ValueError(f"{path.name} isn't a result of benchmarks/{name}.py; measure again")
     head, rows = TABLES[name](data)
     machine = data["machine"]
-    lines = [f"{machine['cpu']}, {data['threads']} threads.", ""]
+    sets = ", ".join(machine["instruction_sets"]) or "no known instruction sets"
+    lines = [f"{machine['cpu']} ({sets}), {data['threads']} threads.", ""]
     lines += [_row(head), "|" + "---|" * len(head), *map(_row, rows)]
     return "\n".join(lines) + "\n"
 

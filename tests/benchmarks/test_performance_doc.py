@@ -32,6 +32,8 @@ def results(load, scanner, clip, tmp_path):
     yield "hot_path", run | {"rows": [load("hot_path").measure(scanner, clip, 2, 1)]}
     rows = load("locator_policies").measure(clip, Bundle.load(scanner.bundle.path), [2], 1)
     yield "locator_policies", {"rows": rows}
+    rows = load("locator_sides").measure(clip, Bundle.load(scanner.bundle.path), [320], 1)
+    yield "locator_sides", {"rows": rows}
     yield "video_pipeline", run | {"rows": [load("video_pipeline").measure(scanner, clip, 1)]}
     startup = load("startup")
     with pytest.MonkeyPatch.context() as patch:

@@ -1,0 +1,60 @@
+"""Measure what searching a smaller copy of a frame costs and loses, against a search of the whole frame.
+
+Usage: python benchmarks/locator_sides.py CLIP ... [--side 640 960 1280] [--out FILE]
+
+Every frame is given to all sides in turn. What counts are the faces that are large enough for a verdict: one
+of the whole frame's is found where a box of the copy overlaps it by an IoU of at least 0.5.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from fauxface.bundle import Bundle
+from fauxface.following import locate_frame
+from fauxface.locator import Locator
+from harness import RESULTS
+from locator_policies import Find, compare, line
+from recording import save
+
+REFERENCE = "whole frame"
+_LARGEST = 8192
+
+
+def measure(clip: Path, bundle: Bundle, sides: list[int], every: int) -> list[dict[str, Any]]:
+    """Return a row per side, that of the whole frame first; see `locator_policies.compare`."""
+    named = {REFERENCE: _LARGEST} | {f"{side} px": side for side in sides}
+    policies = {name: _finder(bundle, side) for name, side in named.items()}
+    return compare(clip, policies, every, bundle.manifest.crop.min_face_px)
+
+
+def _finder(bundle: Bundle, side: int) -> Find:
+    spec = bundle.manifest.locator
+    locator = Locator(bundle.locator_bytes(), spec.score_threshold, spec.nms_threshold, side)
+    return lambda frame: locate_frame(locator, frame)
+
+
+def main() -> None:
+    """Measure, print, write the JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("clips", nargs="+", type=Path)
+    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--side", type=int, nargs="+", default=[640, 960, 1280])
+    parser.add_argument("--every", type=int, default=6, help="use every N-th frame of a clip")
+    parser.add_argument("--out", type=Path, default=RESULTS / "locator_sides.json")
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    bundle = Bundle.load(arguments.bundle)
+    rows = []
+    for clip in arguments.clips:
+        for row in measure(clip, bundle, arguments.side, arguments.every):
+            rows.append(row)
+            sys.stdout.write(line(row))
+    save(arguments.out, "locator_sides", {"every": arguments.every, "model": bundle.sha256, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
