@@ -111,8 +111,8 @@ def block(name: str, results: Path) -> str:
         raise ValueError(f"{path.name} isn't a result of benchmarks/{name}.py; measure again")
     head, rows = TABLES[name](data)
     machine = data["machine"]
-    sets = ", ".join(machine["instruction_sets"]) or "no known instruction sets"
-    lines = [f"{machine['cpu']} ({sets}), {data['threads']} threads.", ""]
+    sets = ", ".join(machine.get("instruction_sets", []))
+    lines = [f"{machine['cpu']}{f' ({sets})' if sets else ''}, {data['threads']} threads.", ""]
     lines += [_row(head), "|" + "---|" * len(head), *map(_row, rows)]
     return "\n".join(lines) + "\n"
 

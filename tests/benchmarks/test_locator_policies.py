@@ -30,11 +30,10 @@ def test_a_clip_without_faces_has_no_recall(load):
 
 
 def test_every_side_is_held_against_the_whole_frame(load, scanner, clip):
-    rows = load("locator_sides").measure(clip, Bundle.load(scanner.bundle.path), [640, 32], 1)
-    assert [row["policy"] for row in rows] == ["whole frame", "640 px", "32 px"]
-    assert [row["judged"] for row in rows] == [10, 10, 10]
-    assert [row["recall_judged"] for row in rows[:2]] == [1.0, 1.0]
-    assert rows[2]["recall_judged"] < 1
+    rows = load("locator_sides").measure(clip, Bundle.load(scanner.bundle.path), [640], 1)
+    assert [row["policy"] for row in rows] == ["whole frame", "640 px"]
+    assert [row["judged"] for row in rows] == [10, 10]
+    assert [row["recall_judged"] for row in rows] == [1.0, 1.0]
 
 
 def test_every_policy_has_a_row(load, scanner, clip):
