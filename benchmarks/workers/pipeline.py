@@ -140,19 +140,25 @@ def _cornered(row: Sequence[float]) -> list[float]:
 
 def fauxface(options: dict[str, Any]) -> Pipeline:
     """Open fauxface's Scanner, which does what `fauxface scan` does."""
+    import cv2
+
     from fauxface import Scanner
+    from fauxface.sources import parse
     from fauxface.threads import available_cores
 
+    cv2.setNumThreads(1)
     scanner = Scanner(options["bundle"], provider="cpu", **options["scanner"])
 
     def judged(video: str, frames: int) -> Frames:
-        return [
-            [
-                {"box": list(face.box), "p": face.p_generated, "label": face.label, "reason": face.reason}
-                for face in result.faces
+        # The frames are limited where they are decoded, as for the peers: the pipeline works ahead.
+        with scanner.open_frames(parse(video)) as (_, decoded):
+            return [
+                [
+                    {"box": list(face.box), "p": face.p_generated, "label": face.label, "reason": face.reason}
+                    for face in result.faces
+                ]
+                for result, _ in scanner.scan_frames(islice(decoded, frames), video, pictures=False)
             ]
-            for result in islice(scanner.video(video), frames)
-        ]
 
     return Pipeline(judged, ("fauxface", "onnxruntime", "opencv-python-headless"), available_cores())
 

@@ -14,6 +14,7 @@ EACH = ("real_source", "fake_source", "pair", "demographic")
 """What `[each.…]` ranges over."""
 
 _SIDES = ("min", "max")
+_LARGEST = 1e300
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,12 @@ def read(path: Path, metrics: Mapping[str, Any]) -> list[Bound]:
         raise DataError(
             f"can't read the requirements {path}: {error.strerror or error}; check the path"
         ) from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # or numbers and nesting beyond all bounds
         raise DataError(f"{path} isn't TOML in UTF-8 ({error}); see docs/export.md") from None
     bounds: list[Bound] = []
+    split = (metrics.get("data") or {}).get("split")
+    if split != "test":
+        raise DataError(f"{path}: the metrics are of the split {split!r}; bounds hold on test, measure that")
     for section, content in table.items():
         if not isinstance(content, dict) or not content:
             raise _wrong(path, section, "a table of bounds such as auroc = { min = 0.98 }")
@@ -139,7 +143,10 @@ def _each(path: Path, what: str, content: Any, metrics: Mapping[str, Any]) -> It
         raise DataError(f"{path}: unknown {where}; choose each.{', each.'.join(EACH)}")
     if not isinstance(content, dict) or not content:
         raise _wrong(path, where, "a table of bounds such as bpcer = { max = 0.03 }")
-    members = list(_members(what, metrics))
+    try:
+        members = list(_members(what, metrics))
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        raise DataError(f"{path}: the metrics of {where} are damaged ({error!r}); measure again") from None
     if not members:
         raise DataError(f"{path}: the metrics have no {what.replace('_', ' ')}; remove {where}")
     for key, limits in content.items():
@@ -173,7 +180,7 @@ def _bounds(path: Path, where: str, limits: Any, figure: Any) -> Iterator[Bound]
     if not isinstance(limits, dict) or not limits or set(limits) - set(_SIDES):
         raise _wrong(path, where, "{ min = NUMBER }, { max = NUMBER } or both")
     for side, limit in limits.items():
-        if isinstance(limit, bool) or not isinstance(limit, int | float) or not math.isfinite(limit):
+        if isinstance(limit, bool) or not isinstance(limit, int | float) or not abs(limit) <= _LARGEST:
             raise _wrong(path, f"{where}.{side}", "a finite number")
     if "min" in limits and "max" in limits and limits["min"] > limits["max"]:
         raise DataError(f"{path}: {where} has min above max; nothing can fulfil it")

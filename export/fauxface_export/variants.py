@@ -265,7 +265,8 @@ def _make_int8(fp32: Path, target: Path, against: Reference, say: Say) -> dict[s
                 own = matched(part, against.point, logits)
                 tried.append(_Candidate(method, in_float, path, compare(part, against.point, logits, own)))
                 say(_line(tried[-1]))
-            best = min(tried, key=lambda candidate: candidate.difference.probability)
+            holding = [candidate for candidate in tried if candidate.difference.holds]
+            best = min(holding or tried, key=lambda candidate: candidate.difference.probability)
             if best.difference.holds:
                 break
         target.write_bytes(best.path.read_bytes())

@@ -89,6 +89,11 @@ def bench(
     if compare is not None:
         if plot is not None:
             raise BenchmarkError("--plot shows one result; leave it out with --compare")
+        lists = (scenario, provider, precision, threads, batch)
+        numbers = (target_fps, faces, video, seconds, rounds, frames)
+        if quick or any(lists) or any(given is not None for given in numbers):
+            raise BenchmarkError("--compare measures nothing; leave out what says how to measure")
+        _check_different(json_file, markdown, read=compare)
         _compare(*compare, json_file, markdown)
         return
     if faces is not None and target_fps is None:
@@ -110,6 +115,7 @@ def bench(
     if video is not None and VIDEO not in settings.scenarios and target_fps is None:
         raise BenchmarkError("--video belongs to the scenario video and to the budget; give one of them, too")
     matrix = Matrix(tuple(provider or ()), tuple(precision or ()), tuple(threads or ()))
+    _check_different(json_file, markdown, plot)
     check_outputs(json_file, markdown, plot)
     report = measure(Bundle.load(bundle), matrix, settings, video=video)
     sections = report_sections(report)
@@ -123,6 +129,17 @@ def bench(
         raise GateError(f"{len(refused)} refused, {refused[0]}: {refused[0].reason}")
     if not report.accepted:
         raise BenchmarkError(f"nothing could be measured: {report.refused[0].reason}")
+
+
+def _check_different(*written: Path | None, read: tuple[Path, ...] = ()) -> None:
+    """Raise a BenchmarkError where a file would be written over another one that is read or written."""
+    from fauxface.errors import BenchmarkError
+
+    known = {path.resolve() for path in read}
+    for path in (path for path in written if path is not None):
+        if path.resolve() in known:
+            raise BenchmarkError(f"{path} is given twice; give every file a name of its own")
+        known.add(path.resolve())
 
 
 def _compare(a: Path, b: Path, json_file: Path | None, markdown: Path | None) -> None:

@@ -32,7 +32,7 @@ Scanned = tuple[Result, np.ndarray | None]
 ARRAY_SOURCE = "<array>"
 _BATCH, _CPU_BATCH = 32, 8
 _WORKERS = 8
-_LOCATOR_THREADS = 4
+LOCATOR_THREADS = 4
 _CPU_PROVIDERS = ("cpu", "openvino")
 
 
@@ -260,7 +260,7 @@ class Scanner:
             changes += f" max_side {max_side}"
         if changes:
             self.model = hashlib.sha256((self.model + changes).encode()).hexdigest()
-        threads = min(self.threads, _LOCATOR_THREADS)
+        threads = min(self.threads, LOCATOR_THREADS)
         return Locator(
             data, spec.score_threshold, spec.nms_threshold, max_side or spec.max_side, threads=threads
         )

@@ -16,6 +16,7 @@ def figure(value, **more):
 
 
 METRICS = {
+    "data": {"split": "test"},
     "overall": {
         "samples": 130,
         "auroc": figure(0.9876),
@@ -136,6 +137,9 @@ def test_each_missed_bound_is_one_line(check, text, missed):
         ("[worst]\napcer = { source = 1 }", "min = NUMBER"),
         ("[sources]\ncamera = { max = 1 }", "no section sources"),
         ("[overall", "isn't TOML"),
+        ("[overall]\nauroc = { max = " + 400 * "9" + " }", "finite number"),
+        ("[overall]\nauroc = { max = " + 5000 * "9" + " }", "isn't TOML"),
+        ("a = " + 3000 * "[" + 3000 * "]", "isn't TOML"),
     ],
 )
 def test_what_could_never_fail_is_refused(check, text, said):
@@ -146,7 +150,29 @@ def test_what_could_never_fail_is_refused(check, text, said):
 @pytest.mark.parametrize("table", ["each.real_source", "each.demographic", "each.pair", "worst_pair"])
 def test_nothing_to_bound_is_refused(check, table):
     with pytest.raises(DataError, match="the metrics have no"):
-        check(f"[{table}]\nbpcer = {{ max = 1 }}", {"overall": {}})
+        check(f"[{table}]\nbpcer = {{ max = 1 }}", {"data": {"split": "test"}, "overall": {}})
+
+
+@pytest.mark.parametrize("split", ["train", "val", "all", None])
+def test_bounds_hold_on_test_alone(check, split):
+    with pytest.raises(DataError, match="bounds hold on test"):
+        check("[overall]\nauroc = { min = 0.9 }", METRICS | {"data": {"split": split}})
+
+
+@pytest.mark.parametrize(
+    ("table", "broken"),
+    [
+        ("real_source", {"sources": 5}),
+        ("real_source", {"sources": [1]}),
+        ("demographic", {"demographics": [1]}),
+        ("demographic", {"demographics": [{"bpcer": 1}]}),
+        ("pair", {"pairs": {"auroc": [[1]]}}),
+    ],
+)
+def test_damaged_metrics_are_one_line(check, table, broken):
+    with pytest.raises(DataError, match="are damaged") as caught:
+        check(f"[each.{table}]\nbpcer = {{ max = 1 }}", METRICS | broken)
+    assert "\n" not in str(caught.value)
 
 
 def test_requirements_must_exist(tmp_path):

@@ -100,6 +100,22 @@ BAD = {
     "columns missing": (lambda r: ((r / "manifest.csv").write_text("crop,split\n"), r)[1], "lacks columns"),
     "bad split": (lambda r: write(r, ROW | {"split": "x"}), "line 2: unknown split 'x'"),
     "bad label": (lambda r: write(r, ROW, ROW | {"label": "x"}), "line 3"),
+    "no margin": (
+        lambda r: write(r, ROW, info={"format": FORMAT, "room": 1.25}),
+        "crop.margin must be a number",
+    ),
+    "bad margin": (
+        lambda r: write(r, ROW, info={"format": FORMAT, "crop": {"margin": "a"}, "room": 1.25}),
+        "not 'a'",
+    ),
+    "no room": (lambda r: write(r, ROW, info={"format": FORMAT, "crop": {"margin": 1.2}}), "room must be"),
+    "no box": (lambda r: write(r, ROW | {"box_x": "nan"}), "line 2: box_x must be finite"),
+    "no width": (lambda r: write(r, ROW | {"width": "0"}), "line 2: width must be 1 to"),
+    "no square": (lambda r: write(r, ROW | {"square_side": "-5"}), "line 2: square_side must be 1 to"),
+    "huge square": (
+        lambda r: write(r, ROW | {"square_side": "99999999"}),
+        "line 2: square_side must be 1 to",
+    ),
     "bad number": (lambda r: write(r, ROW | {"width": "x"}), "line 2"),
     "cut row": (lambda r: ((r / "manifest.csv").write_text(",".join(COLUMNS) + "\na,train"), r)[1], "line 2"),
     "not UTF-8": (lambda r: ((r / "manifest.csv").write_bytes(b"\xff\xfe"), r)[1], "can't read"),

@@ -108,3 +108,41 @@ def test_grouped_interval_is_wider_than_one_that_ignores_sources():
         return high - low
 
     assert width(sources) > 2 * width(np.full(800, "one"))
+
+
+def test_the_calibration_interval_holds_the_truth_where_percentiles_do_not():
+    """Perfectly calibrated scores have an error of 0, which resampled errors never show."""
+    held = percentiles = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        p = rng.random(300)
+        labels, one = (rng.random(300) < p).astype(int), np.ones((1, 300))
+        found = intervals.calibration_residuals(p, labels, one)[0]
+        (weights,) = intervals.resamples(labels, np.full(300, "s"), seed, 200)
+        low, high = intervals.calibration_interval(found, intervals.calibration_residuals(p, labels, weights))
+        value = intervals.calibration_error(p, labels, one)[0]
+        assert low <= value <= high
+        held += low == 0
+        drawn = intervals.calibration_error(p, labels, weights)
+        percentiles += intervals.percentile_interval(drawn)[0] <= value
+    assert held >= 38
+    assert percentiles < 38
+
+
+@pytest.mark.parametrize(
+    ("shares", "wider"),
+    [((0.0, 0.0, 0.0, 0.0), False), ((0.1, 0.1, 0.1, 0.1), False), ((0.0, 0.0, 0.0, 0.6), True)],
+)
+def test_a_rate_of_several_sources_covers_which_sources_there_are(shares, wider):
+    events = np.concatenate([np.arange(100) < 100 * share for share in shares])
+    sources, labels = np.repeat(list("abcd"), 100), np.zeros(400, int)
+    low, high = intervals.grouped_rate(events, sources, labels)
+    exact = intervals.clopper_pearson(int(events.sum()), 400)
+    assert low <= exact[0] < exact[1] <= high
+    assert (high - low > 2 * (exact[1] - exact[0])) == wider
+    draws = np.concatenate([w @ events / 400 for w in intervals.resamples(labels, sources, 0)])
+    np.testing.assert_allclose(
+        [low, high],
+        [f(a, b) for f, a, b in zip((min, max), exact, intervals.percentile_interval(draws), strict=True)],
+        atol=0.01,
+    )

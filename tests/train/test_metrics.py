@@ -151,7 +151,10 @@ def test_intervals_contain_the_value_and_depend_on_the_seed():
         for i in range(100)
     ]
     one, two = (metrics.overall(scored(rows), POINT, replicates=200, seed=seed) for seed in (0, 1))
-    for key in ("auroc", "ap", "eer", "tpr_at_fpr_0.01"):
+    for key in (
+        *("auroc", "ap", "eer", "tpr_at_fpr_0.01", "ece", "acer", "balanced_accuracy", "brier", "nll"),
+        *("accuracy", "apcer", "bpcer", "unsure", "accuracy_when_decided"),
+    ):
         assert one[key]["low"] < one[key]["value"] < one[key]["high"]
         assert one[key]["value"] == two[key]["value"]
     assert one["auroc"]["low"] != two["auroc"]["low"]

@@ -56,6 +56,27 @@ def test_write_all_draws_pictures_and_leaves_no_global_state(example, tmp_path):
     assert not list(tmp_path.glob(".*"))
 
 
+def test_a_dollar_sign_in_a_name_is_no_formula(example, tmp_path):
+    scored, samples = example
+    scored.sources[:] = [f"{name[:2]}$5_to_$10" for name in scored.sources]
+    assert len(plots.write_all(tmp_path, scored, document_of(scored), samples)) == 10
+
+
+def test_plots_of_an_earlier_evaluation_go(example, tmp_path):
+    scored, samples = example
+    for name in ("roc_det.png", "robustness.png", "mine.png"):
+        (tmp_path / name).touch()
+    mask = scored.labels == 0
+    one = scored.take(mask)
+    point = {"bona_fide_below": 0.3, "generated_from": 0.7}
+    document = document_of(scored) | metrics.evaluate(one, POINT, replicates=2) | {"operating_point": point}
+    document["robustness"] = {"conditions": {"clean": {}}}
+    plots.write_all(tmp_path, one, document, [s for s, kept in zip(samples, mask, strict=True) if kept])
+    assert not (tmp_path / "roc_det.png").exists()
+    assert not (tmp_path / "robustness.png").exists()
+    assert (tmp_path / "mine.png").exists()
+
+
 def test_pyplot_is_not_imported():
     assert "pyplot" not in Path(plots.__file__).read_text().replace("touches pyplot", "")
 

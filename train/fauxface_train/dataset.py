@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,10 @@ FORMAT = "fauxface.prepared/1"
 SPLITS = ("train", "val", "test")
 FOLDER_LABELS = ("real", "fake")
 """Names of the label folders, in label order: 0 is bona fide, 1 is generated."""
+
+_MAX_SIDE = 1_000_000
+_MAX_SQUARE = 10_000
+_MAX_FACTOR = 100
 
 COLUMNS = (
     "crop",
@@ -189,6 +194,9 @@ def load_stored(sample: Sample) -> np.ndarray:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
         raise DataError(f"{sample.path} is corrupt; remove it and run 'fauxface data prepare' again")
+    (height, width), square = image.shape[:2], sample.square
+    if not (-square.side < square.x < width and -square.side < square.y < height):
+        raise DataError(f"the square of {sample.path} lies outside it; run 'fauxface data prepare' again")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
@@ -215,6 +223,13 @@ def _read_info(path: Path) -> dict[str, Any]:
         raise DataError(
             f"{path} has format {found!r}, this release reads {FORMAT!r}; prepare the data again elsewhere"
         )
+    crop = info.get("crop")
+    for name, value in (
+        ("crop.margin", crop.get("margin") if isinstance(crop, dict) else None),
+        ("room", info.get("room")),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _MAX_FACTOR:
+            raise DataError(f"{path}: {name} must be a number above 0, not {value!r}; prepare the data again")
     return info
 
 
@@ -238,6 +253,12 @@ def _sample(root: Path, row: dict[str, str], path: Path, number: int) -> Sample:
     try:
         if row["split"] not in SPLITS:
             raise ValueError(f"unknown split {row['split']!r}")
+        for name, most in (("width", _MAX_SIDE), ("height", _MAX_SIDE), ("square_side", _MAX_SQUARE)):
+            if not 0 < int(row[name]) <= most:
+                raise ValueError(f"{name} must be 1 to {most}, not {row[name]}")
+        for name in ("box_x", "box_y", "box_w", "box_h"):
+            if not math.isfinite(float(row[name])):
+                raise ValueError(f"{name} must be finite, not {row[name]}")
         return Sample(
             path=root / row["crop"],
             split=row["split"],

@@ -177,6 +177,7 @@ def evaluate(
             "identity": scorer.identity,
             "provider": scorer.provider,
             **({"precision": scorer.precision} if scorer.precision else {}),
+            **({"checkpoint_sha256": scorer.checkpoint_sha256} if scorer.checkpoint_sha256 else {}),
         },
         "data": {"name": data.root.resolve().name, "split": split, "margin": data.margin},
         "operating_point": {

@@ -17,9 +17,11 @@ from fauxface_train.intervals import (
     FPR_TARGETS,
     REPLICATES,
     bin_of,
-    calibration_error,
+    calibration_interval,
+    calibration_residuals,
     clopper_pearson,
     equal_error_rate,
+    grouped_rate,
     percentile_interval,
     resamples,
     weighted_curves,
@@ -74,16 +76,22 @@ def age_band(age: int | None) -> str:
     return ""
 
 
-def rate(events: np.ndarray) -> Value:
-    """Return the share of true entries with its Clopper-Pearson interval.
+def rate(events: np.ndarray, of: Scored | None = None) -> Value:
+    """Return the share of true entries with its interval.
 
     Args:
         events: bool [N].
+        of: The N samples, where they may come from several sources: see `intervals.grouped_rate`. Else the
+            interval is Clopper-Pearson's.
     """
     count, total = int(np.count_nonzero(events)), len(events)
     if total == 0:
         return missing("no samples")
-    low, high = clopper_pearson(count, total)
+    low, high = (
+        clopper_pearson(count, total)
+        if of is None or len(set(zip(of.labels, of.sources, strict=True))) == 1
+        else grouped_rate(events, of.sources, of.labels)
+    )
     return {"value": count / total, "low": low, "high": high, "count": count, "total": total}
 
 
@@ -113,7 +121,7 @@ def evaluate(
     """
     sources = [
         {"source": name, "label": LABELS[label]}
-        | one_label(scored.of(label, name), label, thresholds)
+        | one_label(scored.of(label, name), label, thresholds, replicates=replicates, seed=seed)
         | {"against": f"all {LABELS[1 - label]}"}
         | ranking(_versus(scored, label, name), balanced=True, replicates=replicates, seed=seed)
         for label in (REAL, FAKE)
@@ -121,7 +129,10 @@ def evaluate(
     ]
     return {
         "overall": overall(scored, thresholds, replicates=replicates, seed=seed),
-        "labels": {LABELS[label]: one_label(scored.of(label), label, thresholds) for label in (REAL, FAKE)},
+        "labels": {
+            LABELS[label]: one_label(scored.of(label), label, thresholds, replicates=replicates, seed=seed)
+            for label in (REAL, FAKE)
+        },
         "sources": sources,
         "worst": {
             "apcer": _worst(sources, "apcer", max),
@@ -138,45 +149,47 @@ def overall(scored: Scored, thresholds: Thresholds, *, replicates: int, seed: in
     called = scored.p >= thresholds.generated_from
     decided = called | (scored.p < thresholds.bona_fide_below)
     fakes, reals = scored.labels == FAKE, scored.labels == REAL
-    apcer, bpcer = rate(~called[fakes]), rate(called[reals])
     return {
         "samples": len(scored),
         "bona_fide": int(np.count_nonzero(reals)),
         "generated": int(np.count_nonzero(fakes)),
-        "accuracy": rate(called == fakes),
-        "accuracy_at_half": rate((scored.p >= 0.5) == fakes),
-        "balanced_accuracy": _balanced_accuracy(apcer, bpcer),
-        "apcer": apcer,
-        "bpcer": bpcer,
-        "acer": _acer(scored, thresholds),
-        "unsure": rate(~decided),
-        "accuracy_when_decided": rate((called == fakes)[decided]),
+        "accuracy": rate(called == fakes, scored),
+        "accuracy_at_half": rate((scored.p >= 0.5) == fakes, scored),
+        "apcer": rate(~called[fakes], scored.of(FAKE)),
+        "bpcer": rate(called[reals], scored.of(REAL)),
+        **_of_both(scored, called, replicates=replicates, seed=seed),
+        "unsure": rate(~decided, scored),
+        "accuracy_when_decided": rate((called == fakes)[decided], scored.take(decided)),
         "confusion": confusion(scored, thresholds),
         **ranking(scored, balanced=False, replicates=replicates, seed=seed),
-        **proper_scores(scored),
+        **proper_scores(scored, replicates=replicates, seed=seed),
     }
 
 
-def one_label(scored: Scored, label: int, thresholds: Thresholds) -> dict[str, Any]:
+def one_label(
+    scored: Scored, label: int, thresholds: Thresholds, *, replicates: int, seed: int
+) -> dict[str, Any]:
     """Return the figures of samples that all have one label.
 
     Args:
         scored: Samples of that label only.
         label: 0 bona fide (gives BPCER) or 1 generated (gives APCER).
         thresholds: The operating point.
+        replicates: Bootstrap resamples.
+        seed: Of the bootstrap.
     """
     called = scored.p >= thresholds.generated_from
     below = scored.p < thresholds.bona_fide_below
-    error = {"bpcer": rate(called)} if label == REAL else {"apcer": rate(~called)}
+    error = {"bpcer": rate(called, scored)} if label == REAL else {"apcer": rate(~called, scored)}
     return {
         "samples": len(scored),
-        "accuracy": rate(called == (label == FAKE)),
+        "accuracy": rate(called == (label == FAKE), scored),
         **error,
-        "called_bona_fide": rate(below),
-        "called_unsure": rate(~called & ~below),
-        "called_generated": rate(called),
+        "called_bona_fide": rate(below, scored),
+        "called_unsure": rate(~called & ~below, scored),
+        "called_generated": rate(called, scored),
         "median_p": {"value": float(np.median(scored.p))} if len(scored) else missing("no samples"),
-        **proper_scores(scored),
+        **proper_scores(scored, replicates=replicates, seed=seed),
     }
 
 
@@ -200,28 +213,45 @@ def ranking(scored: Scored, *, balanced: bool, replicates: int, seed: int) -> di
         float(average_precision_score(labels, p, sample_weight=weight)),
         float(equal_error_rate(fpr[None], tpr[None])[0]),
         *(float(tpr[fpr <= target + 1e-12].max()) for target in FPR_TARGETS),
-        float(calibration_error(p, labels, weight[None])[0]),
     ]
     draws: list[np.ndarray] = []
+    terms: list[np.ndarray] = []
     for counts in resamples(labels, scored.sources, seed, replicates):
         drawn = counts * weight
         curves = weighted_curves(p, labels, drawn)
         each = [curves.auroc, curves.ap, curves.eer, *(curves.tpr[target] for target in FPR_TARGETS)]
-        draws.append(np.stack([*each, calibration_error(p, labels, drawn)], axis=1))
+        draws.append(np.stack(each, axis=1))
+        terms.append(calibration_residuals(p, labels, drawn))
     bounds = [percentile_interval(column) for column in np.concatenate(draws).T]
+    found = calibration_residuals(p, labels, weight[None])[0]
+    values.append(float(np.sum(np.abs(found))))
+    bounds.append(calibration_interval(found, np.concatenate(terms)))
     return {
         key: {"value": value, "low": low, "high": high}
         for key, value, (low, high) in zip(keys, values, bounds, strict=True)
     }
 
 
-def proper_scores(scored: Scored) -> dict[str, Value]:
+def proper_scores(scored: Scored, *, replicates: int, seed: int) -> dict[str, Value]:
     """Return the Brier score and the negative log-likelihood (natural logarithm) of p("generated")."""
     if not len(scored):
         return {"brier": missing("no samples"), "nll": missing("no samples")}
+    p, labels = scored.p, scored.labels
+    values = [
+        float(brier_score_loss(labels, p, labels=[0, 1], pos_label=1)),
+        float(log_loss(labels, p, labels=[0, 1])),
+    ]
+    tiny = np.finfo(p.dtype).eps  # where scikit-learn cuts probabilities off
+    surprise = -np.log(np.clip(np.where(labels == FAKE, p, 1 - p), tiny, 1 - tiny))
+    losses = np.stack([(p - labels) ** 2, surprise], axis=1)
+    draws = [
+        weights @ losses / weights.sum(axis=1, keepdims=True)
+        for weights in resamples(labels, scored.sources, seed, replicates)
+    ]
+    bounds = [percentile_interval(column) for column in np.concatenate(draws).T]
     return {
-        "brier": {"value": float(brier_score_loss(scored.labels, scored.p, labels=[0, 1], pos_label=1))},
-        "nll": {"value": float(log_loss(scored.labels, scored.p, labels=[0, 1]))},
+        key: {"value": value, "low": low, "high": high}
+        for key, value, (low, high) in zip(("brier", "nll"), values, bounds, strict=True)
     }
 
 
@@ -306,25 +336,41 @@ def reliability(scored: Scored, bins: int = ECE_BINS) -> list[dict[str, float | 
     return table
 
 
-def _balanced_accuracy(apcer: Value, bpcer: Value) -> Value:
-    if "count" not in apcer or "count" not in bpcer:
-        return missing()
-    return {"value": 1 - (apcer["value"] + bpcer["value"]) / 2}
-
-
 def _versus(scored: Scored, label: int, name: str) -> Scored:
     """Return one source together with all samples of the other label."""
     return scored.take((scored.labels != label) | (scored.sources == name))
 
 
-def _acer(scored: Scored, thresholds: Thresholds) -> Value:
-    """Return half of the sum of the worst source's APCER and the pooled BPCER."""
-    called = scored.p >= thresholds.generated_from
-    fakes, reals = scored.labels == FAKE, scored.labels == REAL
-    if not fakes.any() or not reals.any():
-        return missing()
-    worst = max(np.mean(~called[fakes & (scored.sources == name)]) for name in scored.names(FAKE))
-    return {"value": float(worst + np.mean(called[reals])) / 2}
+def _of_both(scored: Scored, called: np.ndarray, *, replicates: int, seed: int) -> dict[str, Value]:
+    """Return balanced accuracy, and ACER: half of the sum of the worst source's APCER and the pooled BPCER.
+
+    Args:
+        scored: Samples of both labels; with one label only, both are null with the reason.
+        called: bool [N], called generated.
+        replicates: Bootstrap resamples.
+        seed: Of the bootstrap.
+    """
+    if len(np.unique(scored.labels)) < 2:
+        return {"balanced_accuracy": missing(), "acer": missing()}
+    wrong = called != (scored.labels == FAKE)
+    members = [scored.labels == REAL, scored.labels == FAKE]
+    members += [members[FAKE] & (scored.sources == name) for name in scored.names(FAKE)]
+
+    def errors(weights: np.ndarray) -> np.ndarray:
+        sizes = np.stack([weights[:, mask].sum(axis=1) for mask in members], axis=1)
+        counts = np.stack([weights[:, mask & wrong].sum(axis=1) for mask in members], axis=1)
+        # A source that wasn't drawn has no rate; 0 never is the highest unless all are.
+        each = np.divide(counts, sizes, out=np.zeros_like(counts), where=sizes > 0)
+        bpcer, apcer, worst = each[:, 0], each[:, 1], each[:, 2:].max(axis=1)
+        return np.stack([1 - (apcer + bpcer) / 2, (worst + bpcer) / 2], axis=1)
+
+    values = errors(np.ones((1, len(scored))))[0]
+    drawn = [errors(weights) for weights in resamples(scored.labels, scored.sources, seed, replicates)]
+    bounds = [percentile_interval(column) for column in np.concatenate(drawn).T]
+    return {
+        key: {"value": float(value), "low": low, "high": high}
+        for key, value, (low, high) in zip(("balanced_accuracy", "acer"), values, bounds, strict=True)
+    }
 
 
 def _worst(sources: Iterable[dict[str, Any]], key: str, choose: Callable[..., Any]) -> Value:

@@ -9,20 +9,20 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import NullFormatter, PercentFormatter
 from scipy.stats import norm
 from sklearn.metrics import det_curve, roc_curve
 
-from fauxface.files import atomic_write
 from fauxface.verdicts import BONA_FIDE, GENERATED, LABELS, UNSURE, Thresholds
 from fauxface_train.dataset import Sample, load_crop
+from fauxface_train.figures import write
 from fauxface_train.metrics import FAKE, REAL, Scored
 
 COLORS = {BONA_FIDE: "#0072B2", UNSURE: "#7F7F7F", GENERATED: "#D55E00"}
 WORDS = {BONA_FIDE: "bona fide", UNSURE: "unsure", GENERATED: "generated"}
 
+_SOMETIMES = frozenset({"roc_det.png", "reliability.png", "pairs.png", "robustness.png"})
 _DPI = 110
 _GRID = {"color": "#DDDDDD", "linewidth": 0.7}
 _DET_TICKS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9)
@@ -67,14 +67,9 @@ def write_all(
         } | figures
     if len(document["robustness"]["conditions"]) > 1:
         figures = {"robustness.png": lambda: robustness(document["robustness"]["conditions"])} | figures
-    written = []
-    for name, draw in figures.items():
-        figure = draw()
-        FigureCanvasAgg(figure)
-        with atomic_write(folder / name) as temporary:
-            figure.savefig(temporary, dpi=_DPI, format="png")
-        written.append(folder / name)
-    return written
+    for name in _SOMETIMES - figures.keys():
+        (folder / name).unlink(missing_ok=True)
+    return write(folder, figures, _DPI)
 
 
 def roc_det(scored: Scored, document: dict[str, Any]) -> Figure:
@@ -133,6 +128,7 @@ def reliability(table: Sequence[dict[str, float]], ece: float) -> Figure:
         color="#999999",
     )
     bottom.set(xlabel='predicted probability of "generated"', ylabel="samples", yscale="log")
+    _plain_counts(bottom)
     bottom.set_ylim(0.7, max(counts) * 2)
     for axes in (top, bottom):
         _tidy(axes, "both")
@@ -252,6 +248,7 @@ def scores_per_source(scored: Scored, thresholds: Thresholds) -> Figure:
     for axes, (label, name) in zip(panels, rows, strict=True):
         values = scored.of(label, name).p
         axes.hist(values, bins=edges, color=COLORS[LABELS[label]], log=True)
+        _plain_counts(axes)
         axes.axvline(thresholds.bona_fide_below, color="black", linestyle="--", linewidth=1)
         axes.axvline(thresholds.generated_from, color="black", linestyle="-", linewidth=1)
         axes.set_ylabel(
@@ -356,6 +353,12 @@ def _grid(
 def _deviate(rates: np.ndarray) -> np.ndarray:
     """Return the normal deviate of rates; 0 and 1 are moved to the edge of what is drawn."""
     return norm.ppf(np.clip(rates, 1e-4, 1 - 1e-4))
+
+
+def _plain_counts(axes: Axes) -> None:
+    """Write a logarithmic axis' powers of ten as numbers: the usual labels are formulas."""
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _tidy(axes: Axes, grid: Any) -> None:

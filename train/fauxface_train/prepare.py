@@ -341,7 +341,7 @@ def _write_manifest(
 
 def _row(entry: Entry, split: str) -> dict[str, Any]:
     extract, item = entry.extract, entry.item
-    known = layouts.parse_utkface(item.path.name) if item.label == "real" else None
+    known = layouts.parse_utkface(item.path.name)
     values = dict(zip(("box_x", "box_y", "box_w", "box_h"), extract.box, strict=True))
     values |= dict(zip(("square_x", "square_y", "square_side"), extract.square, strict=True))
     return values | {

@@ -80,9 +80,9 @@ def _errors(scored: Scored, thresholds: Thresholds) -> dict[str, Any]:
     unsure = ~called & (scored.p >= thresholds.bona_fide_below)
     fakes = scored.labels == FAKE
     return {
-        "apcer": rate(~called[fakes]),
-        "bpcer": rate(called[~fakes]),
-        "unsure": rate(unsure),
+        "apcer": rate(~called[fakes], scored.of(FAKE)),
+        "bpcer": rate(called[~fakes], scored.of(REAL)),
+        "unsure": rate(unsure, scored),
         "apcer_per_source": {
             name: rate(~called[fakes & (scored.sources == name)]) for name in scored.names(FAKE)
         },
@@ -96,8 +96,10 @@ def _flips(clean: Scored, scored: Scored, thresholds: Thresholds) -> dict[str, A
     """Return the share of samples whose verdict, one of three, isn't the clean picture's."""
     changed = verdicts(clean.p, thresholds) != verdicts(scored.p, thresholds)
     return {
-        "flipped": rate(changed),
-        "flipped_per_label": {LABELS[label]: rate(changed[clean.labels == label]) for label in (REAL, FAKE)},
+        "flipped": rate(changed, clean),
+        "flipped_per_label": {
+            LABELS[label]: rate(changed[clean.labels == label], clean.of(label)) for label in (REAL, FAKE)
+        },
     }
 
 

@@ -1,5 +1,6 @@
 """One way to score crops with a checkpoint, TorchScript, torch.export, ONNX file or bundle."""
 
+import hashlib
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -53,6 +54,7 @@ class Scorer:
         provider: Where it runs, for example "cpu".
         identity: What names the model: the bundle's sha256, or the file's name.
         precision: What a bundle's classifier computes in; "" where the model isn't a bundle.
+        checkpoint_sha256: SHA-256 of the checkpoint's file; "" where the model isn't a checkpoint.
     """
 
     kind: str
@@ -62,6 +64,7 @@ class Scorer:
     identity: str
     _run: Callable[[np.ndarray], np.ndarray]
     precision: str = ""
+    checkpoint_sha256: str = ""
 
     @property
     def calibration(self) -> Calibration:
@@ -158,7 +161,8 @@ def _open_checkpoint(path: Path, provider: str) -> Scorer:
     device = _device(provider)
     point = _point_of_checkpoint(loaded.path, loaded.info)
     run = _runner(loaded.deployed().to(device), device)
-    return Scorer("checkpoint", loaded.path, point, device, loaded.path.name, run)
+    digest = hashlib.sha256(loaded.path.read_bytes()).hexdigest()
+    return Scorer("checkpoint", loaded.path, point, device, loaded.path.name, run, checkpoint_sha256=digest)
 
 
 def _open_torchscript(path: Path, provider: str) -> Scorer:

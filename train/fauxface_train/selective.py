@@ -45,8 +45,8 @@ def risk_coverage(
     chosen = np.unique(np.searchsorted(coverage, np.arange(1, POINTS + 1) / POINTS - 1e-9))
     return {
         "aurc": {"value": float(_area(coverage[None], risk[None])[0]), "low": low, "high": high},
-        "coverage": rate(decided),
-        "risk": rate((called != (scored.labels == FAKE))[decided]),
+        "coverage": rate(decided, scored),
+        "risk": rate((called != (scored.labels == FAKE))[decided], scored.take(decided)),
         "curve_risk": {"value": float(risk[np.searchsorted(coverage, kept - 1e-9)])},
         "curve": [
             {"coverage": float(coverage[i]), "risk": float(risk[i]), "confidence": float(levels[i])}

@@ -135,7 +135,7 @@ def lowest_generated_from(
     """Return the lowest upper threshold that keeps the BPCER; see `choose_thresholds`.
 
     Raises:
-        DataError: There is no real sample, or lengths or values are wrong.
+        DataError: There is no real sample, lengths or values are wrong, or no threshold up to 1 keeps it.
     """
     p, labels, names = _checked(p, labels, sources)
     if not 0 < bpcer_target < 1:
@@ -146,15 +146,22 @@ def lowest_generated_from(
     groups = _real_groups(p[real], names[real], conditions, bpcer_target)
     limits = [_lowest_threshold(group, p) for group in groups]
     binding = int(np.argmax(limits))
+    if limits[binding] > 1:
+        raise DataError(
+            f"no threshold keeps the BPCER on {groups[binding].name}: more real faces have probability 1 "
+            "than may be called generated; check that they are real, or train with more like them"
+        )
     lowest = max(limits[binding], GENERATED_AT_LEAST)
     value = max(lowest, _between(p, _mean_over_draws(p[real], names[real], conditions, bpcer_target)))
     highest = max(groups, key=lambda group: group.errors(value) / len(group.scores))
     often = f"; {p.shape[1]} views of each face" if p.shape[1] > 1 else ""
+    few = max(1, int(bpcer_target * len(names[real]) + 1e-9)) > bpcer_target * len(names[real])
+    together = f"at most one of all {np.count_nonzero(real)} reals" if few else "kept on all reals together"
     under = "".join(f", {name}" for name in dict.fromkeys(conditions or ()))
     bound_by = f"set by {groups[binding].name}" if limits[binding] > GENERATED_AT_LEAST else "the floor"
     rule = (
         f"BPCER <= {bpcer_target:g} not contradicted (one-sided binomial test, {CONFIDENCE:g}) on any real "
-        f"source ({len(np.unique(names[real]))}{under}{often}), and kept on all reals together, at least "
+        f"source ({len(np.unique(names[real]))}{under}{often}), and {together}, at least "
         f"{GENERATED_AT_LEAST:g}: {lowest:.6g} on these faces, the mean over {RESAMPLES} draws of them where "
         f"that is higher ({bound_by}; highest BPCER {highest.errors(value):g} of "
         f"{len(highest.scores)} on {highest.name})"

@@ -20,6 +20,7 @@ class Budget:
         frame_ms: Median time of a frame: locator and all faces.
         frame_p99_ms: 99th percentile of it; the longest of fewer than 100 frames.
         budget_ms: Time between two frames of the wanted rate.
+        frames: How many frames were measured.
         faces_held: Estimate of the largest number of faces for which the 99th percentile stays in the budget:
             that of the locator alone, and for each face what the median or the 99th percentile grows by,
             whichever is more. None where faces took no measurable time.
@@ -31,6 +32,7 @@ class Budget:
     frame_ms: float
     frame_p99_ms: float
     budget_ms: float
+    frames: int
     faces_held: int | None
 
     @property
@@ -64,6 +66,10 @@ def budgets(report: BenchReport) -> list[Budget]:
         frame, tail = _times(loaded[configuration])
         budget = 1000 / target
         slope = max(tail - tail_alone, frame - locate) / faces
+        held = max(0, math.floor((budget - tail_alone) / slope + 1e-9)) if slope > 0 else None
+        if held is not None:
+            # What was measured outweighs the line through it.
+            held = max(held, faces) if tail <= budget else min(held, faces - 1)
         answers.append(
             Budget(
                 configuration=configuration,
@@ -72,7 +78,8 @@ def budgets(report: BenchReport) -> list[Budget]:
                 frame_ms=frame,
                 frame_p99_ms=tail,
                 budget_ms=budget,
-                faces_held=max(0, math.floor((budget - tail_alone) / slope + 1e-9)) if slope > 0 else None,
+                frames=sum(len(values) for values in loaded[configuration].latencies_ms()),
+                faces_held=held,
             )
         )
     return sorted(answers, key=lambda answer: (-answer.headroom, str(answer.configuration)))

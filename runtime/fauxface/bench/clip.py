@@ -15,7 +15,9 @@ from fauxface.bench.workloads import Judge
 from fauxface.bundle import Bundle
 from fauxface.demo import make_clip
 from fauxface.errors import VideoError
+from fauxface.following import locate_frame
 from fauxface.locator import FaceLocator
+from fauxface.pipeline import decoding_threads
 from fauxface.scanner import Scanned, Scanner
 from fauxface.video import Frame, FrameReader
 
@@ -53,9 +55,14 @@ class Clip:
                 raise VideoError(f"{path} has no frame; check that it plays")
             return cls(path, name or path.name, reader.width, reader.height, count)
 
-    def read(self) -> Iterator[Frame]:
-        """Yield the frames of a pass, decoded one by one."""
-        with FrameReader(self.path) as reader:
+    def read(self, threads: int | None = None) -> Iterator[Frame]:
+        """Yield the frames of a pass, decoded one by one.
+
+        Args:
+            threads: Of the configuration; decoding gets what a scan with so many would give it.
+        """
+        share = None if threads is None else decoding_threads(threads)
+        with FrameReader(self.path, threads=share) as reader:
             yield from itertools.islice(reader, self.frames)
 
     def images(self, most: int) -> list[np.ndarray]:
@@ -83,7 +90,9 @@ def demo_clip(folder: Path, most: int) -> Clip:
 class FrameScanner(Protocol):
     """What takes frames to verdicts, for example `Scanner`."""
 
-    def scan_frames(self, frames: Iterable[Frame], source: str, *, live: bool = ...) -> Iterator[Scanned]:
+    def scan_frames(
+        self, frames: Iterable[Frame], source: str, *, live: bool = ..., pictures: bool = ...
+    ) -> Iterator[Scanned]:
         """Yield the result and the picture of each frame, in order."""
         ...
 
@@ -97,12 +106,20 @@ class VideoLoad:
         locator: The locator for the stages.
         judge: Crops and classifies for the stages.
         clock: The clock.
+        threads: Of the configuration.
     """
 
     def __init__(
-        self, clip: Clip, scanner: FrameScanner, locator: FaceLocator, judge: Judge, clock: Clock
+        self,
+        clip: Clip,
+        scanner: FrameScanner,
+        locator: FaceLocator,
+        judge: Judge,
+        clock: Clock,
+        *,
+        threads: int | None = None,
     ) -> None:
-        self.clip, self._scanner = clip, scanner
+        self.clip, self._scanner, self._threads = clip, scanner, threads
         self._locator, self._judge, self._clock = locator, judge, clock
 
     def warm_up(self) -> None:
@@ -119,7 +136,8 @@ class VideoLoad:
     def _end_to_end(self) -> tuple[float, int]:
         """Return the seconds of a pass over the file and the number of judged faces."""
         start = self._clock()
-        faces = sum(len(result.faces) for result, _ in self._scanner.scan_frames(self.clip.read(), "bench"))
+        scanned = self._scanner.scan_frames(self.clip.read(self._threads), "bench", pictures=False)
+        faces = sum(len(result.faces) for result, _ in scanned)
         return self._clock() - start, faces
 
     def _ages(self) -> tuple[float, ...]:
@@ -127,12 +145,12 @@ class VideoLoad:
         handed: dict[int, float] = {}
 
         def stamped() -> Iterator[Frame]:
-            for frame in self.clip.read():
+            for frame in self.clip.read(self._threads):
                 handed[frame.index] = self._clock()
                 yield frame
 
         ages = []
-        for result, _ in self._scanner.scan_frames(stamped(), "bench", live=True):
+        for result, _ in self._scanner.scan_frames(stamped(), "bench", live=True, pictures=False):
             if result.frame is not None:
                 ages.append(round(1000 * (self._clock() - handed[result.frame]), 4))
         return tuple(ages)
@@ -140,7 +158,7 @@ class VideoLoad:
     def _stages(self) -> dict[str, float]:
         """Return the seconds of each stage over a pass, one stage after the other, frame by frame."""
         spent: dict[str, float] = dict.fromkeys(STAGES, 0.0)
-        frames = self.clip.read()
+        frames = self.clip.read(self._threads)
         now = self._clock()
 
         def lap(stage: str) -> None:
@@ -150,10 +168,11 @@ class VideoLoad:
 
         while (frame := next(frames, None)) is not None:
             lap("decode")
-            boxes = [place.box for place in self._locator.locate(frame.image)]
+            boxes = [place.box for place in locate_frame(self._locator, frame)]
             lap("locate")
             if boxes:
-                crops = self._judge.crop([(frame.image, box) for box in boxes])
+                image = frame.image
+                crops = self._judge.crop([(image, box) for box in boxes])
                 lap("crop")
                 self._judge.classify(crops, boxes)
                 lap("classify")

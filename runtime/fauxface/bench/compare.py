@@ -145,6 +145,8 @@ def _differences(a: BenchReport, b: BenchReport) -> list[str]:
     pairs = [
         ("processor", a.machine.cpu, b.machine.cpu),
         ("cores", a.machine.cores, b.machine.cores),
+        ("system", a.machine.system, b.machine.system),
+        ("instructions", " ".join(a.machine.instructions), " ".join(b.machine.instructions)),
         ("governor", ", ".join(a.machine.governors), ", ".join(b.machine.governors)),
         ("bundle", f"{a.bundle} {a.model[:12]}", f"{b.bundle} {b.model[:12]}"),
     ]

@@ -93,7 +93,9 @@ def open_matrix(bundle: Bundle, matrix: Matrix) -> tuple[list[Contender], list[R
         try:
             for precision, count in itertools.product(models, threads):
                 try:
-                    classifier = Classifier(models[precision], provider=provider, threads=count)
+                    classifier = Classifier(
+                        models[precision], provider=provider, threads=count, precision=precision
+                    )
                     opened = examine(bundle, classifier, provider, precision)
                 except BundleError as error:
                     refused.append(Refusal(provider, precision, count, "model", str(error)))

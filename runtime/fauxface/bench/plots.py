@@ -36,7 +36,8 @@ def write_plots(report: BenchReport, folder: Path) -> list[Path]:
             shares = {name: values for name, values in shares.items() if values != [None] * len(values)}
             faces = measured[0].faces
             title = f"{scenario}: latency of {faces} face{'s' if faces > 1 else ''}"
-            bars(path(scenario), title, "ms", labels, shares)
+            if shares:
+                bars(path(scenario), title, "ms", labels, shares)
             rounds = {
                 str(m.configuration): [percentile(values, 0.5) for values in m.latencies_ms()]
                 for m in measured

@@ -30,6 +30,9 @@ _MAX_BYTES = 1 << 28
 _SEED = 0
 
 
+_LEAST, _MOST = 1e-9, 1e15  # seconds or microseconds beyond these are no measurement
+
+
 @dataclass(frozen=True, slots=True)
 class Configuration:
     """How faces are judged.
@@ -136,9 +139,10 @@ class Round:
     latencies_us: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        _require(self.elapsed_s > 0, "elapsed_s must be above 0")
+        _require(_LEAST <= self.elapsed_s <= _MOST, f"elapsed_s must be {_LEAST:g} to {_MOST:g}")
         _require(len(self.latencies_us) > 0, "latencies_us must not be empty")
-        _require(min(self.latencies_us) > 0, "latencies_us must be above 0")
+        ends = min(self.latencies_us), max(self.latencies_us)
+        _require(ends[0] >= _LEAST and ends[1] <= _MOST, f"latencies_us must be {_LEAST:g} to {_MOST:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +212,7 @@ class VideoRound:
     ages_ms: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        _require(self.elapsed_s > 0, "elapsed_s must be above 0")
+        _require(_LEAST <= self.elapsed_s <= _MOST, f"elapsed_s must be {_LEAST:g} to {_MOST:g}")
         _require(set(self.stages_ms) == set(STAGES), f"stages_ms must have {', '.join(STAGES)}")
         _require(len(self.ages_ms) > 0, "ages_ms must not be empty")
         _require(min(*self.stages_ms.values(), *self.ages_ms) >= 0, "times must not be negative")
@@ -343,6 +347,8 @@ class BenchReport:
             BenchmarkError: It can't be read or isn't such a file.
         """
         try:
+            if not Path(path).is_file() and Path(path).exists():
+                raise ValueError("it isn't a regular file")
             if Path(path).stat().st_size > _MAX_BYTES:
                 raise ValueError(f"it is longer than {_MAX_BYTES} bytes")
             return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))

@@ -37,6 +37,7 @@ from fauxface.bench.workloads import FaceQuery, FrameQuery, Judge, Scene, open_l
 from fauxface.bundle import Bundle
 from fauxface.errors import BenchmarkError
 from fauxface.files import atomic_write
+from fauxface.locator import Locator
 from fauxface.progress import Progress
 
 # Queries in all rounds together that a tail needs; a round goes on for them, up to a limit.
@@ -105,7 +106,6 @@ def run(
     settings: Settings,
     clock: Clock,
     progress: Callable[[str], None] = lambda note: None,
-    before: Callable[[Configuration], None] = lambda configuration: None,
 ) -> tuple[list[Measurement], list[VideoMeasurement]]:
     """Measure every load on every configuration.
 
@@ -118,7 +118,6 @@ def run(
         settings: Loads, seconds, rounds and seed.
         clock: The clock.
         progress: Called after each step with what was done.
-        before: Called before a configuration runs.
 
     Returns:
         By load, then configuration in the given order.
@@ -132,7 +131,6 @@ def run(
     passes: dict[int, list[VideoRound]] = {}
     for load in wanted:
         for index, entry in enumerate(entries):
-            before(entry.configuration)
             if load.scenario == VIDEO:
                 videos[index] = entry.video()
                 videos[index].warm_up()
@@ -143,7 +141,6 @@ def run(
     for number in range(settings.rounds):
         for load in wanted:
             for index in order.sample(range(len(entries)), len(entries)):
-                before(entries[index].configuration)
                 if load.scenario == VIDEO:
                     passes.setdefault(index, []).append(videos[index].round())
                 else:
@@ -194,12 +191,16 @@ class _Workbench:
         judge = Judge(self.bundle, self.contender.classifier, self.contender.configuration.precision)
         if load.scenario != FRAME:
             return FaceQuery(judge, self.scenes, load.faces)
-        return FrameQuery(open_locator(self.bundle), judge, self._clip().images(_FRAMES_HELD), load.faces)
+        return FrameQuery(self._locator(), judge, self._clip().images(_FRAMES_HELD), load.faces)
 
     def video(self) -> clips.VideoLoad:
         scanner = clips.open_scanner(self.bundle, self.configuration)
         judge = Judge(self.bundle, self.contender.classifier, self.contender.configuration.precision)
-        return clips.VideoLoad(self._clip(), scanner, open_locator(self.bundle), judge, self.clock)
+        threads = self.configuration.threads
+        return clips.VideoLoad(self._clip(), scanner, self._locator(), judge, self.clock, threads=threads)
+
+    def _locator(self) -> Locator:
+        return open_locator(self.bundle, self.configuration.threads)
 
     def _clip(self) -> clips.Clip:
         if self.clip is None:
@@ -245,9 +246,8 @@ def bench(
         steps = len(loads(settings)) * len(entries) * (settings.rounds + 1)
         try:
             with _shown(steps, progress and steps > 0) as advance:
-                measurements, videos = run(
-                    entries, settings, clock, advance, lambda configuration: _use(configuration.threads)
-                )
+                cv2.setNumThreads(1)  # as `fauxface scan` does
+                measurements, videos = run(entries, settings, clock, advance)
         finally:
             cv2.setNumThreads(threads)
     return BenchReport(
@@ -324,9 +324,3 @@ def _shown(steps: int, show: bool) -> Iterator[Callable[[str], None]]:
         return
     with Progress(steps, "bench", "steps") as bar:
         yield lambda note: bar.advance(note=note)
-
-
-def _use(threads: int) -> None:
-    """Give OpenCV, which crops and runs the locator, the configuration's threads."""
-    if cv2.getNumThreads() != threads:
-        cv2.setNumThreads(threads)

@@ -9,6 +9,7 @@ import numpy as np
 from fauxface.bundle import Bundle
 from fauxface.crops import Box, extract, face_square, to_input, whole_square
 from fauxface.locator import FaceLocator, Locator
+from fauxface.scanner import LOCATOR_THREADS
 from fauxface.session import Classifier
 
 Scene = tuple[np.ndarray, Box]
@@ -117,11 +118,17 @@ class FrameQuery:
         return self._judge([(image, box) for box in itertools.islice(itertools.cycle(boxes), self._faces)])
 
 
-def open_locator(bundle: Bundle) -> Locator:
-    """Open the bundle's locator.
+def open_locator(bundle: Bundle, threads: int) -> Locator:
+    """Open the bundle's locator as a scan with so many threads does.
 
     Raises:
         BundleError: OpenCV can't run it.
     """
     spec = bundle.manifest.locator
-    return Locator(bundle.locator_bytes(), spec.score_threshold, spec.nms_threshold, spec.max_side)
+    return Locator(
+        bundle.locator_bytes(),
+        spec.score_threshold,
+        spec.nms_threshold,
+        spec.max_side,
+        threads=min(threads, LOCATOR_THREADS),
+    )

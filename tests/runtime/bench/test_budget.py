@@ -1,7 +1,9 @@
+from dataclasses import replace
+
 import pytest
 
 from fauxface.bench.budget import budgets
-from fauxface.bench.results import Configuration
+from fauxface.bench.results import Configuration, Round
 
 FP32, INT8 = Configuration("cpu", "fp32", 2), Configuration("cpu", "int8", 2)
 
@@ -33,3 +35,18 @@ def test_faces_that_take_no_time_give_no_estimate(make):
 
 def test_without_a_target_there_is_no_answer(make):
     assert budgets(make()) == []
+
+
+@pytest.mark.parametrize(("tail_ms", "fps", "held"), [(25.0, 38.0, 3), (30.0, 38.0, 1)])
+def test_what_was_measured_outweighs_the_estimate(make, tail_ms, fps, held):
+    """Alone the locator's tail is long, with faces it isn't: the line through both would contradict."""
+    report = make({FP32: 5.0}, scenarios=(), target_fps=fps, faces=3)
+    times = {0: (5.0, 20.0), 3: (20.0, tail_ms)}
+    measurements = tuple(
+        replace(m, rounds=(Round(1.0, (*[1000 * times[m.faces][0]] * 98, *[1000 * times[m.faces][1]] * 2)),))
+        for m in report.measurements
+    )
+    (answer,) = budgets(replace(report, measurements=measurements))
+    assert answer.holds == (held == 3)
+    assert answer.faces_held == held
+    assert answer.frames == 100

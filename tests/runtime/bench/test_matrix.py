@@ -115,10 +115,23 @@ class FakeRuntime:
 real_classifier = matrix.Classifier
 
 
-def missing_cuda(model, *, provider, threads):
+def missing_cuda(model, *, provider, threads, precision):
     if provider == "cuda":
         raise ProviderError("there is no NVIDIA driver")
-    return real_classifier(model, provider=provider, threads=threads)
+    return real_classifier(model, provider=provider, threads=threads, precision=precision)
+
+
+def test_a_classifier_knows_its_precision(variant_bundle, monkeypatch):
+    """TensorRT's options and its engine's name depend on it."""
+    seen = []
+
+    def opened(model, **options):
+        seen.append(options["precision"])
+        return real_classifier(model, **options)
+
+    monkeypatch.setattr(matrix, "Classifier", opened)
+    open_matrix(Bundle.load(variant_bundle), Matrix(("cpu",), ("fp32", "int8"), (1,)))
+    assert seen == ["fp32", "int8"]
 
 
 def test_what_nobody_asked_for_may_be_missing(bundle, monkeypatch):

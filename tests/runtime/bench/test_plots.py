@@ -77,3 +77,13 @@ def test_a_folder_that_can_not_be_made_is_an_error(report, tmp_path):
     (tmp_path / "plots").write_text("a file")
     with pytest.raises(OutputError):
         write_plots(report, tmp_path / "plots")
+
+
+def test_too_few_queries_for_any_percentile_draw_no_bars(make, tmp_path):
+    report = make(scenarios=("single-stream",), rounds=1)
+    few = tuple(
+        dataclasses.replace(m, rounds=(dataclasses.replace(m.rounds[0], latencies_us=(9.0,)),))
+        for m in report.measurements
+    )
+    drawn = write_plots(dataclasses.replace(report, measurements=few), tmp_path)
+    assert [path.name for path in drawn] == ["single-stream-rounds.png"]

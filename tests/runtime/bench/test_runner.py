@@ -61,22 +61,6 @@ def test_all_is_warm_before_the_first_round(settings, clock, entry):
     assert [c for c, what in log if what == "warm video"] == [A, B]
 
 
-def test_each_configuration_runs_with_its_own_threads(settings, clock, entry):
-    log = []
-    entries = [entry(clock, A, 10.0, log), entry(clock, B, 10.0, log)]
-    current = []
-
-    def before(configuration):
-        current[:] = [configuration]
-        log.append((configuration, None))
-
-    run(entries, settings(), clock, before=before)
-    last = None
-    for configuration, what in log:
-        assert what is None or configuration == last
-        last = configuration
-
-
 @pytest.mark.parametrize(
     ("scenario", "figure", "expected_ms"),
     [("single-stream", "p99_9_ms", 2), ("multi-stream", "p99_ms", 5)],

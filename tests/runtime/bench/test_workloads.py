@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fauxface.bench import workloads
 from fauxface.bench.workloads import FaceQuery, FrameQuery, Judge, open_locator, scenes
 from fauxface.bundle import Bundle
 from fauxface.crops import face_square
@@ -84,5 +85,13 @@ def test_frames_are_taken_in_turn(judge):
 def test_the_bundle_s_locator_is_used(bundle):
     image = np.zeros((160, 200, 3), np.uint8)
     image[40:120, 60:140] = 200
-    (place,) = open_locator(bundle).locate(image)
+    (place,) = open_locator(bundle, 1).locate(image)
     assert place.box == pytest.approx((60, 40, 80, 80), abs=8)
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(1, 1), (2, 2), (16, 4)])
+def test_the_locator_has_the_threads_of_a_scan(bundle, monkeypatch, threads, expected):
+    seen = {}
+    monkeypatch.setattr(workloads, "Locator", lambda *_, **options: seen.update(options))
+    open_locator(bundle, threads)
+    assert seen == {"threads": expected}

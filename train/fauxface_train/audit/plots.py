@@ -1,13 +1,14 @@
 """The plots of an audit: bars with intervals per stage, and a heat map of the sources for each stage."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from fauxface.files import atomic_write
+from fauxface_train.figures import write
 
 _DPI = 110
 _PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 0.4}
@@ -32,15 +33,15 @@ def write_all(folder: Path, document: dict[str, Any]) -> list[Path]:
     Raises:
         OutputError: A file can't be written.
     """
-    figures = {"groups.png": groups(document)}
+    figures: dict[str, Callable[[], Figure]] = {"groups.png": lambda: groups(document)}
     for stage in document["stages"]:
-        if any(_varies(group["stages"][stage["name"]]) for group in document["groups"]):
-            figures[f"sources_{stage['name']}.png"] = sources(document, stage["name"])
-    for name, figure in figures.items():
-        FigureCanvasAgg(figure)
-        with atomic_write(folder / name) as temporary:
-            figure.savefig(temporary, dpi=_DPI, format="png")
-    return [folder / name for name in figures]
+        name = stage["name"]
+        if any(_varies(group["stages"][name]) for group in document["groups"]):
+            figures[f"sources_{name}.png"] = partial(sources, document, name)
+    for left in folder.glob("sources_*.png"):
+        if left.name not in figures:
+            left.unlink()
+    return write(folder, figures, _DPI)
 
 
 def groups(document: dict[str, Any]) -> Figure:
