@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Every benchmark on an idle machine, one after the other, then the tables.
+# What fauxface is compared with others by, on an idle machine, one after the other, then the tables of the pages here.
 # Usage: benchmarks/make.sh [--data PREPARED] [--results FOLDER] [--video [NAME=]FILE...]
 #   --results  where to write, such as benchmarks/results/avx2 for another machine; benchmarks/results by default
 # PYTHON chooses the interpreter.

@@ -135,9 +135,11 @@ def _failures(found: Mapping[str, Any]) -> list[str]:
     """Show the generated pictures that export scanned with the finished bundle."""
     if not found:
         return []
+    model = found.get("model")
+    scanned_by = f"the bundle that this one was made from ({model[:12]})" if model else "the finished bundle"
     counts = (
-        f"Of {found['pictures']} generated pictures that may be shown, scanned at export with the finished "
-        f"bundle, {found['bona_fide']} were called bona fide, {found['unsure']} unsure and "
+        f"Of {found['pictures']} generated pictures that may be shown, scanned at export with {scanned_by}, "
+        f"{found['bona_fide']} were called bona fide, {found['unsure']} unsure and "
         f"{found['generated']} generated; in {found['no_face']} no face was found."
     )
     parts = ["### Known failures in pictures", counts]

@@ -46,9 +46,13 @@ def manifest(folder):
 
 def test_a_bundle_is_calibrated_and_signed_off(run, prepared, tmp_path):
     out = tmp_path / "new"
-    result = run(TINY, prepared, "--out", out)
+    result = run(TINY, prepared, "--out", out, "--signed-off-by", "A. Operator")
     assert result.exit_code == 0, result.output
     parent, bundle = Bundle.load(TINY), Bundle.load(out)
+    assert bundle.manifest.provenance["calibrations"][0]["signed_off_by"] == "A. Operator"
+    assert "Signed off by A. Operator." in bundle.card()
+    chosen = bundle.manifest.thresholds
+    assert f"| {chosen.bona_fide_below:.6g} | {chosen.generated_from:.6g} |" in bundle.card()
     assert result.output.endswith(f"model {bundle.sha256}\n")
     assert bundle.classifier_bytes() == parent.classifier_bytes()
     assert bundle.manifest.calibration.fitted_on.startswith("bias on 55 pictures on site")

@@ -307,7 +307,7 @@ def test_demographics_reach_the_manifest(tmp_path: Path):
     run(tmp_path / "faces", tmp_path / "out")
     fake, real = sorted(PreparedData.load(tmp_path / "out").samples(), key=lambda s: -s.label)
     assert (real.age, real.gender, real.race, real.format) == (30, "female", "asian", "JPEG")
-    assert (fake.age, fake.gender, fake.race) == (None, None, None)
+    assert (fake.age, fake.gender, fake.race) == (31, "male", "white")
 
 
 def test_interrupted_runs_go_on_to_the_same_result(tmp_path: Path, faces: Path):

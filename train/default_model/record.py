@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fauxface_export.export import portable
+from fauxface_train.locator.verdict import render
 
 TARGET = Path(__file__).parent / "record"
 DOCUMENTS = (
@@ -25,6 +26,7 @@ DOCUMENTS = (
     "evaluation-bundle/metrics.json",
     "generator/generator.json",
 )
+COMPARISON = "locator-2/compare.json"
 REPORTS = ("evaluation/report.md", "audit/audit.md")
 FILES = (
     "locator/log.csv",
@@ -64,6 +66,8 @@ def record(runs: Path, target: Path, folders: Sequence[str] = ()) -> None:
         document = portable(json.loads((runs / name).read_text(encoding="utf-8")))
         text = _OUTSIDE.sub(r'"\1"', _PICTURE.sub(r'/one picture"', json.dumps(document, indent=1)))
         _place(target, name).write_text(text + "\n", encoding="utf-8")
+        if name == COMPARISON:
+            _place(target, name).with_suffix(".md").write_text(render(document, None), encoding="utf-8")
     for name in asked(FILES):
         shutil.copyfile(runs / name, _place(target, name))
     for name in asked(REPORTS):

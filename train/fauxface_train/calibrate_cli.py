@@ -39,6 +39,9 @@ def calibrate(
         float, typer.Option(min=0.0001, max=0.5, help="Highest BPCER of any real source.")
     ] = 0.01,
     name: Annotated[str | None, typer.Option(help="Name of the new bundle; the parent's by default.")] = None,
+    signed_off_by: Annotated[
+        str | None, typer.Option(help="Who answers for the new operating point; manifest and card name them.")
+    ] = None,
     provider: Annotated[str, typer.Option(help="cpu, cuda, tensorrt, openvino or auto.")] = "auto",
 ) -> None:
     """Fit a bundle's operating point to about a hundred pictures of the place where it is used.
@@ -59,7 +62,15 @@ def calibrate(
             prepared = PreparedData.load(data[0])
         else:
             prepared = _prepared(parent, data, Path(work) / _name(data), faces)
-        points = run(parent, prepared, out, bpcer_target=bpcer, name=name, provider=provider)
+        points = run(
+            parent,
+            prepared,
+            out,
+            bpcer_target=bpcer,
+            name=name,
+            signed_off_by=signed_off_by,
+            provider=provider,
+        )
     for precision, point in points.items():
         _print(precision, point)
     typer.echo(f"wrote {out}: model {Bundle.load(out).sha256}")

@@ -21,6 +21,7 @@ from fauxface_train.site import FOLDS, Refit, refit
 from fauxface_train.thresholds import BPCER_TARGET
 
 _CARD_MARK = "<!-- calibrated on site -->"
+_SUPERSEDED = '**These no longer hold: see "Calibrated on site" at the end.**'
 
 
 def calibrate(
@@ -30,13 +31,14 @@ def calibrate(
     *,
     bpcer_target: float = BPCER_TARGET,
     name: str | None = None,
+    signed_off_by: str | None = None,
     provider: str = "auto",
 ) -> dict[str, Refit]:
     """Write a bundle whose operating points are fitted to prepared pictures; nothing else of it changes.
 
     The manifest's `provenance.calibrations` gets a record of this calibration: when, by which version, on
-    what, with which result, and the SHA-256 of the parent. `metrics`, which were measured at the parent's
-    operating point, move there too. The model card gets a section of its own.
+    what, with which result, and the SHA-256 of the parent. `metrics` and `provenance.held`, which belong to
+    the parent's operating point, move there too. The model card gets a section of its own.
 
     Args:
         bundle: The parent.
@@ -44,6 +46,7 @@ def calibrate(
         out: The folder to make.
         bpcer_target: Highest BPCER of any real source.
         name: Name of the new bundle; the parent's when not given.
+        signed_off_by: Who answers for it; the manifest and the card name them.
         provider: As for `Classifier`.
 
     Returns:
@@ -78,6 +81,8 @@ def calibrate(
         target=bpcer_target,
         metrics=document.get("metrics") or {},
     )
+    if signed_off_by:
+        record["signed_off_by"] = signed_off_by
     fitted_on = f"{len(samples)} pictures on site, from the point of {bundle.sha256[:12]}"
     changed = {precision: _as_json(point, fitted_on) for precision, point in points.items()}
     document |= changed["fp32"]
@@ -85,6 +90,7 @@ def calibrate(
         document["operating_points"] = others
     document |= {"name": name or manifest.name, "created": record["created"], "metrics": {}}
     provenance = dict(document.get("provenance") or {})
+    record["parent_held"] = provenance.pop("held", {})
     document["provenance"] = provenance | {
         "calibrations": [*provenance.get("calibrations", []), record],
     }
@@ -149,6 +155,10 @@ def _record(
         "results": {
             precision: {
                 "fitted": point.fitted,
+                "temperature": point.calibration.temperature,
+                "bias": point.calibration.bias,
+                "bona_fide_below": point.thresholds.bona_fide_below,
+                "generated_from": point.thresholds.generated_from,
                 "before": asdict(point.before),
                 "after": asdict(point.after),
             }
@@ -167,7 +177,20 @@ def _card(text: str, record: Mapping[str, Any]) -> str:
         "",
         f"On {record['created']} by fauxface {record['fauxface']}, from the bundle "
         f"`{record['parent']['sha256']}`. The network is the same; thresholds and error rates elsewhere in "
-        "this card are those of that bundle, not of this one.",
+        "this card are those of that bundle, not of this one. "
+        + (
+            f"Signed off by {record['signed_off_by']}."
+            if "signed_off_by" in record
+            else "Nobody signed it off."
+        ),
+        "",
+        "| precision | temperature | bias | bona fide below | generated from |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {precision} | {result['temperature']:.6g} | {result['bias']:.6g} "
+            f"| {result['bona_fide_below']:.6g} | {result['generated_from']:.6g} |"
+            for precision, result in record["results"].items()
+        ),
         "",
         f"Pictures: {sum(data['real'].values())} camera faces, {sum(data['fake'].values())} generated ones. "
         f"BPCER target {record['bpcer_target']:g}. Each picture was judged by an operating point fitted "
@@ -181,6 +204,8 @@ def _card(text: str, record: Mapping[str, Any]) -> str:
             cells = " | ".join(shown(result[when][figure]) for when in ("before", "after"))
             lines.append(f"| {precision} | {result['fitted']} | {figure.upper()} | {cells} |")
     kept = text.partition(_CARD_MARK)[0].rstrip()
+    if _SUPERSEDED not in kept:
+        kept = kept.replace("## Operating point\n", f"## Operating point\n\n{_SUPERSEDED}\n", 1)
     return f"{kept}\n\n" + "\n".join(lines) + "\n"
 
 

@@ -90,7 +90,8 @@ def compare(a: BenchReport, b: BenchReport) -> Comparison:
     ]
     if not ratios:
         raise BenchmarkError(
-            "the two results have no configuration and scenario in common; run both with the same options"
+            "the two results have no configuration and scenario in common; run both with the same options, "
+            "and with --threads where the machines have different numbers of cores"
         )
     return Comparison(
         ratios=tuple(ratios),
