@@ -165,3 +165,11 @@ def test_neither_torch_nor_sklearn_is_needed():
         "import fauxface_train.site_bundle, fauxface_train.prepare, fauxface_train.calibrate_cli"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", ["", " ", "two\nlines"])
+def test_who_signs_off_has_a_name_on_one_line(run, prepared, tmp_path, name):
+    result = run(TINY, prepared, "--out", tmp_path / "new", "--signed-off-by", name)
+    assert result.exit_code == 2
+    assert "on one line" in result.output
+    assert not (tmp_path / "new").exists()

@@ -54,6 +54,8 @@ def calibrate(
     from fauxface_train.dataset import PreparedData
     from fauxface_train.site_bundle import calibrate as run
 
+    if signed_off_by is not None and not (signed_off_by.strip() and signed_off_by.isprintable()):
+        raise typer.BadParameter("give a name on one line", param_hint="--signed-off-by")
     if out.exists():
         raise OutputError(f"{out} exists; choose another --out")
     parent = Bundle.load(bundle)
