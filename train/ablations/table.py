@@ -22,8 +22,8 @@ def tables(plan: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     whole = "; `all`: of all test pictures, nothing left out" if "nothing" in groups else ""
     lines = [
         f"AUROC on test of the left-out source against everything of the other label{whole}. Minutes and the "
-        "type that was computed in are those of the row's runs, in order; machines stand in "
-        "[results.json](../train/ablations/results.json).",
+        "type that was computed in are those of the row's runs, in order, some beside other work; machines "
+        "stand in [results.json](../train/ablations/results.json).",
         "",
         "| variant | pictures | "
         + " | ".join(map(_column, groups))
