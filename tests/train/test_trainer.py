@@ -59,6 +59,7 @@ def _rows(out):
 
 def test_a_run_leaves_all_that_was_promised(prepared, recipe, tmp_path):
     out = tmp_path / "run"
+    recipe = recipe.changed(bpcer=0.05)
     outcome = _go(prepared, out, recipe)
     assert (outcome.finished, outcome.samples, outcome.planned) == (True, 24, 24)
     assert outcome.images_per_s > 0
@@ -80,6 +81,8 @@ def test_a_run_leaves_all_that_was_promised(prepared, recipe, tmp_path):
     assert "clean, web, hard views" in info["calibration"]["fitted_on"]
     assert 0 < info["thresholds"]["bona_fide_below"] <= info["thresholds"]["generated_from"] < 1
     assert info["gates"] == {}
+    assert "BPCER <= 0.05 " in info["thresholds"]["rule"]
+    assert info["held"]["bpcer_target"] == 0.05
     rows = info["held"]["real_sources"]
     assert [(row["source"], row["condition"], row["samples"], row["views"]) for row in rows] == [
         ("camera", "clean", 6, 4),
@@ -347,6 +350,8 @@ def test_a_diverged_loss_is_one_line(prepared, recipe, tmp_path, monkeypatch):
         ({"source_weights": {"a": 0.0}}, "source weights"),
         ({"label_smoothing": 1.0}, "label smoothing"),
         ({"consistency": -1.0}, "consistency must"),
+        ({"bpcer": 0.0}, "BPCER target"),
+        ({"bpcer": 0.6}, "BPCER target"),
     ],
 )
 def test_recipes_are_checked(changes, message):

@@ -9,11 +9,13 @@ import numpy as np
 from fauxface_train import blur_gate
 from fauxface_train.calibration import operating_point
 from fauxface_train.calibration_views import CLEAN, FRAMINGS, HARD, WEB, views
-from fauxface_train.thresholds import BPCER_TARGET, CONFIDENCE, held
+from fauxface_train.thresholds import CONFIDENCE, held
 from fauxface_train.validation import Validation
 
 
-def decide(val: Validation, logits: Callable[[np.ndarray], np.ndarray]) -> tuple[dict[str, Any], np.ndarray]:
+def decide(
+    val: Validation, logits: Callable[[np.ndarray], np.ndarray], bpcer_target: float
+) -> tuple[dict[str, Any], np.ndarray]:
     """Fit and choose everything that turns the network's logits into verdicts.
 
     The validation faces are scored under every framing clean and web, and once hard; some once more, blurred.
@@ -21,6 +23,7 @@ def decide(val: Validation, logits: Callable[[np.ndarray], np.ndarray]) -> tuple
     Args:
         val: The validation split.
         logits: Scores uint8 [N, 128, 128, 3] RGB as float32 [N, 2].
+        bpcer_target: Highest BPCER of any real source; see `choose_thresholds`.
 
     Returns:
         The checkpoint's entries "calibration", "thresholds", "gates" and "held", JSON values, of which "held"
@@ -33,7 +36,7 @@ def decide(val: Validation, logits: Callable[[np.ndarray], np.ndarray]) -> tuple
             seen[condition].append(logits(crops))
     scores = {condition: np.stack(each, axis=1) for condition, each in seen.items()}
     calibration, thresholds = operating_point(
-        scores, val.labels, val.sources, fitted_on=f"val split, {len(val.labels)} faces"
+        scores, val.labels, val.sources, bpcer_target, fitted_on=f"val split, {len(val.labels)} faces"
     )
     blurred, labels = blur_gate.evidence(val.clean, val.labels)
     min_sharpness = blur_gate.choose(
@@ -45,6 +48,7 @@ def decide(val: Validation, logits: Callable[[np.ndarray], np.ndarray]) -> tuple
         val.labels,
         val.sources,
         thresholds.generated_from,
+        bpcer_target,
         conditions=np.repeat([CLEAN, WEB], FRAMINGS).tolist(),
     )
     decided = {
@@ -52,7 +56,7 @@ def decide(val: Validation, logits: Callable[[np.ndarray], np.ndarray]) -> tuple
         "thresholds": asdict(thresholds),
         "gates": {} if min_sharpness is None else {"min_sharpness": min_sharpness},
         "held": {
-            "bpcer_target": BPCER_TARGET,
+            "bpcer_target": bpcer_target,
             "confidence": CONFIDENCE,
             "real_sources": [asdict(row) for row in rows],
         },

@@ -105,6 +105,7 @@ class Recipe:
         precision: "auto", "fp32", "bf16" or "fp16".
         channels_last: Whether the network runs in channels_last memory format.
         compile: Whether torch.compile is tried.
+        bpcer: Highest BPCER of any real source of the val split, by which the thresholds are chosen.
         seed: Seed of sampling, degradations and the initial head.
     """
 
@@ -132,6 +133,7 @@ class Recipe:
     source_weights: dict[str, float] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     consistency: float = 0.0
+    bpcer: float = 0.01
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -144,6 +146,7 @@ class Recipe:
             "ema must lie in [0, 1)": 0 <= self.ema < 1,
             "consistency must be 0 or more": self.consistency >= 0,
             "consistency needs degradations": not (self.consistency and self.degradations is None),
+            "the BPCER target must lie in (0, 0.5]": 0 < self.bpcer <= 0.5,
             "power must lie in [0, 1]": 0 <= self.power <= 1,
             "patience must be 0 or more": self.patience >= 0,
             f"the metric must be one of {', '.join(METRICS)}": self.metric in METRICS,

@@ -42,6 +42,12 @@ def train(
         int | None, typer.Option(min=0, help="Stop after so many validations without a better one; 0: never.")
     ] = None,
     label_smoothing: Annotated[float | None, typer.Option(help="Share of the other label's target.")] = None,
+    bpcer: Annotated[
+        float | None,
+        typer.Option(
+            help="Highest BPCER of any real source, by which thresholds are chosen; 0.01 if not given."
+        ),
+    ] = None,
     source_weight: Annotated[
         list[str] | None,
         typer.Option(metavar="SOURCE=FACTOR", help="Draw matching sources more often; may be repeated."),
@@ -88,6 +94,7 @@ def train(
         "metric": metric,
         "patience": patience,
         "label_smoothing": label_smoothing,
+        "bpcer": bpcer,
         "source_weights": _factors(source_weight) if source_weight else None,
         "exclude": tuple(exclude) if exclude else None,
         "consistency": consistency,

@@ -277,7 +277,9 @@ class Run:
         best = checkpoint.load(self._out / "best.safetensors")
         engine, val = self._engine, self._val
         module = best.deployed().to(engine.device)
-        decided, scores = decide(val, lambda crops: validation.logits(module, crops, engine.device))
+        decided, scores = decide(
+            val, lambda crops: validation.logits(module, crops, engine.device), self._recipe.bpcer
+        )
         metrics = self._measure(module, mixed=False)
         margin = scores[:, 1].astype(np.float64) - scores[:, 0]
         sources = validation.per_source(margin, val.labels, val.sources)
