@@ -200,7 +200,20 @@ def compare(clip: Path, policies: dict[str, Find], every: int, smallest: float) 
     return [tally.row(name, clip.name, tallies[reference]) for name, tally in tallies.items()]
 
 
-def line(row: dict[str, Any]) -> str:
+def keep(
+    name: str, arguments: argparse.Namespace, bundle: Bundle, measure: Callable[[Path], list[dict[str, Any]]]
+) -> None:
+    """Measure the clips, print each row and write them all."""
+    cv2.setNumThreads(1)
+    rows = []
+    for clip in arguments.clips:
+        for row in measure(clip):
+            rows.append(row)
+            sys.stdout.write(_line(row))
+    save(arguments.out, name, {"every": arguments.every, "model": bundle.sha256, "rows": rows})
+
+
+def _line(row: dict[str, Any]) -> str:
     """Return a row in words."""
     return (
         f"{row['clip']} {row['policy']}: recall {row['recall']} (of judged faces {row['recall_judged']}), "
@@ -217,14 +230,13 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="use every N-th frame of a clip")
     parser.add_argument("--out", type=Path, default=RESULTS / "locator_policies.json")
     arguments = parser.parse_args()
-    cv2.setNumThreads(1)
     bundle = Bundle.load(arguments.bundle)
-    rows = []
-    for clip in arguments.clips:
-        for row in measure(clip, bundle, arguments.k, arguments.every):
-            rows.append(row)
-            sys.stdout.write(line(row))
-    save(arguments.out, "locator_policies", {"every": arguments.every, "model": bundle.sha256, "rows": rows})
+    keep(
+        "locator_policies",
+        arguments,
+        bundle,
+        lambda clip: measure(clip, bundle, arguments.k, arguments.every),
+    )
 
 
 if __name__ == "__main__":

@@ -7,18 +7,14 @@ of the whole frame's is found where a box of the copy overlaps it by an IoU of a
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
-
-import cv2
 
 from fauxface.bundle import Bundle
 from fauxface.following import locate_frame
 from fauxface.locator import Locator
 from harness import RESULTS
-from locator_policies import Find, compare, line
-from recording import save
+from locator_policies import Find, compare, keep
 
 REFERENCE = "whole frame"
 _LARGEST = 8192
@@ -46,14 +42,13 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=6, help="use every N-th frame of a clip")
     parser.add_argument("--out", type=Path, default=RESULTS / "locator_sides.json")
     arguments = parser.parse_args()
-    cv2.setNumThreads(1)
     bundle = Bundle.load(arguments.bundle)
-    rows = []
-    for clip in arguments.clips:
-        for row in measure(clip, bundle, arguments.side, arguments.every):
-            rows.append(row)
-            sys.stdout.write(line(row))
-    save(arguments.out, "locator_sides", {"every": arguments.every, "model": bundle.sha256, "rows": rows})
+    keep(
+        "locator_sides",
+        arguments,
+        bundle,
+        lambda clip: measure(clip, bundle, arguments.side, arguments.every),
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from fauxface.crops import INPUT_SIZE
 from fauxface.errors import DataError
 from fauxface.locator import Locator
 from fauxface.manifest import OperatingPoint
-from fauxface.session import Classifier
 from fauxface.verdicts import LABELS
 from fauxface_export import (
     card,
@@ -166,7 +165,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
                 (folder / file).unlink()
 
         made = _variants(options, folder, prepared, OperatingPoint(calibration, thresholds), say)
-        logits = {name: _onnx(folder / VARIANTS[name])(crops) for name in made}
+        logits = {name: variants.scorer(folder / VARIANTS[name])(crops) for name in made}
         golden.save(folder / GOLDEN, crops, {"fp32": parity.eager(deployed)(crops), **logits})
         (folder / LOCATOR).write_bytes(locator_bytes)
         if license_text is not None:
@@ -199,7 +198,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
             **({"weights_license": LICENSE} if license_text is not None else {}),
             **variants.in_manifest(list(made.values())),
             "parity": report.to_dict(),
-            "metrics": _kept(metrics),
+            "metrics": kept_figures(metrics),
             "provenance": portable(
                 {
                     "checkpoint_sha256": digest,
@@ -285,12 +284,8 @@ def _backends(folder: Path) -> dict[str, parity.Backend]:
     return {
         "torchscript": torchscript.load(folder / TORCHSCRIPT),
         "pt2": program.load(folder / PROGRAM),
-        "onnxruntime": _onnx(folder / CLASSIFIER),
+        "onnxruntime": variants.scorer(folder / CLASSIFIER),
     }
-
-
-def _onnx(path: Path) -> parity.Backend:
-    return Classifier(path.read_bytes(), provider="cpu").logits
 
 
 def _variants(
@@ -321,7 +316,8 @@ def _onnx_metadata(margin: float, digest: str) -> dict[str, str]:
     }
 
 
-def _kept(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
+def kept_figures(metrics: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what of metrics.json goes into the manifest."""
     if metrics is None:
         return {}
     return {key: metrics[key] for key in METRICS_KEPT if key in metrics}

@@ -1,17 +1,14 @@
 """From a bundle to the same bundle with a classifier in another precision; no checkpoint is needed."""
 
-import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import fauxface
 from fauxface.bundle import Bundle, write_manifest
-from fauxface.session import Classifier
 from fauxface_export import card, golden, variants
 from fauxface_export.folder import VARIANTS, check_target, staged
 from fauxface_train.dataset import PreparedData
+from fauxface_train.provenance import derivation
 
 
 def requantise(
@@ -58,14 +55,15 @@ def requantise(
         crops, _ = bundle.golden()
         logits = {name: bundle.golden(name)[1] for name in kept}
         for name in made:
-            logits[name] = Classifier((folder / VARIANTS[name]).read_bytes(), provider="cpu").logits(crops)
+            logits[name] = variants.scorer(folder / VARIANTS[name])(crops)
         golden.save(folder / manifest.golden, crops, logits)
         fields = variants.in_manifest(list(made.values()))
         fields["classifier"] = {name: VARIANTS[name] for name in made}
         for key, value in fields.items():
             document[key] = {**document.get(key, {}), **value} if isinstance(value, dict) else value
-        document["created"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        document["provenance"] = _provenance(bundle, data, made, document)
+        record = derivation(bundle, data) | {"precisions": list(made)}
+        document["created"] = record["created"]
+        document["provenance"] = _provenance(document.get("provenance") or {}, record)
         del document["version"]
         text = card.with_precisions(bundle.card(), document)
         (folder / manifest.card).write_text(text, encoding="utf-8")
@@ -74,21 +72,11 @@ def requantise(
     return Bundle.load(out)
 
 
-def _provenance(
-    bundle: Bundle, data: PreparedData, made: Iterable[str], document: dict[str, Any]
-) -> dict[str, Any]:
-    known = dict(document.get("provenance") or {})
-    pictures = "".join(sorted(sample.sha256 for sample in data.samples()))
-    record = {
-        "created": document["created"],
-        "fauxface": fauxface.__version__,
-        "parent": {"sha256": bundle.sha256, "name": bundle.manifest.name},
-        "data": {
-            "name": data.root.resolve().name,
-            "pictures_sha256": hashlib.sha256(pictures.encode()).hexdigest(),
-        },
-        "precisions": list(made),
-    }
-    if known.get("failures"):
-        known["failures"] = {"model": bundle.sha256, **known["failures"]}
-    return known | {"quantisations": [*known.get("quantisations", []), record]}
+def _provenance(known: Mapping[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """Return the parent's provenance with a record added, and with the model that its failures are of."""
+    named = (
+        {"failures": {"model": record["parent"]["sha256"], **known["failures"]}}
+        if known.get("failures")
+        else {}
+    )
+    return {**known, **named, "quantisations": [*known.get("quantisations", []), record]}

@@ -101,7 +101,7 @@ def check_data(prepared: PreparedData | None, margin: float) -> PreparedData:
 
 def reference(fp32: Path, prepared: PreparedData, point: OperatingPoint) -> Reference:
     """Score val and test with the fp32 graph, and pick the crops that quantisation is calibrated on."""
-    score = _scorer(fp32)
+    score = scorer(fp32)
     val, test = (prepared.samples(split=split) for split in ("val", "test"))
     crops = np.stack([load_crop(sample) for sample in balanced(prepared.samples(split="train"))])
     return Reference(
@@ -143,7 +143,7 @@ def make(precision: str, fp32: Path, target: Path, against: Reference, say: Say 
         half.convert(fp32, target)
         report = {"float_layers": list(half.IN_FLOAT)}
     onnx_graph.finish(target, like=fp32)
-    score = _scorer(target)
+    score = scorer(target)
     val = _score(score, against.val.samples, f"{precision} on val")
     point = matched(against.val, against.point, val)
     test = _score(score, against.test.samples, f"{precision} on test")
@@ -204,7 +204,7 @@ def blame(precision: str, fp32: Path, against: Reference, method: str = "minmax"
         seen = against.calibration[:: max(1, len(against.calibration) // RANGE_CROPS)]
         convert = _single_layers(precision, fp32, Path(folder), seen, method)
         for layer in onnx_graph.layers(fp32, ("Conv",)):
-            moved = _scorer(convert(layer))(crops).astype(np.float64) - part.logits
+            moved = scorer(convert(layer))(crops).astype(np.float64) - part.logits
             found[layer] = float(np.sqrt(np.mean((moved[:, 1] - moved[:, 0]) ** 2)))
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
@@ -261,7 +261,7 @@ def _make_int8(fp32: Path, target: Path, against: Reference, say: Say) -> dict[s
                 path = Path(folder) / f"{len(tried)}.onnx"
                 quantize.quantise(prepared, ranges[method], path, in_float=in_float)
                 quantize.refit(path, against.calibration, against.logits)
-                logits = _scorer(path)(crops)
+                logits = scorer(path)(crops)
                 own = matched(part, against.point, logits)
                 tried.append(_Candidate(method, in_float, path, compare(part, against.point, logits, own)))
                 say(_line(tried[-1]))
@@ -295,7 +295,8 @@ def _line(candidate: _Candidate) -> str:
     )
 
 
-def _scorer(path: Path) -> Score:
+def scorer(path: Path) -> Score:
+    """Return a function that scores crops by an ONNX file, as the runtime does on the CPU."""
     return Classifier(path.read_bytes(), provider="cpu").logits
 
 

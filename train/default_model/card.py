@@ -9,7 +9,7 @@ from pathlib import Path
 from fauxface.bundle import DEFAULT_BUNDLE, Bundle, write_manifest
 from fauxface.files import atomic_write
 from fauxface_export import card
-from fauxface_export.export import METRICS_KEPT
+from fauxface_export.export import kept_figures
 from fauxface_export.reading import read_metrics, read_terms
 
 HERE = Path(__file__).parent
@@ -23,7 +23,7 @@ def main() -> None:
     found = read_metrics(
         HERE / "record" / "evaluation" / "metrics.json", digest, point.calibration, point.thresholds
     )
-    document["metrics"] = {key: found[key] for key in METRICS_KEPT if key in found}
+    document["metrics"] = kept_figures(found)
     with atomic_write(DEFAULT_BUNDLE / bundle.manifest.card) as temporary:
         temporary.write_text(card.render(document, found, read_terms(HERE / "terms.csv")), encoding="utf-8")
     write_manifest(DEFAULT_BUNDLE, document)

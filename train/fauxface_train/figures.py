@@ -1,6 +1,6 @@
 """Writing figures as PNG."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import matplotlib as mpl
@@ -10,7 +10,9 @@ from matplotlib.figure import Figure
 from fauxface.files import atomic_write
 
 
-def write(folder: Path, drawings: Mapping[str, Callable[[], Figure]], dpi: float) -> list[Path]:
+def write(
+    folder: Path, drawings: Mapping[str, Callable[[], Figure]], dpi: float, earlier: Iterable[str] = ()
+) -> list[Path]:
     """Draw figures and write them as PNG.
 
     Text is drawn as it is: a dollar sign in a source's name starts no formula.
@@ -19,6 +21,7 @@ def write(folder: Path, drawings: Mapping[str, Callable[[], Figure]], dpi: float
         folder: Where to write.
         drawings: File name to what draws it.
         dpi: Pixels per inch.
+        earlier: Names that an earlier run may have left; those that aren't drawn now are removed.
 
     Returns:
         The written files.
@@ -26,6 +29,8 @@ def write(folder: Path, drawings: Mapping[str, Callable[[], Figure]], dpi: float
     Raises:
         OutputError: A file can't be written.
     """
+    for name in set(earlier) - drawings.keys():
+        (folder / name).unlink(missing_ok=True)
     written = []
     with mpl.rc_context({"text.parse_math": False}):
         for name, draw in drawings.items():

@@ -4,7 +4,7 @@ Values are plain dictionaries, ready for JSON: {"value", "low", "high", ...} wit
 {"value": null, "reason": "..."} where a figure can't be computed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,6 +93,12 @@ def rate(events: np.ndarray, of: Scored | None = None) -> Value:
         else grouped_rate(events, of.sources, of.labels)
     )
     return {"value": count / total, "low": low, "high": high, "count": count, "total": total}
+
+
+def bounded(value: float, draws: np.ndarray) -> Value:
+    """Return a figure with the percentile interval of its bootstrap values [B]."""
+    low, high = percentile_interval(draws)
+    return {"value": value, "low": low, "high": high}
 
 
 def missing(reason: str = _NEEDS_BOTH) -> Value:
@@ -222,13 +228,11 @@ def ranking(scored: Scored, *, balanced: bool, replicates: int, seed: int) -> di
         each = [curves.auroc, curves.ap, curves.eer, *(curves.tpr[target] for target in FPR_TARGETS)]
         draws.append(np.stack(each, axis=1))
         terms.append(calibration_residuals(p, labels, drawn))
-    bounds = [percentile_interval(column) for column in np.concatenate(draws).T]
     found = calibration_residuals(p, labels, weight[None])[0]
-    values.append(float(np.sum(np.abs(found))))
-    bounds.append(calibration_interval(found, np.concatenate(terms)))
+    low, high = calibration_interval(found, np.concatenate(terms))
     return {
-        key: {"value": value, "low": low, "high": high}
-        for key, value, (low, high) in zip(keys, values, bounds, strict=True)
+        **_each_bounded(keys[:-1], values, np.concatenate(draws)),
+        "ece": {"value": float(np.sum(np.abs(found))), "low": low, "high": high},
     }
 
 
@@ -248,11 +252,7 @@ def proper_scores(scored: Scored, *, replicates: int, seed: int) -> dict[str, Va
         weights @ losses / weights.sum(axis=1, keepdims=True)
         for weights in resamples(labels, scored.sources, seed, replicates)
     ]
-    bounds = [percentile_interval(column) for column in np.concatenate(draws).T]
-    return {
-        key: {"value": value, "low": low, "high": high}
-        for key, value, (low, high) in zip(("brier", "nll"), values, bounds, strict=True)
-    }
+    return _each_bounded(("brier", "nll"), values, np.concatenate(draws))
 
 
 def confusion(scored: Scored, thresholds: Thresholds) -> dict[str, dict[str, int]]:
@@ -286,8 +286,7 @@ def pairs(scored: Scored, *, replicates: int = REPLICATES, seed: int = 0) -> dic
                 weighted_curves(mine.p, mine.labels, weights).auroc
                 for weights in resamples(mine.labels, mine.sources, seed, replicates)
             ]
-            low, high = percentile_interval(np.concatenate(draws))
-            row.append({"value": value, "low": low, "high": high})
+            row.append(bounded(value, np.concatenate(draws)))
         cells.append(row)
     values = np.array([[cell["value"] for cell in row] for row in cells])
     at = np.unravel_index(int(np.argmin(values)), values.shape)
@@ -366,11 +365,12 @@ def _of_both(scored: Scored, called: np.ndarray, *, replicates: int, seed: int) 
 
     values = errors(np.ones((1, len(scored))))[0]
     drawn = [errors(weights) for weights in resamples(scored.labels, scored.sources, seed, replicates)]
-    bounds = [percentile_interval(column) for column in np.concatenate(drawn).T]
-    return {
-        key: {"value": float(value), "low": low, "high": high}
-        for key, value, (low, high) in zip(("balanced_accuracy", "acer"), values, bounds, strict=True)
-    }
+    return _each_bounded(("balanced_accuracy", "acer"), values.tolist(), np.concatenate(drawn))
+
+
+def _each_bounded(keys: Sequence[str], values: Sequence[float], draws: np.ndarray) -> dict[str, Value]:
+    """Return several figures with their intervals; draws is [B, number of keys]."""
+    return {key: bounded(value, column) for key, value, column in zip(keys, values, draws.T, strict=True)}
 
 
 def _worst(sources: Iterable[dict[str, Any]], key: str, choose: Callable[..., Any]) -> Value:

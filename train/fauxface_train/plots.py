@@ -67,9 +67,7 @@ def write_all(
         } | figures
     if len(document["robustness"]["conditions"]) > 1:
         figures = {"robustness.png": lambda: robustness(document["robustness"]["conditions"])} | figures
-    for name in _SOMETIMES - figures.keys():
-        (folder / name).unlink(missing_ok=True)
-    return write(folder, figures, _DPI)
+    return write(folder, figures, _DPI, earlier=_SOMETIMES)
 
 
 def roc_det(scored: Scored, document: dict[str, Any]) -> Figure:

@@ -8,9 +8,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import fauxface
+from fauxface.bundle import Bundle
 from fauxface.threads import available_cores
 from fauxface_train.dataset import PreparedData, Sample
 
@@ -45,6 +48,18 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
+
+
+def derivation(parent: Bundle, data: PreparedData) -> dict[str, Any]:
+    """Return what a bundle that was made from another one records: when, by which version, on what."""
+    samples = data.samples()
+    digest = hashlib.sha256("".join(sorted(sample.sha256 for sample in samples)).encode()).hexdigest()
+    return {
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "fauxface": fauxface.__version__,
+        "parent": {"sha256": parent.sha256, "name": parent.manifest.name},
+        "data": {"name": data.root.resolve().name, "pictures_sha256": digest},
+    }
 
 
 def commit() -> str | None:

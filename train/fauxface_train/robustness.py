@@ -8,8 +8,8 @@ from sklearn.metrics import roc_auc_score
 
 from fauxface.verdicts import LABELS, Thresholds
 from fauxface_train.conditions import CLEAN, Condition
-from fauxface_train.intervals import REPLICATES, percentile_interval, resamples, weighted_curves
-from fauxface_train.metrics import FAKE, REAL, Scored, Value, missing, rate, verdicts
+from fauxface_train.intervals import REPLICATES, resamples, weighted_curves
+from fauxface_train.metrics import FAKE, REAL, Scored, Value, bounded, missing, rate, verdicts
 
 
 def evaluate(
@@ -60,19 +60,14 @@ def _areas(
     draws = {name: np.concatenate(parts) for name, parts in drawn.items()}
     values = {name: float(roc_auc_score(clean.labels, p)) for name, p in runs.items()}
     return {
-        name: {"auroc": _bounded(values[name], draws[name])}
+        name: {"auroc": bounded(values[name], draws[name])}
         | (
-            {"auroc_loss": _bounded(values[CLEAN] - values[name], draws[CLEAN] - draws[name])}
+            {"auroc_loss": bounded(values[CLEAN] - values[name], draws[CLEAN] - draws[name])}
             if name != CLEAN
             else {}
         )
         for name in runs
     }
-
-
-def _bounded(value: float, draws: np.ndarray) -> Value:
-    low, high = percentile_interval(draws)
-    return {"value": value, "low": low, "high": high}
 
 
 def _errors(scored: Scored, thresholds: Thresholds) -> dict[str, Any]:

@@ -1,15 +1,12 @@
 """Writing a bundle that was calibrated again on site, and the record of it in manifest and model card."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-import fauxface
 from fauxface.bundle import Bundle, write_manifest
 from fauxface.errors import DataError
 from fauxface.files import atomic_folder
@@ -17,6 +14,7 @@ from fauxface.session import Classifier
 from fauxface.verdicts import Calibration, Thresholds
 from fauxface_train.dataset import FOLDER_LABELS, PreparedData, Sample, load_crop
 from fauxface_train.intervals import CONFIDENCE
+from fauxface_train.provenance import derivation
 from fauxface_train.site import FOLDS, Refit, refit
 from fauxface_train.thresholds import BPCER_TARGET
 
@@ -143,12 +141,9 @@ def _record(
     for sample in samples:
         group = counts[FOLDER_LABELS[sample.label]]
         group[sample.source] = group.get(sample.source, 0) + 1
-    digest = hashlib.sha256("".join(sorted(s.sha256 for s in samples)).encode()).hexdigest()
-    return {
-        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "fauxface": fauxface.__version__,
-        "parent": {"sha256": bundle.sha256, "name": bundle.manifest.name},
-        "data": {"name": data.root.resolve().name, "pictures_sha256": digest, **counts},
+    made = derivation(bundle, data)
+    return made | {
+        "data": made["data"] | counts,
         "bpcer_target": target,
         "confidence": CONFIDENCE,
         "folds": FOLDS,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -347,9 +348,10 @@ class BenchReport:
             BenchmarkError: It can't be read or isn't such a file.
         """
         try:
-            if not Path(path).is_file() and Path(path).exists():
+            found = Path(path).stat()
+            if not stat.S_ISREG(found.st_mode):
                 raise ValueError("it isn't a regular file")
-            if Path(path).stat().st_size > _MAX_BYTES:
+            if found.st_size > _MAX_BYTES:
                 raise ValueError(f"it is longer than {_MAX_BYTES} bytes")
             return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
         except OSError as error:

@@ -38,10 +38,7 @@ def write_all(folder: Path, document: dict[str, Any]) -> list[Path]:
         name = stage["name"]
         if any(_varies(group["stages"][name]) for group in document["groups"]):
             figures[f"sources_{name}.png"] = partial(sources, document, name)
-    for left in folder.glob("sources_*.png"):
-        if left.name not in figures:
-            left.unlink()
-    return write(folder, figures, _DPI)
+    return write(folder, figures, _DPI, earlier=[path.name for path in folder.glob("sources_*.png")])
 
 
 def groups(document: dict[str, Any]) -> Figure:
