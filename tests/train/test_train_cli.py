@@ -64,6 +64,7 @@ def test_trains_and_says_where(prepared, tmp_path):
         (["--source-weight", "=2"], DataError, "SOURCE=FACTOR"),
         (["--source-weight", "a=b"], DataError, "SOURCE=FACTOR"),
         (["--exclude", "gan"], DataError, "no fake pictures"),
+        (["--add", "absent"], DataError, "absent is not a folder"),
     ],
 )
 def test_bad_options_are_one_line(arguments, error, message, prepared, tmp_path):
@@ -92,8 +93,9 @@ def test_importing_the_command_loads_nothing_heavy():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_leaves_a_run_that_resumes(number, prepared, tmp_path, monkeypatch):
+def test_ctrl_c_leaves_a_run_that_resumes(number, prepared, write_prepared, tmp_path, monkeypatch):
     out = tmp_path / "run"
+    extra = write_prepared([("train", "fake", "recon", 80, {})], name="extra")
     handler = signal.getsignal(number)
     step = Engine.step
 
@@ -104,15 +106,15 @@ def test_ctrl_c_leaves_a_run_that_resumes(number, prepared, tmp_path, monkeypatc
 
     with monkeypatch.context() as patch:
         patch.setattr(Engine, "step", interrupted)
-        stopped = _run(prepared, "--out", out, "--weights", "none", "--samples", 12, "--batch", 2, *FAST)
+        arguments = ("--weights", "none", "--samples", 12, "--batch", 2, "--add", extra)
+        stopped = _run(prepared, "--out", out, *arguments, *FAST)
     assert stopped.exit_code == 130
-    assert f"stopped at 6 of 12 pictures; continue with: fauxface train {prepared} --out {out} --resume" in (
-        stopped.output
-    )
+    command = f"fauxface train {prepared} --out {out} --add {extra} --resume"
+    assert f"stopped at 6 of 12 pictures; continue with: {command}" in stopped.output
     assert signal.getsignal(number) == handler
     assert checkpoint.load(out / "last.safetensors").info["provenance"]["samples"] == 6
     assert {p.name for p in out.iterdir()} >= {"last.json", "resume.pt", "log.csv"}
     assert not [p for p in out.iterdir() if p.name.startswith(".")]
-    resumed = _run(prepared, "--out", out, "--resume", "--workers", "0", "--device", "cpu")
+    resumed = _run(prepared, "--out", out, "--add", extra, "--resume", "--workers", "0", "--device", "cpu")
     assert resumed.exit_code == 0, resumed.output
     assert checkpoint.load(out).info["provenance"]["samples"] == 12

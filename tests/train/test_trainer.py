@@ -389,3 +389,39 @@ def test_recipes_survive_json():
         assert Recipe.from_dict(json.loads(json.dumps(changed.to_dict()))) == changed
     with pytest.raises(DataError, match="robust"):
         preset("best")
+
+
+def test_added_data_join_the_training_alone(prepared, write_prepared, recipe, tmp_path):
+    extra = write_prepared(
+        [("train", "fake", "recon_a", 70, {}), ("train", "fake", "recon_b", 70, {})], name="extra"
+    )
+    chosen = recipe.changed(exclude=("recon_b",), source_weights={"recon_*": 0.5})
+    out = tmp_path / "run"
+
+    def go(added, **options):
+        around = _around(stop_after=options.pop("stop_after", None))
+        return trainer.train(
+            prepared, out, chosen, weights="none", added=added, surroundings=around, **options
+        )
+
+    go([extra], stop_after=2)
+    with pytest.raises(DataError, match="isn't the data"):
+        go([], resume=True)
+    assert go([extra], resume=True).finished
+    facts = checkpoint.load(out).info["data"]
+    assert facts["train"]["fake"] == {"gan": 6, "recon_a": 1}
+    assert facts["val"]["fake"] == {"gan": 6}
+    assert [set(row) for row in facts["added"]] == [{"prepare_sha256", "manifest_sha256"}]
+
+
+@pytest.mark.parametrize(
+    ("rows", "margin", "message"),
+    [
+        ([("train", "fake", "gan", 1, {})], 1.5, "another crop rule"),
+        ([("val", "fake", "gan", 1, {})], 1.2, "no train split to add"),
+    ],
+)
+def test_data_that_cannot_be_added(prepared, write_prepared, rows, margin, message):
+    extra = write_prepared(rows, name="extra", margin=margin)
+    with pytest.raises(DataError, match=message):
+        loading.joining(PreparedData.load(prepared), [extra], ())

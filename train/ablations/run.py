@@ -1,6 +1,7 @@
 """Train variants of the recipe with sources left out, measure them on these, and keep the results.
 
 Usage: python train/ablations/run.py PREPARED RUNS --weights FILE [--only VARIANT] [--without GROUP]
+       [--reconstructions FOLDER]
 
 Each run goes into RUNS/VARIANT/GROUP. A run that has its result is skipped and one that broke off goes on, so
 that the command may be repeated. `table.py` puts the results into docs/training.md.
@@ -51,7 +52,8 @@ def recipe_of(plan: Mapping[str, Any], variant: str, group: str, samples: int | 
     """
     length = plan["samples"] if samples is None else samples
     values = {"samples": plan["samples"], "seed": plan["seed"], **plan["base"], **plan["variants"][variant]}
-    values.pop("why", None)
+    for name in ("why", "reconstructions"):
+        values.pop(name, None)
     values["samples"] = values["samples"] * length // plan["samples"]
     values["validate_every"] = values["samples"]
     values["exclude"] = tuple(plan["left_out"][group])
@@ -81,9 +83,12 @@ def figures(document: Mapping[str, Any], excluded: tuple[str, ...]) -> dict[str,
     }
 
 
-def run(prepared: Path, folder: Path, recipe: Recipe, weights: str) -> dict[str, Any]:
+def run(
+    prepared: Path, folder: Path, recipe: Recipe, weights: str, added: Sequence[Path] = ()
+) -> dict[str, Any]:
     """Train and measure one run; return its result."""
-    outcome = trainer.train(prepared, folder, recipe, weights=weights, resume=(folder / RESUME_FILE).exists())
+    resume = (folder / RESUME_FILE).exists()
+    outcome = trainer.train(prepared, folder, recipe, weights=weights, added=added, resume=resume)
     if not outcome.finished:
         sys.exit(130)
     data = PreparedData.load(prepared)
@@ -107,6 +112,7 @@ def main() -> None:
     parser.add_argument("--weights", default="imagenet", help="initial weights, as for fauxface train")
     parser.add_argument("--only", action="append", help="a variant; may be repeated")
     parser.add_argument("--without", action="append", help="a left-out group; may be repeated")
+    parser.add_argument("--reconstructions", type=Path, help="OUT of fauxface data reconstruct")
     parser.add_argument("--samples", type=int, help="pictures per run in place of the plan's")
     options = parser.parse_args()
     plan = tomllib.loads(PLAN.read_text(encoding="utf-8"))
@@ -120,7 +126,12 @@ def main() -> None:
         if not found.exists():
             sys.stderr.write(f"== {variant}, without {group}\n")
             recipe = recipe_of(plan, variant, group, options.samples)
-            result = run(options.prepared, folder, recipe, options.weights)
+            added = []
+            if plan["variants"][variant].get("reconstructions"):
+                if options.reconstructions is None:
+                    parser.error(f"{variant} needs --reconstructions")
+                added = [options.reconstructions]
+            result = run(options.prepared, folder, recipe, options.weights, added)
             result = {"variant": variant, "without": group, **result}
             with atomic_write(found) as temporary:
                 temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

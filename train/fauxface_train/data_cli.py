@@ -13,7 +13,7 @@ _INTERRUPTED = 130
 
 
 def register(app: typer.Typer) -> None:
-    """Add `fauxface data prepare`, `fauxface data show` and `fauxface data audit`."""
+    """Add `fauxface data prepare`, `show`, `audit` and `reconstruct`."""
     data = typer.Typer(
         help="Prepare pictures for training and evaluation, look at them, and audit them for shortcuts.",
         no_args_is_help=True,
@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     data.command("prepare")(prepare)
     data.command("show")(show)
     data.command("audit")(audit)
+    data.command("reconstruct")(reconstruct)
     app.add_typer(data, name="data")
 
 
@@ -140,6 +141,28 @@ def audit(  # noqa: PLR0917 - Typer passes options by name
         typer.echo(line)
     typer.echo(f"report: {page}")
     run.require(document, page)
+
+
+def reconstruct(
+    data: Annotated[Path, typer.Argument(help="Folder written by `fauxface data prepare`.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write, for `fauxface train --add`.")],
+    count: Annotated[int, typer.Option(min=1, help="Pictures from each of the four decoders.")] = 1000,
+    steps: Annotated[int, typer.Option(min=1, help="Batches that each decoder is trained on.")] = 250,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and pictures.")] = 0,
+) -> None:
+    """Make generated training faces from the bona fide ones: small decoders rebuild them.
+
+    Fake and real then show the same people, so that only the decoder's traces tell them apart. An interrupted
+    run goes on with the decoders that are trained.
+    """
+    from fauxface.cli import require_extra
+
+    require_extra("train", "torch")
+    from fauxface_train.dataset import PreparedData
+    from fauxface_train.reconstruct.run import Plan
+    from fauxface_train.reconstruct.run import reconstruct as run
+
+    typer.echo(run(PreparedData.load(data), out, Plan(count, steps, seed)))
 
 
 def _locator(file: Path | None, bundle: Path | None) -> "LocatorFile":

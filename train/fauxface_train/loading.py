@@ -45,6 +45,26 @@ def chosen(data: PreparedData, split: str, exclude: Sequence[str]) -> list[Sampl
     return samples
 
 
+def joining(data: PreparedData, folders: Sequence[str | Path], exclude: Sequence[str]) -> list[Sample]:
+    """Return the train samples of further prepared data, without the excluded sources.
+
+    Raises:
+        DataError: A folder isn't prepared data, was prepared with another crop rule, or has no train split.
+    """
+    samples = []
+    for folder in folders:
+        other = PreparedData.load(folder)
+        if (other.info["crop"], other.room) != (data.info["crop"], data.room):
+            raise DataError(
+                f"{folder} was prepared with another crop rule than {data.root}; prepare it alike"
+            )
+        found = other.samples(split="train")
+        if not found:
+            raise DataError(f"{folder} has no train split to add; prepare it with one")
+        samples += [s for s in found if not any(fnmatchcase(s.source, pattern) for pattern in exclude)]
+    return samples
+
+
 class Crops:
     """Stored crops by index: from one file of decoded pixels that all processes map, or decoded at each use.
 

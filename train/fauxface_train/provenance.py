@@ -85,14 +85,29 @@ def command() -> str:
     return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
 
 
-def describe_data(data: PreparedData, train: Sequence[Sample], val: Sequence[Sample]) -> dict[str, Any]:
-    """Return what identifies the data: hashes of prepare.json and the manifest, and the counts used."""
+def describe_data(
+    data: PreparedData, train: Sequence[Sample], val: Sequence[Sample], added: Sequence[str | Path] = ()
+) -> dict[str, Any]:
+    """Return what identifies the data: hashes of prepare.json and the manifest, and the counts used.
+
+    Args:
+        data: The prepared data.
+        train: The training samples that are used, those of `added` among them.
+        val: The validation samples that are used.
+        added: Folders of further prepared data, which are described under "added".
+    """
+    further = [_hashes(Path(folder)) for folder in added]
     return {
-        "prepare_sha256": hashlib.sha256((data.root / "prepare.json").read_bytes()).hexdigest(),
-        "manifest_sha256": hashlib.sha256((data.root / "manifest.csv").read_bytes()).hexdigest(),
+        **_hashes(data.root),
+        **({"added": further} if further else {}),
         "train": _counts(train),
         "val": _counts(val),
     }
+
+
+def _hashes(root: Path) -> dict[str, str]:
+    names = {"prepare_sha256": "prepare.json", "manifest_sha256": "manifest.csv"}
+    return {key: hashlib.sha256((root / name).read_bytes()).hexdigest() for key, name in names.items()}
 
 
 def _counts(samples: Sequence[Sample]) -> dict[str, dict[str, int]]:

@@ -26,6 +26,14 @@ def train(
             "bundle, or a .pth, .safetensors or .npz file."
         ),
     ] = "imagenet",
+    add: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Prepared data whose train pictures join those of DATA, such as the OUT of "
+            "`fauxface data reconstruct`; may be repeated.",
+        ),
+    ] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Length of the run in pictures.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Length of the run in passes over train.")] = None,
     validate_every: Annotated[int | None, typer.Option(min=1, help="Pictures between validations.")] = None,
@@ -124,11 +132,14 @@ def train(
         checkpoint_seconds=60 * checkpoint_minutes,
         say=lambda line: typer.echo(line, err=True),
     )
-    outcome = trainer.train(data, out, recipe, weights=weights, resume=resume, surroundings=around)
+    added = add or []
+    outcome = trainer.train(
+        data, out, recipe, weights=weights, added=added, resume=resume, surroundings=around
+    )
     if not outcome.finished:
         typer.echo(
             f"stopped at {outcome.samples} of {outcome.planned} pictures; continue with: "
-            f"fauxface train {data} --out {out} --resume",
+            f"fauxface train {data} --out {out} {''.join(f'--add {folder} ' for folder in added)}--resume",
             err=True,
         )
         raise typer.Exit(130)

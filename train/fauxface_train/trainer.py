@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ def train(
     recipe: Recipe,
     *,
     weights: str = "imagenet",
+    added: Sequence[str | Path] = (),
     resume: bool = False,
     surroundings: Surroundings | None = None,
 ) -> Outcome:
@@ -65,6 +66,8 @@ def train(
         out: The run's folder.
         recipe: What is done.
         weights: Initial weights; see `weights.initialise`. Not read where the run is resumed.
+        added: Further prepared data, whose train pictures join those of `folder`; a resumed run needs them
+            too.
         resume: Continue the run in `out`, with the recipe that it was started with.
         surroundings: Where and how it runs.
 
@@ -91,12 +94,13 @@ def train(
         around.say(
             "note: the article's recipe tolerates truncated pictures; prepare with --tolerate-truncated"
         )
-    samples = loading.chosen(data, "train", recipe.exclude)
+    samples = loading.chosen(data, "train", recipe.exclude) + loading.joining(data, added, recipe.exclude)
     val_samples = loading.chosen(data, "val", recipe.exclude)
-    facts = provenance.describe_data(data, samples, val_samples)
+    facts = provenance.describe_data(data, samples, val_samples, added)
     if stored is not None and stored["data"] != facts:
         raise DataError(
-            f"{folder} isn't the data that {out} was started with; give those, or start a new run"
+            f"{' with '.join(map(str, (folder, *added)))} isn't the data that {out} was started with; "
+            "give those, or start a new run"
         )
     plan = Plan([s.label for s in samples], [s.source for s in samples], recipe)
     val = validation.prepare(val_samples, recipe.degradations)
