@@ -171,3 +171,17 @@ def test_gentler_degradations_scale_every_probability_but_framing():
     assert (none.margin, none.shift, none.rotate) == (settings.margin, settings.shift, settings.rotate)
     with pytest.raises(DataError, match="strength"):
         settings.gentler(1.5)
+
+
+def test_the_drawn_frame_is_what_a_view_shows():
+    stored = np.zeros((100, 100, 3), np.uint8)
+    stored[48:52, 48:52] = 255
+    settings = _changed(margin=(0.86, 1.2), shift=0.05)
+    for seed in range(20):
+        x, y, side = augment.frame(Square(10, 10, 80), np.random.default_rng(seed), settings)
+        view = augment.degraded(stored, Square(10, 10, 80), np.random.default_rng(seed), settings)
+        rows, columns = np.nonzero(view[..., 0] > 100)
+        seen = (columns.mean() + 0.5) / 128 - 0.5, (rows.mean() + 0.5) / 128 - 0.5
+        assert abs(seen[1] - (50 - y) / side) < 0.02
+        assert abs(abs(seen[0]) - abs(50 - x) / side) < 0.02, "mirrored or not"
+        assert 0.86 * 80 <= side <= 1.2 * 80

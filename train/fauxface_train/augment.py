@@ -49,6 +49,24 @@ def flipped(stored: np.ndarray, square: Square, rng: np.random.Generator) -> np.
     return np.ascontiguousarray(crop[:, ::-1]) if rng.random() < 0.5 else crop
 
 
+def frame(square: Square, rng: np.random.Generator, settings: Degradations) -> tuple[float, float, float]:
+    """Return the square that a view shows before it is turned: the first thing that `degraded` draws.
+
+    Args:
+        square: The nominal square in pixels of the stored crop.
+        rng: Source of chance.
+        settings: Ranges of margin and shift.
+
+    Returns:
+        x and y of the centre and the side, in pixels of the stored crop.
+    """
+    side = square.side * _uniform(rng, *settings.margin)
+    reach = settings.shift * square.side
+    centre_x = square.x + square.side / 2 + _uniform(rng, -reach, reach)
+    centre_y = square.y + square.side / 2 + _uniform(rng, -reach, reach)
+    return centre_x, centre_y, side
+
+
 def degraded(
     stored: np.ndarray, square: Square, rng: np.random.Generator, settings: Degradations
 ) -> np.ndarray:
@@ -96,10 +114,7 @@ def _framed(
     stored: np.ndarray, square: Square, rng: np.random.Generator, settings: Degradations
 ) -> np.ndarray:
     """Frame the face: margin, shift, flip and rotation, at the stored resolution."""
-    side = square.side * _uniform(rng, *settings.margin)
-    reach = settings.shift * square.side
-    centre_x = square.x + square.side / 2 + _uniform(rng, -reach, reach)
-    centre_y = square.y + square.side / 2 + _uniform(rng, -reach, reach)
+    centre_x, centre_y, side = frame(square, rng, settings)
     whole = max(8, round(side))
     if rng.random() < settings.rotate:
         angle = _uniform(rng, -settings.degrees, settings.degrees)

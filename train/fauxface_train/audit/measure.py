@@ -9,7 +9,7 @@ from typing import TextIO
 import numpy as np
 
 from fauxface import images
-from fauxface.crops import INPUT_SIZE, face_square
+from fauxface.crops import INPUT_SIZE, Square, face_square
 from fauxface.errors import DataError, ImageError
 from fauxface.progress import Progress
 from fauxface_train import augment
@@ -190,8 +190,9 @@ def _prepared(
         raise DataError(f"{sample.path} isn't square; run 'fauxface data prepare' again")
     content = sample.path.read_bytes()
     nominal = augment.nominal(stored, sample.square)
-    rng = np.random.default_rng(int.from_bytes(_draw(sample, seed)[:16]))
-    view = augment.degraded(stored, sample.square, rng, degradations)
+    chance = int.from_bytes(_draw(sample, seed)[:16])
+    view = augment.degraded(stored, sample.square, np.random.default_rng(chance), degradations)
+    drawn = augment.frame(sample.square, np.random.default_rng(chance), degradations)
     room = features.outside_share(face_square(sample.box, margin * data.room), sample.width, sample.height)
     framed = features.outside_share(face_square(sample.box, margin), sample.width, sample.height)
     crop: Vectors = {
@@ -204,8 +205,23 @@ def _prepared(
     }
     inputs = {"input": _network(nominal, margin), "view": _network(view, margin)}
     inputs["input"]["tightness"] = [1 / margin, 0.0, framed]
-    inputs["view"]["tightness"] = None
+    inputs["view"]["tightness"] = _drawn_tightness(sample, margin, *drawn)
     return {"crop": crop, **inputs}
+
+
+def _drawn_tightness(sample: Sample, margin: float, x: float, y: float, side: float) -> list[float]:
+    """Describe how a view frames its face, from the square that was drawn in pixels of the stored crop."""
+    nominal, original = sample.square, face_square(sample.box, margin)
+    scale = original.side / nominal.side
+    square = Square(
+        round(original.x + (x - side / 2 - nominal.x) * scale),
+        round(original.y + (y - side / 2 - nominal.y) * scale),
+        max(1, round(side * scale)),
+    )
+    middle = nominal.side / 2
+    off_centre = float(np.hypot(x - nominal.x - middle, y - nominal.y - middle)) / side
+    outside = features.outside_share(square, sample.width, sample.height)
+    return [nominal.side / (margin * side), off_centre, outside]
 
 
 def _network(rgb: np.ndarray, margin: float) -> Vectors:

@@ -216,7 +216,5 @@ def _explain(groups: list[dict[str, Any]], measured: Measured) -> None:
         for stage, found in group["stages"].items():
             if found["value"] is not None:
                 continue
-            if group["name"] == "tightness" and stage == "view":
-                found["reason"] = "framing is redrawn at random; a mirrored edge that remains shows in border"
-            elif stage == "raw" and group["name"] not in TRAITS and not measured.read:
+            if stage == "raw" and group["name"] not in TRAITS and not measured.read:
                 found["reason"] = "the original files weren't read"
