@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from environments import DEFAULT_FOLDER
+from fauxface.bundle import Bundle
 from fauxface.errors import FauxfaceError
 from fauxface.files import atomic_write
 from fauxface.progress import Progress
@@ -355,6 +356,7 @@ def document(
         "machine": machine(),
         "busy_before": None if busy is None else round(busy, 3),
         "commit": provenance.commit(),
+        "model": Bundle.load(arguments.bundle).sha256,
         "versions": versions,
         "settings": {
             "rounds": arguments.rounds,

@@ -135,7 +135,7 @@ def main() -> int:
         clips = arguments.clips or [make_clip(Path(folder) / "demo_1080p.mp4")]
         rows = [measure(scanner, c, b, arguments.rounds) for c in clips for b in arguments.batches]
     body = {"provider": scanner.provider, "rounds": arguments.rounds, "limit": LIMIT, "rows": rows}
-    save(arguments.out, "hot_path", body)
+    save(arguments.out, "hot_path", scanner.bundle, body)
     for row in rows:
         steps = ", ".join(f"{name} {value:.2f}" for name, value in row["ms_per_frame"].items())
         sys.stdout.write(

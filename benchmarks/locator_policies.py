@@ -210,7 +210,7 @@ def keep(
         for row in measure(clip):
             rows.append(row)
             sys.stdout.write(_line(row))
-    save(arguments.out, name, {"every": arguments.every, "model": bundle.sha256, "rows": rows})
+    save(arguments.out, name, bundle, {"every": arguments.every, "rows": rows})
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 import harness
 from fauxface import images
-from fauxface.bundle import DEFAULT_BUNDLE
+from fauxface.bundle import DEFAULT_BUNDLE, Bundle
 from fauxface.session import installed_distributions
 from fauxface.threads import available_cores
 from fauxface.video import FrameWriter
@@ -18,16 +18,18 @@ from fauxface_train import provenance
 DEMO_MEDIA = DEFAULT_BUNDLE.parent / "demo_media"
 
 
-def save(path: Path, name: str, body: dict[str, Any]) -> None:
-    """Write a result with its format, machine and versions.
+def save(path: Path, name: str, bundle: Bundle, body: dict[str, Any]) -> None:
+    """Write a result with its format, model, machine and versions.
 
     Args:
         path: The JSON file.
         name: Name of the format, `fauxface.NAME/1`.
+        bundle: What was measured with.
         body: What was measured.
     """
     document = {
         "format": f"fauxface.{name}/1",
+        "model": bundle.sha256,
         "machine": harness.machine(),
         "versions": provenance.versions() | installed_distributions(),
         "commit": provenance.commit(),

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from fauxface.bundle import Bundle
 from harness import RESULTS
 from recording import DEMO_MEDIA, make_clip, save
 
@@ -94,7 +95,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         clip = arguments.clip or make_clip(Path(folder) / "demo_1080p.mp4")
         body = measure(arguments.rounds, arguments.picture, clip, arguments.bundle, Path(folder))
-    save(arguments.out, "startup", body)
+    save(arguments.out, "startup", Bundle.load(arguments.bundle), body)
     for row in body["rows"]:
         limit = "" if row["limit_s"] is None else f" (limit {row['limit_s']} s)"
         sys.stdout.write(f"{row['case']}: {row['median_s']:.3f} s{limit}\n")

@@ -6,6 +6,7 @@ import pytest
 pytest.importorskip("torch")
 
 import harness
+from fauxface.bundle import Bundle
 from fauxface.errors import GateError
 from harness import BusyError, Ratio, Row, Turn
 
@@ -136,6 +137,7 @@ def test_a_result_is_written_and_read_back(tmp_path, monkeypatch, capsys):
     content = harness.document(arguments, rows, versions={"a": {}}, busy=0.01, unit="face", claims=[])
     harness.write(content, tmp_path / "classifier.json")
     found = tables.load(tmp_path / "classifier.json")
+    assert found["model"] == Bundle.load().sha256
     assert found["rows"][0] | {"rounds": None} == {
         "configuration": "a",
         "case": "x",

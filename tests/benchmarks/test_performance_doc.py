@@ -43,7 +43,7 @@ def results(load, scanner, clip, tmp_path):
 
 def test_tables_hold_what_the_scripts_write(script, load, scanner, clip, tmp_path):
     for name, body in results(load, scanner, clip, tmp_path):
-        load("recording").save(tmp_path / f"{name}.json", name, body)
+        load("recording").save(tmp_path / f"{name}.json", name, scanner.bundle, body)
         filled = script.fill(TEXT.format(name), tmp_path)
         table = [line for line in filled.splitlines() if line.startswith("|")]
         assert len(table) >= 3

@@ -7,11 +7,12 @@ from fauxface.video import FrameReader
 pytestmark = pytest.mark.usefixtures("load")
 
 
-def test_results_name_format_machine_and_versions(load, tmp_path):
-    load("recording").save(tmp_path / "new" / "a.json", "thing", {"rows": [1]})
+def test_results_name_format_model_machine_and_versions(load, scanner, tmp_path):
+    load("recording").save(tmp_path / "new" / "a.json", "thing", scanner.bundle, {"rows": [1]})
     data = json.loads((tmp_path / "new" / "a.json").read_text())
     assert data["format"] == "fauxface.thing/1"
     assert data["rows"] == [1]
+    assert data["model"] == scanner.bundle.sha256
     assert data["machine"]["cores"] >= 1
     assert {"python", "numpy"} <= set(data["versions"])
     assert any(name.startswith("onnxruntime") for name in data["versions"])
