@@ -5,7 +5,7 @@ import pytest
 from fauxface.crops import Square, extract, to_input
 from fauxface.errors import DataError
 from fauxface_train import augment
-from fauxface_train.presets import Degradations
+from fauxface_train.presets import Degradations, preset
 
 OFF = Degradations(
     margin=(1.0, 1.0),
@@ -160,17 +160,20 @@ def test_codecs_keep_the_colour_order(quality):
         assert mean == pytest.approx([200, 0, 0], abs=8)
 
 
-def test_gentler_degradations_scale_every_probability_but_framing():
+def test_scaled_degradations_change_every_probability_but_framing():
     settings = Degradations()
-    half, none = settings.gentler(0.5), settings.gentler(0)
-    assert settings.gentler(1).rounds == pytest.approx(settings.rounds)
+    half, none = settings.scaled(0.5), settings.scaled(0)
+    assert settings.scaled(1).rounds == pytest.approx(settings.rounds)
     assert half.edge == settings.edge / 2
     assert half.rounds[1:] == tuple(share / 2 for share in settings.rounds[1:])
     assert sum(half.rounds) == pytest.approx(1)
     assert none.rounds == (1, 0, 0)
     assert (none.margin, none.shift, none.rotate) == (settings.margin, settings.shift, settings.rotate)
-    with pytest.raises(DataError, match="strength"):
-        settings.gentler(1.5)
+    assert preset("robust").degradations.scaled(2.5).jpeg == settings.jpeg
+    assert preset("robust").degradations.scaled(2.5).rounds == pytest.approx(settings.rounds)
+    for strength in (-0.1, 1.3, float("nan")):
+        with pytest.raises(DataError, match="strength"):
+            settings.scaled(strength)
 
 
 def test_the_drawn_frame_is_what_a_view_shows():

@@ -62,7 +62,7 @@ def recipe_of(plan: Mapping[str, Any], variant: str, group: str, samples: int | 
         for source, factor in values["source_weights"].items()
         if not any(fnmatchcase(source, pattern) or source == pattern for pattern in values["exclude"])
     }
-    values["degradations"] = Degradations().gentler(values.pop("strength"))
+    values["degradations"] = Degradations().scaled(values.pop("strength"))
     values["source_weights"] = kept
     return preset("robust").changed(**values)
 

@@ -163,7 +163,7 @@ class Views(Dataset[tuple[np.ndarray, int]]):
         self._crops = crops
         self._degradations = degradations
         self._seed = seed
-        self._framed = degradations.gentler(0) if degradations is not None and pairs else None
+        self._framed = degradations.scaled(0) if degradations is not None and pairs else None
 
     def __len__(self) -> int:
         return len(self._crops)

@@ -58,20 +58,22 @@ class Degradations:
     quality: tuple[int, int] = (30, 98)
     cutout: float = 0.1
 
-    def gentler(self, strength: float) -> "Degradations":
+    def scaled(self, strength: float) -> "Degradations":
         """Return the same degradations, each with its probability times `strength`; framing stays.
 
         Args:
-            strength: From 0, framing and flip only, to 1, unchanged.
+            strength: 0: framing and flip only; 1: unchanged.
 
         Raises:
-            DataError: The strength isn't in [0, 1].
+            DataError: The strength is negative, or makes a probability larger than 1.
         """
-        if not 0 <= strength <= 1:
-            raise DataError(f"the strength must lie in [0, 1], not {strength:g}; check --strength")
         names = ("edge", "backdrop", "badge", "colour", "gray", "equalise", "sharpen", "cutout")
         _, once, twice = (strength * share for share in self.rounds)
         changes = {name: strength * getattr(self, name) for name in names}
+        if not (strength >= 0 and max(once + twice, *changes.values()) <= 1):
+            raise DataError(
+                f"a strength of {strength:g} makes no probabilities of the degradations; check --strength"
+            )
         return dataclasses.replace(self, **changes, rounds=(1 - once - twice, once, twice))
 
 
@@ -230,7 +232,7 @@ PRESETS = {
         precision="auto",
         channels_last=True,
         compile=True,
-        degradations=Degradations().gentler(0.4),
+        degradations=Degradations().scaled(0.4),
     ),
 }
 """The reference recipe `article`, to measure against, and ours, `robust`."""

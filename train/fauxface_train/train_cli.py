@@ -67,7 +67,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of sampling, degradations and the head.")] = None,
     strength: Annotated[
         float | None,
-        typer.Option(help="Factor on the degradations' probabilities, from 0 to 1."),
+        typer.Option(help="Factor on the degradations' probabilities; with 2.5 `robust` has the defaults."),
     ] = None,
     consistency: Annotated[
         float | None,
@@ -123,7 +123,7 @@ def train(
         if strength is not None:
             if recipe.degradations is None:
                 raise DataError(f"the preset {recipe.preset} has no degradations; drop --strength")
-            overrides["degradations"] = recipe.degradations.gentler(strength)
+            overrides["degradations"] = recipe.degradations.scaled(strength)
         recipe = recipe.changed(**overrides)
     around = run_state.Surroundings(
         device=device,
