@@ -9,8 +9,8 @@ from typing import Protocol
 
 import numpy as np
 
-from fauxface.bench.results import STAGES, Configuration, VideoRound
-from fauxface.bench.timing import Clock
+from fauxface.bench.results import STAGES, Configuration, VideoRound, WarmUp
+from fauxface.bench.timing import Clock, warm_up
 from fauxface.bench.workloads import Judge
 from fauxface.bundle import Bundle
 from fauxface.demo import make_clip
@@ -22,6 +22,9 @@ from fauxface.scanner import Scanned, Scanner
 from fauxface.video import Frame, FrameReader
 
 DEMO_CLIP = "demo clip"
+
+_WARM_UP_PARTS = 4
+_WARM_UP_CAP_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +58,16 @@ class Clip:
                 raise VideoError(f"{path} has no frame; check that it plays")
             return cls(path, name or path.name, reader.width, reader.height, count)
 
-    def read(self, threads: int | None = None) -> Iterator[Frame]:
+    def read(self, threads: int | None = None, most: int | None = None) -> Iterator[Frame]:
         """Yield the frames of a pass, decoded one by one.
 
         Args:
             threads: Of the configuration; decoding gets what a scan with so many would give it.
+            most: Frames of a shorter pass.
         """
         share = None if threads is None else decoding_threads(threads)
         with FrameReader(self.path, threads=share) as reader:
-            yield from itertools.islice(reader, self.frames)
+            yield from itertools.islice(reader, self.frames if most is None else min(most, self.frames))
 
     def images(self, most: int) -> list[np.ndarray]:
         """Return at most `most` decoded frames, spread evenly over the pass."""
@@ -122,9 +126,10 @@ class VideoLoad:
         self.clip, self._scanner, self._threads = clip, scanner, threads
         self._locator, self._judge, self._clock = locator, judge, clock
 
-    def warm_up(self) -> None:
-        """Run one pass end to end; the clip's file is then in the system's cache, too."""
-        self._end_to_end()
+    def warm_up(self) -> WarmUp:
+        """Run the clip's first quarter end to end until its time is stable; its file is then cached, too."""
+        part = max(1, self.clip.frames // _WARM_UP_PARTS)
+        return warm_up(lambda: self._end_to_end(part), self._clock, _WARM_UP_CAP_S)
 
     def round(self) -> VideoRound:
         """Run the clip three times: end to end as a file, stage by stage, and live."""
@@ -133,10 +138,10 @@ class VideoLoad:
         per_frame = {name: round(1000 * value / self.clip.frames, 4) for name, value in stages.items()}
         return VideoRound(faces, round(elapsed, 6), per_frame, self._ages())
 
-    def _end_to_end(self) -> tuple[float, int]:
-        """Return the seconds of a pass over the file and the number of judged faces."""
+    def _end_to_end(self, most: int | None = None) -> tuple[float, int]:
+        """Return the seconds of a pass over the file, or its first frames, and the number of judged faces."""
         start = self._clock()
-        scanned = self._scanner.scan_frames(self.clip.read(self._threads), "bench", pictures=False)
+        scanned = self._scanner.scan_frames(self.clip.read(self._threads, most), "bench", pictures=False)
         faces = sum(len(result.faces) for result, _ in scanned)
         return self._clock() - start, faces
 

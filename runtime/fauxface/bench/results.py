@@ -228,6 +228,7 @@ class VideoMeasurement:
     width: int
     height: int
     frames: int
+    warm_up: WarmUp
     rounds: tuple[VideoRound, ...]
 
     def __post_init__(self) -> None:

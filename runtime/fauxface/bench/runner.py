@@ -79,8 +79,8 @@ class VideoEntry(Protocol):
         """The clip."""
         ...
 
-    def warm_up(self) -> None:
-        """Run once, unmeasured."""
+    def warm_up(self) -> WarmUp:
+        """Run until stable, unmeasured."""
         ...
 
     def round(self) -> VideoRound:
@@ -127,13 +127,14 @@ def run(
     queries: dict[tuple[Load, int], Query] = {}
     videos: dict[int, VideoEntry] = {}
     warm: dict[tuple[Load, int], WarmUp] = {}
+    warm_videos: dict[int, WarmUp] = {}
     rounds: dict[tuple[Load, int], list[Round]] = {}
     passes: dict[int, list[VideoRound]] = {}
     for load in wanted:
         for index, entry in enumerate(entries):
             if load.scenario == VIDEO:
                 videos[index] = entry.video()
-                videos[index].warm_up()
+                warm_videos[index] = videos[index].warm_up()
             else:
                 queries[load, index] = entry.query(load)
                 warm[load, index] = warm_up(queries[load, index], clock)
@@ -167,6 +168,7 @@ def run(
             clip.width,
             clip.height,
             clip.frames,
+            warm_videos[index],
             tuple(passes[index]),
         )
         for index, clip in clip_of.items()

@@ -16,6 +16,7 @@ from fauxface.bench.results import (
     BenchReport,
     Measurement,
     VideoMeasurement,
+    WarmUp,
 )
 
 _DRIFT = 0.10
@@ -261,18 +262,22 @@ def _notes(report: BenchReport) -> Iterable[str]:
             yield f"{entry.configuration}: more threads than the {machine.cores} available cores"
     for measurement in report.measurements:
         what = f"{measurement.configuration}, {measurement.scenario}, {measurement.key[2]}"
-        warm = measurement.warm_up
-        if not warm.stable:
-            yield f"{what}: still {warm.spread:.0%} between windows after {warm.seconds:.1f} s of warm-up"
+        yield from _not_warm(what, measurement.warm_up)
         drift = measurement.summary()["drift"]
         if drift > _DRIFT:
             yield f"{what}: the rounds' medians differ by {drift:.0%}"
     for video in report.videos:
+        yield from _not_warm(f"{video.configuration}, {VIDEO}", video.warm_up)
         if (drift := video.summary()["drift"]) > _DRIFT:
             yield f"{video.configuration}, {VIDEO}: the rounds differ by {drift:.0%}"
     singles = [m for m in report.measurements if m.scenario == SINGLE]
     if any(m.summary()["p99_9_ms"] is None for m in singles):
         yield "a percentile that is - has too few queries; p99.9 takes 1000: give --seconds or --rounds more"
+
+
+def _not_warm(what: str, warm: WarmUp) -> Iterable[str]:
+    if not warm.stable:
+        yield f"{what}: still {warm.spread:.0%} between windows after {warm.seconds:.1f} s of warm-up"
 
 
 def _ms(value: float | None) -> str:

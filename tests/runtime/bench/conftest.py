@@ -10,6 +10,7 @@ from fauxface.bench.results import (
     Configuration,
     Settings,
     VideoRound,
+    WarmUp,
 )
 from fauxface.bench.runner import run
 
@@ -58,6 +59,7 @@ class FakeVideo:
 
     def warm_up(self):
         self.entry.log.append((self.entry.configuration, "warm video"))
+        return WarmUp(5, 0.5, 0.01, True)
 
     def round(self):
         self.entry.log.append((self.entry.configuration, "video"))

@@ -71,19 +71,26 @@ def test_probe_counts_what_is_there(clip, tmp_path):
 def test_a_round_times_end_to_end_each_stage_and_live_frames(clip, clock):
     scanner, part = FakeScanner(clock), Part(clock)
     load = VideoLoad(clip, scanner, part, part, clock)
-    load.warm_up()
     measured = load.round()
-    assert scanner.calls == [False, False, True]
+    assert scanner.calls == [False, True]
     assert (measured.faces, measured.elapsed_s) == (8, pytest.approx(0.020))
     assert measured.stages_ms == pytest.approx({"decode": 0, "locate": 4, "crop": 1.5, "classify": 15})
     assert measured.ages_ms == pytest.approx((5, 5, 5, 5))
 
 
+def test_the_warm_up_repeats_a_quarter_until_it_is_stable(clip, clock):
+    scanner, part = FakeScanner(clock), Part(clock)
+    warm = VideoLoad(clip, scanner, part, part, clock).warm_up()
+    assert warm.stable
+    assert warm.seconds == pytest.approx(0.005 * warm.queries), "one frame of four each time"
+    assert scanner.calls == [False] * warm.queries
+
+
 def test_decoding_is_a_stage(clip, clock, monkeypatch):
     real = Clip.read
 
-    def slow(self, threads=None):
-        for frame in real(self, threads):
+    def slow(self, threads=None, most=None):
+        for frame in real(self, threads, most):
             clock.advance(0.007)
             yield frame
 

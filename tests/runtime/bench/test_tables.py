@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from fauxface.bench.compare import compare
-from fauxface.bench.results import Accepted, Accuracy, Configuration, Refusal
+from fauxface.bench.results import Accepted, Accuracy, Configuration, Refusal, WarmUp
 from fauxface.bench.tables import comparison_sections, report_sections, to_markdown, to_text
 
 FP32 = Configuration("cpu", "fp32", 2)
@@ -86,8 +86,15 @@ def test_a_refused_configuration_is_shown_with_its_reason_and_in_no_table(report
             ),
             "the rounds' medians differ by 100%",
         ),
+        (
+            lambda r: dataclasses.replace(
+                r,
+                videos=(dataclasses.replace(r.videos[0], warm_up=WarmUp(9, 10.2, 0.3, False)), *r.videos[1:]),
+            ),
+            "cpu fp32 2t, video: still 30% between windows after 10.2 s of warm-up",
+        ),
     ],
-    ids=["busy", "too many threads", "not warm", "drift"],
+    ids=["busy", "too many threads", "not warm", "drift", "video not warm"],
 )
 def test_what_makes_a_figure_doubtful_is_noted(make, change, note):
     report = make(tails=True)
