@@ -132,7 +132,9 @@ def _write(
     digest = hashlib.sha256(coded.tobytes()).hexdigest()
     source = f"recon_{kind}"
     name = f"crops/train/fake/{source}/{digest[:16]}.png"
-    png = cv2.imencode(".png", cv2.imdecode(coded, cv2.IMREAD_COLOR))[1]
+    decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
+    assert decoded is not None
+    png = cv2.imencode(".png", decoded)[1]
     with atomic_write(root / name) as temporary:
         temporary.write_bytes(png.tobytes())
     rebuilt = dataclasses.replace(
