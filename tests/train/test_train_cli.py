@@ -106,7 +106,7 @@ def test_ctrl_c_leaves_a_run_that_resumes(number, prepared, write_prepared, tmp_
 
     with monkeypatch.context() as patch:
         patch.setattr(Engine, "step", interrupted)
-        arguments = ("--weights", "none", "--samples", 12, "--batch", 2, "--add", extra)
+        arguments = ("--weights", "none", "--samples", 12, "--batch", 2, "--add", extra, "--strength", 2)
         stopped = _run(prepared, "--out", out, *arguments, *FAST)
     assert stopped.exit_code == 130
     command = f"fauxface train {prepared} --out {out} --add {extra} --resume"
@@ -115,6 +115,9 @@ def test_ctrl_c_leaves_a_run_that_resumes(number, prepared, write_prepared, tmp_
     assert checkpoint.load(out / "last.safetensors").info["provenance"]["samples"] == 6
     assert {p.name for p in out.iterdir()} >= {"last.json", "resume.pt", "log.csv"}
     assert not [p for p in out.iterdir() if p.name.startswith(".")]
-    resumed = _run(prepared, "--out", out, "--add", extra, "--resume", "--workers", "0", "--device", "cpu")
+    again = (prepared, "--out", out, "--add", extra, "--resume", "--workers", "0", "--device", "cpu")
+    other = _run(*again, "--strength", 1)
+    assert "started with another strength" in str(other.exception)
+    resumed = _run(*again, "--strength", 2)
     assert resumed.exit_code == 0, resumed.output
     assert checkpoint.load(out).info["provenance"]["samples"] == 12

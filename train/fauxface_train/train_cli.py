@@ -110,20 +110,19 @@ def train(
         "precision": precision,
         "compile": compiled,
     }
+    recipe = trainer.stored_recipe(out) if resume else presets.preset(preset or "robust")
+    if strength is not None:
+        degradations = presets.preset(recipe.preset).degradations
+        if degradations is None:
+            raise DataError(f"the preset {recipe.preset} has no degradations; drop --strength")
+        overrides["degradations"] = degradations.scaled(strength)
     if resume:
-        if strength is not None:
-            raise CheckpointError(f"{out} keeps the strength it was started with; drop --strength")
-        recipe = trainer.stored_recipe(out)
         asked = recipe.changed(preset=preset, **overrides)
         if asked != recipe:
             names = [key for key, value in asked.to_dict().items() if value != recipe.to_dict()[key]]
-            raise CheckpointError(f"{out} was started with another {names[0]}; drop it, or start a new run")
+            name = "strength" if names[0] == "degradations" else names[0]
+            raise CheckpointError(f"{out} was started with another {name}; drop it, or start a new run")
     else:
-        recipe = presets.preset(preset or "robust")
-        if strength is not None:
-            if recipe.degradations is None:
-                raise DataError(f"the preset {recipe.preset} has no degradations; drop --strength")
-            overrides["degradations"] = recipe.degradations.scaled(strength)
         recipe = recipe.changed(**overrides)
     around = run_state.Surroundings(
         device=device,
