@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from fauxface import crops
 from fauxface.crops import Square
 from fauxface.errors import DataError
+from fauxface.files import atomic_write
 
 FORMAT = "fauxface.prepared/1"
 SPLITS = ("train", "val", "test")
@@ -210,6 +211,21 @@ def load_crop(sample: Sample) -> np.ndarray:
         DataError: The stored crop is missing or isn't a picture.
     """
     return crops.to_input(crops.extract(load_stored(sample), sample.square))
+
+
+def write_manifest(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a manifest, one row per crop with a value for each of `COLUMNS`, in the given order."""
+    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list[str](COLUMNS), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> Path:
+    """Write a document beside a manifest, for example prepare.json; return its path."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+    return path
 
 
 def _read_info(path: Path) -> dict[str, Any]:

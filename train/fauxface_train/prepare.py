@@ -1,7 +1,6 @@
 """From folders of pictures to prepared data: crops, manifest, report; resumable and deterministic."""
 
 import contextlib
-import csv
 import hashlib
 import json
 import os
@@ -12,10 +11,9 @@ from typing import Any, TextIO
 
 import fauxface
 from fauxface.errors import DataError, OutputError
-from fauxface.files import atomic_write
 from fauxface.progress import Progress
 from fauxface_train import duplicates, extraction, jobs, layouts
-from fauxface_train.dataset import COLUMNS, FORMAT, SPLITS
+from fauxface_train.dataset import FORMAT, SPLITS, write_json, write_manifest
 from fauxface_train.extraction import CropRule
 from fauxface_train.jobs import LocatorSource
 from fauxface_train.layouts import Item
@@ -144,10 +142,10 @@ def prepare(
     if not report["counts"]["kept"]:
         raise DataError(
             f"none of {len(entries)} pictures could be used ({_counted(report['counts'])}); "
-            f"see {_write_json(root / _REPORT, report)}"
+            f"see {write_json(root / _REPORT, report)}"
         )
     _place(root, entries, fates, splits, on_disk)
-    _write_json(root / _REPORT, report)
+    write_json(root / _REPORT, report)
     _write_manifest(root / _MANIFEST, entries, fates, splits)
     info = config | {
         "sources": list(sources),
@@ -155,7 +153,7 @@ def prepare(
         "items_sha256": fingerprint,
         "counts": report["counts"],
     }
-    _write_json(root / _INFO, info)
+    write_json(root / _INFO, info)
     return Summary(root, report, resumed)
 
 
@@ -199,7 +197,7 @@ def _claim(root: Path, config: dict[str, Any]) -> Path:
                 )
     except (OSError, ValueError, AttributeError) as error:
         raise OutputError(f"can't use {root}: {error}; choose another OUT") from error
-    _write_json(path, config)
+    write_json(path, config)
     return path.parent
 
 
@@ -333,10 +331,7 @@ def _write_manifest(
         if fate.outcome == KEPT
     ]
     rows.sort(key=lambda row: (SPLITS.index(row["split"]), row["label"], row["source"], row["sha256"]))
-    with atomic_write(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list[str](COLUMNS), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_manifest(path, rows)
 
 
 def _row(entry: Entry, split: str) -> dict[str, Any]:
@@ -373,9 +368,3 @@ def _text(path: Path) -> str:
 
 def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items() if count)
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> Path:
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
-    return path

@@ -1,6 +1,5 @@
 """`fauxface data reconstruct`: from prepared data to generated training faces with the same content."""
 
-import csv
 import dataclasses
 import hashlib
 import json
@@ -19,7 +18,7 @@ from fauxface.files import atomic_write, usable_folder
 from fauxface.progress import Progress
 from fauxface_train import duplicates, provenance
 from fauxface_train.checkpoint import writing
-from fauxface_train.dataset import COLUMNS, PreparedData, Sample, load_crop, load_stored
+from fauxface_train.dataset import PreparedData, Sample, load_crop, load_stored, write_json, write_manifest
 from fauxface_train.reconstruct import training
 from fauxface_train.reconstruct.net import KINDS, Autoencoder
 
@@ -86,11 +85,8 @@ def reconstruct(data: PreparedData, out: str | Path, plan: Plan) -> Path:
                 rows.append(_write(root, kind, net, samples[index], rng))
                 progress.advance()
     unique = {row["crop"]: row for row in rows}
-    with atomic_write(root / "manifest.csv") as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, list[str](COLUMNS), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(unique[name] for name in sorted(unique))
-    _write_json(root / "prepare.json", _settings(data, plan) | _origin())
+    write_manifest(root / "manifest.csv", [unique[name] for name in sorted(unique)])
+    write_json(root / "prepare.json", _settings(data, plan) | _origin())
     return root / "manifest.csv"
 
 
@@ -202,10 +198,5 @@ def _claim(root: Path, data: PreparedData, plan: Plan) -> Path:
             raise OutputError(f"{root} holds other files; choose a new or empty folder")
     except (OSError, ValueError) as error:
         raise OutputError(f"can't use {root}: {error}; choose another OUT") from error
-    _write_json(path, settings)
+    write_json(path, settings)
     return root
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
