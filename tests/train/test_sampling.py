@@ -95,3 +95,44 @@ def test_an_empty_label_is_one_line(label, name):
 def test_an_unknown_source_weight_is_one_line():
     with pytest.raises(DataError, match="no train source matches 'phone_"):
         _plan(source_weights={"phone_*": 2.0})
+
+
+SHARPNESS = [10.0 + i for i in range(90)] + [200.0 + i for i in range(10)] + [205.0] * 25 + [30.0] * 4
+
+
+def _matched(**changes):
+    recipe = preset("robust").changed(
+        **{"batch": 16, "samples": 8000, "power": 0.0, "matched": 1.0, **changes}
+    )
+    return Plan(LABELS, SOURCES, recipe, SHARPNESS)
+
+
+@pytest.mark.parametrize(("matched", "far"), [(1.0, 0.0), (0.5, 0.25), (0.0, 0.5)])
+def test_matched_pictures_are_as_sharp_as_the_generated_ones(matched, far):
+    drawn = [i for batch in _matched(matched=matched).batches() for _, i in batch if LABELS[i] == 0]
+    # Half of the generated pictures are as sharp as "small", half as the twentieth of "big".
+    off = [abs(SHARPNESS[i] - 30) > 6 and SHARPNESS[i] < 200 for i in drawn]
+    assert sum(off) / len(off) == pytest.approx(far * 0.87, abs=0.03)
+    sharp = sum(SHARPNESS[i] >= 200 for i in drawn) / len(drawn)
+    assert sharp == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize("end", [1.0, 1e6])
+def test_generated_pictures_beyond_all_others_meet_more_than_one(end):
+    sharpness = [*SHARPNESS[:100], *[end] * 29]
+    plan = Plan(LABELS, SOURCES, preset("robust").changed(batch=16, samples=1600, matched=1.0), sharpness)
+    met = {i for batch in plan.batches() for _, i in batch if LABELS[i] == 0}
+    order = sorted(range(100), key=lambda i: sharpness[i], reverse=end > 1)
+    assert 2 <= len(met) <= 10
+    assert met == set(order[: len(met)])
+
+
+def test_matched_batches_stay_half_real_and_go_on_where_they_were():
+    whole = list(_matched(matched=0.5).batches())
+    assert all(Counter(LABELS[i] for _, i in batch) == {0: 8, 1: 8} for batch in whole)
+    assert list(_matched(matched=0.5).batches(37)) == whole[37:]
+
+
+def test_matching_needs_the_sharpness():
+    with pytest.raises(DataError, match="sharpness"):
+        _plan(matched=0.5)

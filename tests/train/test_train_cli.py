@@ -41,12 +41,13 @@ def test_trains_and_says_where(prepared, tmp_path):
     out = tmp_path / "run"
     result = _run(
         prepared, "--out", out, "--weights", "none", "--samples", 8, "--batch", 4,
-        "--source-weight", "cam*=2", "--metric", "auroc", "--seed", 3, *FAST,
+        "--source-weight", "cam*=2", "--metric", "auroc", "--seed", 3, "--matched", 0.5, *FAST,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "best.safetensors: auroc" in result.output
     config = checkpoint.load(out).info["config"]
     assert (config["samples"], config["seed"], config["source_weights"]) == (8, 3, {"cam*": 2.0})
+    assert config["matched"] == 0.5
     again = _run(prepared, "--out", out, "--resume", "--seed", 4)
     assert isinstance(again.exception, CheckpointError)
     assert "another seed" in str(again.exception)
@@ -59,6 +60,8 @@ def test_trains_and_says_where(prepared, tmp_path):
         (["--weights", "absent.pth"], CheckpointError, "no weights at absent.pth"),
         (["--resume"], CheckpointError, "no run to resume"),
         (["--metric", "f1"], DataError, "metric"),
+        (["--matched", "2"], DataError, "matched share"),
+        (["--preset", "article", "--matched", "0.5"], DataError, "balanced batches"),
         (["--device", "warp"], DataError, "device 'warp'"),
         (["--source-weight", "camera"], DataError, "SOURCE=FACTOR"),
         (["--source-weight", "=2"], DataError, "SOURCE=FACTOR"),

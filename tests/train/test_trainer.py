@@ -100,12 +100,14 @@ def test_a_run_leaves_all_that_was_promised(prepared, recipe, tmp_path):
     assert not loaded.net.training
 
 
-@pytest.mark.parametrize("name", ["robust", "article", "consistent"])
+@pytest.mark.parametrize("name", ["robust", "article", "consistent", "matched"])
 def test_interrupted_and_resumed_equals_uninterrupted(name, prepared, recipe, tmp_path):
     if name == "article":
         recipe = preset("article").changed(epochs=2)
     if name == "consistent":
         recipe = recipe.changed(consistency=0.5)
+    if name == "matched":
+        recipe = recipe.changed(matched=0.5)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     _go(prepared, whole, recipe)
     for stop in (2, 3):
@@ -350,6 +352,8 @@ def test_a_diverged_loss_is_one_line(prepared, recipe, tmp_path, monkeypatch):
         ({"source_weights": {"a": 0.0}}, "source weights"),
         ({"label_smoothing": 1.0}, "label smoothing"),
         ({"consistency": -1.0}, "consistency must"),
+        ({"matched": 1.5}, "matched share"),
+        ({"matched": 0.5, "balanced": False}, "balanced batches"),
         ({"bpcer": 0.0}, "BPCER target"),
         ({"bpcer": 0.6}, "BPCER target"),
     ],

@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader, Dataset
 from fauxface.errors import DataError
 from fauxface.progress import track
 from fauxface.threads import available_cores
-from fauxface_train.augment import degraded, flipped
+from fauxface_train.augment import degraded, flipped, nominal
 from fauxface_train.dataset import PreparedData, Sample, load_stored
+from fauxface_train.matched import sharpness
 from fauxface_train.presets import Degradations, Recipe
 
 _PROBE = 2**40
@@ -222,6 +223,15 @@ def default_workers(device: torch.device) -> int:
     """Return how many worker processes to start: half the cores beside a CPU's training, else all but one."""
     cores = available_cores()
     return max(1, cores // 2) if device.type == "cpu" else max(1, min(cores - 1, 12))
+
+
+def sharpness_of(crops: Crops) -> np.ndarray:
+    """Return the sharpness of each nominal train crop, float [N]: what batches are matched by."""
+    with ThreadPoolExecutor(available_cores()) as pool:
+        found = pool.map(
+            lambda i: sharpness(nominal(crops.stored(i), crops.sample(i).square)), range(len(crops))
+        )
+        return np.array(list(track(found, len(crops), "measure sharpness", "crops")))
 
 
 def probe_faces(crops: Crops, recipe: Recipe, count: int = 384) -> np.ndarray:

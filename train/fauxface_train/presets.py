@@ -98,6 +98,8 @@ class Recipe:
         balanced: Whether each batch is half real, half fake, with tempered source weights; else shuffled.
         power: Exponent that tempers source sizes: 1 draws pictures alike, 0 draws sources alike.
         source_weights: Factor on the weight of sources that match a pattern, such as {"headshots_*": 2.0}.
+        matched: Share of a balanced batch's bona fide pictures that are drawn to be as sharp as its generated
+            ones, one for one.
         exclude: Patterns of sources that are left out of train and val, to measure a run without them.
         degradations: None: only a horizontal flip.
         consistency: Weight of the agreement between a clean and a degraded view of each picture; with 0 there
@@ -133,6 +135,7 @@ class Recipe:
     compile: bool
     degradations: Degradations | None = None
     source_weights: dict[str, float] = field(default_factory=dict)
+    matched: float = 0.0
     exclude: tuple[str, ...] = ()
     consistency: float = 0.0
     bpcer: float = 0.01
@@ -146,6 +149,8 @@ class Recipe:
             "lr must be positive": self.lr > 0,
             "label smoothing must lie in [0, 1)": 0 <= self.label_smoothing < 1,
             "ema must lie in [0, 1)": 0 <= self.ema < 1,
+            "the matched share must lie in [0, 1]": 0 <= self.matched <= 1,
+            "only balanced batches can be matched": not self.matched or self.balanced,
             "consistency must be 0 or more": self.consistency >= 0,
             "consistency needs degradations": not (self.consistency and self.degradations is None),
             "the BPCER target must lie in (0, 0.5]": 0 < self.bpcer <= 0.5,

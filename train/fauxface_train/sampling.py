@@ -9,6 +9,9 @@ import numpy as np
 from fauxface.errors import DataError
 from fauxface_train.presets import Recipe
 
+_REACH = 0.025
+"""Half the stretch of weight in which a bona fide picture counts as matched."""
+
 
 class Plan:
     """The batches of a run.
@@ -17,6 +20,7 @@ class Plan:
         labels: Label of each train sample, 0 or 1.
         sources: Source of each train sample.
         recipe: Length, batch, balance and seed.
+        sharpness: Sharpness of each train sample, [N] and positive; read where the recipe matches by it.
 
     Attributes:
         samples: Pictures of the whole run.
@@ -27,7 +31,13 @@ class Plan:
         DataError: A label has no sample, or a source weight matches no source.
     """
 
-    def __init__(self, labels: Sequence[int], sources: Sequence[str], recipe: Recipe) -> None:
+    def __init__(
+        self,
+        labels: Sequence[int],
+        sources: Sequence[str],
+        recipe: Recipe,
+        sharpness: Sequence[float] | np.ndarray | None = None,
+    ) -> None:
         self._labels = np.asarray(labels)
         self._recipe = recipe
         for value, name in enumerate(("real", "fake")):
@@ -46,6 +56,11 @@ class Plan:
             self.samples = whole * count + min(count, math.ceil(rest / recipe.batch) * recipe.batch)
         self._groups = _groups(self._labels, sources)
         self.shares = _shares(self._groups, recipe.power, recipe.source_weights)
+        self._matching = None
+        if recipe.balanced and recipe.matched:
+            if sharpness is None:
+                raise DataError("batches can't be matched without the pictures' sharpness")
+            self._matching = _Matching(np.asarray(sharpness), self._groups[0], self.shares[0])
 
     def batches(self, first: int = 0) -> Iterator[list[tuple[int, int]]]:
         """Yield the batches from number `first` on.
@@ -77,12 +92,46 @@ class Plan:
         for number in _naturals():
             # An odd batch gives its odd place to either label in turn.
             sizes = (self._recipe.batch - half, half) if number % 2 else (half, self._recipe.batch - half)
-            picked = [
-                next(cycles[label][source])
+            reals, fakes = (
+                [
+                    next(cycles[label][source])
+                    for source in rng.choice(len(cycles[label]), size, p=list(self.shares[label].values()))
+                ]
                 for label, size in enumerate(sizes)
-                for source in rng.choice(len(cycles[label]), size, p=list(self.shares[label].values()))
-            ]
-            yield rng.permutation(np.asarray(picked))
+            )
+            if self._matching is not None:
+                met = min(round(self._recipe.matched * len(reals)), len(fakes))
+                reals[:met] = self._matching.to(fakes[:met], rng)
+            yield rng.permutation(np.asarray(reals + fakes))
+
+
+class _Matching:
+    """Bona fide pictures as sharp as given generated ones, drawn by the weight of their sources.
+
+    The bona fide pictures stand in order of sharpness, each as wide as its weight. A generated picture has a
+    place among them; the draw is uniform on a stretch around it, which is pushed inwards at either end, so
+    that generated pictures sharper than all others don't always meet the same few.
+    """
+
+    def __init__(
+        self, sharpness: np.ndarray, sources: Mapping[str, np.ndarray], shares: Mapping[str, float]
+    ) -> None:
+        indices = np.concatenate(list(sources.values()))
+        widths = np.concatenate(
+            [np.full(len(sources[name]), shares[name] / len(sources[name])) for name in sources]
+        )
+        order = np.argsort(sharpness[indices], kind="stable")
+        self._sharpness = sharpness
+        self._indices = indices[order]
+        self._ends = np.cumsum(widths[order])
+
+    def to(self, fakes: Sequence[int], rng: np.random.Generator) -> list[int]:
+        """Draw one bona fide picture for each generated one."""
+        below = np.searchsorted(self._sharpness[self._indices], self._sharpness[list(fakes)])
+        places = np.concatenate([[0.0], self._ends])[below] / self._ends[-1]
+        places = places.clip(_REACH, 1 - _REACH) + rng.uniform(-_REACH, _REACH, len(places))
+        drawn = np.searchsorted(self._ends, places * self._ends[-1]).clip(max=len(self._indices) - 1)
+        return self._indices[drawn].tolist()
 
 
 def _naturals() -> Iterator[int]:

@@ -73,6 +73,10 @@ def train(
         float | None,
         typer.Option(help="Weight of the agreement between a clean and a degraded view; twice the time."),
     ] = None,
+    matched: Annotated[
+        float | None,
+        typer.Option(help="Share of a batch's bona fide pictures drawn as sharp as its generated ones."),
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
     compiled: Annotated[
         bool | None,
@@ -106,6 +110,7 @@ def train(
         "source_weights": _factors(source_weight) if source_weight else None,
         "exclude": tuple(exclude) if exclude else None,
         "consistency": consistency,
+        "matched": matched,
         "seed": seed,
         "precision": precision,
         "compile": compiled,

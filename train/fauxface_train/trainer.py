@@ -102,11 +102,12 @@ def train(
             f"{' with '.join(map(str, (folder, *added)))} isn't the data that {out} was started with; "
             "give those, or start a new run"
         )
-    plan = Plan([s.label for s in samples], [s.source for s in samples], recipe)
     val = validation.prepare(val_samples, recipe.degradations)
     with loading.decoded(samples, around.cache_bytes) as crops:
         if not crops.in_memory:
             around.say("the crops don't fit the memory budget and are decoded at each use; see --cache-gb")
+        sharp = loading.sharpness_of(crops) if recipe.matched else None
+        plan = Plan([s.label for s in samples], [s.source for s in samples], recipe, sharp)
         torch.manual_seed(recipe.seed)
         net = build()
         if stored is None:
