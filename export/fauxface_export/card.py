@@ -55,7 +55,7 @@ def render(
         "## Not for",
         bullets(_NOT_FOR),
         "## Operating point",
-        _operating_point(manifest),
+        _operating_point(manifest, mapping(metrics or {}, "gates", "limits")),
         *_precisions(manifest),
         "## Evaluation",
         *(measured.evaluation(metrics) if metrics else [measured.NOT_EVALUATED]),
@@ -97,7 +97,7 @@ def _model(manifest: Mapping[str, Any]) -> str:
     return table(("", ""), rows)
 
 
-def _operating_point(manifest: Mapping[str, Any]) -> str:
+def _operating_point(manifest: Mapping[str, Any], tried: Mapping[str, Any]) -> str:
     calibration, thresholds = manifest["calibration"], manifest["thresholds"]
     crop, locator = manifest["crop"], manifest["locator"]
     rows = [
@@ -105,7 +105,7 @@ def _operating_point(manifest: Mapping[str, Any]) -> str:
         ("generated", f"probability from {thresholds['generated_from']:.6g} on"),
         (
             "unsure",
-            "; ".join(["between", f"a face smaller than {crop['min_face_px']} px", *_gates(manifest)]),
+            "; ".join(["between", f"a face smaller than {crop['min_face_px']} px", *_gates(manifest, tried)]),
         ),
         ("chosen by", thresholds.get("rule") or "not recorded"),
         (
@@ -119,8 +119,8 @@ def _operating_point(manifest: Mapping[str, Any]) -> str:
     return table(("", ""), rows)
 
 
-def _gates(manifest: Mapping[str, Any]) -> list[str]:
-    """Return what else makes a face unsure, in words; the evaluation's figures don't apply it."""
+def _gates(manifest: Mapping[str, Any], tried: Mapping[str, Any]) -> list[str]:
+    """Return what else makes a face unsure, in words, and whether the evaluation tried just that."""
     words = {
         "min_sharpness": "a sharpness below {:g} (variance of the Laplacian at 128 px)",
         "max_yaw": "a head turned aside by more than {:g} degrees",
@@ -128,7 +128,9 @@ def _gates(manifest: Mapping[str, Any]) -> list[str]:
     }
     gates = manifest.get("gates") or {}
     found = [words[name].format(limit) for name, limit in gates.items()]
-    return [*found[:-1], f"{found[-1]} (the evaluation below doesn't apply these)"] if found else []
+    if found and gates != {name: tried[name] for name in gates if name in tried}:
+        found[-1] += " (the evaluation below doesn't apply these)"
+    return found
 
 
 def _failures(found: Mapping[str, Any]) -> list[str]:

@@ -72,6 +72,7 @@ def evaluation(metrics: Mapping[str, Any]) -> list[str]:
             ("figure", "value"), [(name, figure(overall[key])) for key, name in _OVERALL if key in overall]
         ),
         *_withheld(mapping(metrics, "risk_coverage")),
+        *_gated(mapping(metrics, "gates")),
     ]
     sources = metrics.get("sources")
     if isinstance(sources, list) and sources:
@@ -169,6 +170,20 @@ def _withheld(found: Mapping[str, Any]) -> list[str]:
     return [
         f"Not unsure: {figure(found['coverage'])} of the pictures; of these verdicts {figure(found['risk'])} "
         f"are wrong. Area under the risk-coverage curve: {figure(found['aurc'])}."
+    ]
+
+
+def _gated(found: Mapping[str, Any]) -> list[str]:
+    """Tell what the gates change, where the evaluation tried any."""
+    if not found.get("limits"):
+        return []
+    unknown = found["without_landmarks"]
+    return [
+        f"A scan applies the gates too: they make {figure(found['failed'])} of the pictures unsure. With "
+        f"them APCER is {figure(found['apcer'])}, BPCER {figure(found['bpcer'])}, the share called unsure "
+        f"{figure(found['unsure'])}, accuracy where not unsure {figure(found['accuracy_when_decided'])}. "
+        "All other figures are without gates."
+        + (f" Of {unknown} pictures no landmarks are known; they pass the gates of pose." if unknown else "")
     ]
 
 

@@ -229,3 +229,36 @@ def test_missing_parts_of_metrics_are_left_out():
 def test_the_operating_point_names_every_gate(gates, said):
     manifest = MANIFEST if gates is None else MANIFEST | {"gates": gates}
     assert said in card.render(manifest, None)
+
+
+def gated(limits, without_landmarks=0):
+    names = ("failed", "apcer", "bpcer", "unsure", "accuracy_when_decided")
+    figures = {name: {"value": 0.125 * number} for number, name in enumerate(names, start=1)}
+    return metrics(gates={"limits": limits, "without_landmarks": without_landmarks, **figures})
+
+
+@pytest.mark.parametrize(
+    ("limits", "unknown", "said", "unsaid"),
+    [
+        (
+            {"min_face_px": 40, "max_yaw": 33.0},
+            0,
+            "17 degrees (the evaluation below doesn't apply these) |",
+            "no landmarks",
+        ),
+        (
+            {"min_face_px": 40, "max_yaw": 33.0, "max_roll": 17.0},
+            3,
+            "Of 3 pictures no landmarks",
+            "doesn't apply",
+        ),
+        ({"min_face_px": 40, "max_yaw": 30.0, "max_roll": 17.0}, 0, "doesn't apply these", "no landmarks"),
+    ],
+    ids=["one is missing", "all", "another limit"],
+)
+def test_gates_that_the_evaluation_tried_are_measured(limits, unknown, said, unsaid):
+    manifest = MANIFEST | {"gates": {"max_yaw": 33.0, "max_roll": 17.0}}
+    text = card.render(manifest, gated(limits, unknown))
+    assert (said in text, unsaid in text) == (True, False)
+    assert "they make 0.1250 of the pictures unsure. With them APCER is 0.2500, BPCER 0.3750" in text
+    assert "A scan applies the gates too" not in card.render(manifest, gated({}))

@@ -26,6 +26,7 @@ ROW = {
     "box_w": "90",
     "box_h": "100.25",
     "locator_score": "0.9",
+    "landmarks": "30 40 70.5 41 50 60 35 80 65 82.25",
     "square_x": "20",
     "square_y": "20",
     "square_side": "128",
@@ -52,6 +53,7 @@ def test_samples(tmp_path: Path):
         "source": "gan",
         "split": "val",
         "locator_score": "",
+        "landmarks": "",
         "age": "",
         "gender": "",
     }
@@ -62,6 +64,8 @@ def test_samples(tmp_path: Path):
     assert first.path == tmp_path / ROW["crop"]
     assert first.square == Square(20, 20, 128)
     assert first.face_px == 100.25
+    assert first.landmarks == ((30, 40), (70.5, 41), (50, 60), (35, 80), (65, 82.25))
+    assert second.landmarks == ()
     assert (first.age, first.gender, first.race) == (31, "female", "asian")
     assert (second.label, second.locator_score, second.age, second.gender) == (1, None, None, None)
     assert data.samples("train") == data.samples(label=0) == data.samples(sources=["cam"]) == [first]
@@ -116,6 +120,8 @@ BAD = {
         lambda r: write(r, ROW | {"square_side": "99999999"}),
         "line 2: square_side must be 1 to",
     ),
+    "nine landmarks": (lambda r: write(r, ROW | {"landmarks": "1 " * 9}), "line 2: landmarks must be ten"),
+    "no landmark": (lambda r: write(r, ROW | {"landmarks": "inf " * 10}), "line 2: landmarks must be ten"),
     "bad number": (lambda r: write(r, ROW | {"width": "x"}), "line 2"),
     "cut row": (lambda r: ((r / "manifest.csv").write_text(",".join(COLUMNS) + "\na,train"), r)[1], "line 2"),
     "not UTF-8": (lambda r: ((r / "manifest.csv").write_bytes(b"\xff\xfe"), r)[1], "can't read"),

@@ -21,6 +21,7 @@ from fauxface_train.extraction import CropRule
 from fauxface_train.prepare import SplitRule, Summary
 
 BOX = (0.25, 0.2, 0.5, 0.6)
+LANDMARKS = ((60.5, 70.0), (100.25, 70.0), (80.0, 90.0), (65.0, 110.0), (95.0, 110.127))
 
 
 class FakeLocator:
@@ -38,7 +39,7 @@ class FakeLocator:
             return []
         height, width = image.shape[:2]
         x, y, w, h = BOX
-        return [Location((x * width, y * height, w * width, h * height), ((0.0, 0.0),) * 5, 0.9)]
+        return [Location((x * width, y * height, w * width, h * height), LANDMARKS, 0.9)]
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,7 @@ def test_crops_hold_the_nominal_square_of_the_runtime(tmp_path: Path, faces: Pat
         image = np.array(Image.open(sample.original))
         box = (40.0, 32.0, 80.0, 96.0)
         assert sample.box == box
+        assert sample.landmarks == (*LANDMARKS[:4], (95.0, 110.13))
         nominal = crops.extract(image, crops.face_square(box, 1.0))
         np.testing.assert_array_equal(load_crop(sample), crops.to_input(nominal))
         assert load_stored(sample).shape[0] == round(96 * 1.25)
@@ -152,6 +154,7 @@ def test_whole_pictures(tmp_path: Path):
     data = PreparedData.load(tmp_path / "out")
     (sample,) = data.samples()
     assert (data.margin, data.room, sample.locator_score, sample.box) == (1.0, 1.0, None, (40, 0, 120, 120))
+    assert sample.landmarks == ()
     np.testing.assert_array_equal(load_stored(sample), picture(1, 200, 120)[:, 40:160])
 
 

@@ -40,6 +40,7 @@ COLUMNS = (
     "box_w",
     "box_h",
     "locator_score",
+    "landmarks",
     "square_x",
     "square_y",
     "square_side",
@@ -49,6 +50,9 @@ COLUMNS = (
     "dhash",
 )
 """The manifest's columns, in order; docs/data.md describes each."""
+
+_SINCE = frozenset({"landmarks"})
+"""Columns that older prepared data lack."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,8 @@ class Sample:
         height: Height of the upright original picture in pixels.
         box: Face box x, y, width, height in pixels of the upright original picture.
         locator_score: The locator's score in [0, 1]; None where the whole picture was taken.
+        landmarks: Right eye, left eye, nose, right and left corner of the mouth as (x, y) in pixels of the
+            upright original picture; empty where they aren't known.
         age: Age in years, where the name told it.
         gender: "male" or "female", where the name told it.
         race: UTKFace's group ("white", "black", "asian", "indian", "other"), where the name told it.
@@ -90,6 +96,7 @@ class Sample:
     gender: str | None
     race: str | None
     dhash: str
+    landmarks: tuple[tuple[float, float], ...] = ()
 
     @property
     def face_px(self) -> float:
@@ -255,13 +262,21 @@ def _read_manifest(root: Path) -> list[Sample]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            if missing := set(COLUMNS) - set(reader.fieldnames or ()):
+            if missing := set(COLUMNS) - _SINCE - set(reader.fieldnames or ()):
                 raise DataError(
                     f"{path} lacks columns {', '.join(sorted(missing))}; run 'fauxface data prepare' again"
                 )
             return [_sample(root, row, path, number) for number, row in enumerate(reader, start=2)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"can't read {path}: {error}; run 'fauxface data prepare' again") from error
+
+
+def _landmarks(text: str) -> tuple[tuple[float, float], ...]:
+    """Read "x y x y ...", ten numbers, or nothing."""
+    numbers = [float(word) for word in text.split()]
+    if len(numbers) not in (0, 10) or not all(map(math.isfinite, numbers)):
+        raise ValueError(f"landmarks must be ten finite numbers, not {text!r}")
+    return tuple(zip(numbers[::2], numbers[1::2], strict=True))
 
 
 def _sample(root: Path, row: dict[str, str], path: Path, number: int) -> Sample:
@@ -292,6 +307,7 @@ def _sample(root: Path, row: dict[str, str], path: Path, number: int) -> Sample:
             gender=row["gender"] or None,
             race=row["race"] or None,
             dhash=row["dhash"],
+            landmarks=_landmarks(row.get("landmarks") or ""),
         )
     except (ValueError, TypeError) as error:
         raise DataError(f"{path} line {number}: {error}; run 'fauxface data prepare' again") from error

@@ -13,13 +13,14 @@ import numpy as np
 import fauxface
 from fauxface.errors import DataError
 from fauxface.files import atomic_write, usable_folder
+from fauxface.gates import Gates
 from fauxface.progress import Progress
 from fauxface.verdicts import LABELS
-from fauxface_train import matched, metrics, pages, plots, report, robustness, selective
+from fauxface_train import gated, matched, metrics, pages, plots, report, robustness, selective
 from fauxface_train.conditions import CLEAN, Condition
 from fauxface_train.dataset import SPLITS, PreparedData, Sample, load_crop
 from fauxface_train.intervals import CONFIDENCE, REPLICATES
-from fauxface_train.scorers import Scorer
+from fauxface_train.scorers import OperatingPoint, Scorer
 
 FORMAT = "fauxface.evaluation/1"
 
@@ -76,10 +77,12 @@ class Scores:
     Attributes:
         logits: Per condition float32 [N, 2] in the order bona fide, generated; "clean" is the first.
         sharpness: float64 [N], variance of the Laplacian of each clean crop.
+        failed: str [N], what `gated.failed` returned for each clean crop.
     """
 
     logits: dict[str, np.ndarray]
     sharpness: np.ndarray
+    failed: np.ndarray
 
 
 def score(
@@ -87,6 +90,7 @@ def score(
     samples: Sequence[Sample],
     conditions: Sequence[Condition] = (),
     *,
+    point: OperatingPoint | None = None,
     batch: int = 64,
     label: str = "score",
 ) -> Scores:
@@ -96,6 +100,7 @@ def score(
         scorer: Any model; see `fauxface_train.scorers.open_scorer`.
         samples: What to score.
         conditions: Degradations to score them under too.
+        point: Whose gates are tried on the clean crops; None: all pass.
         batch: Crops per call.
         label: What the progress display calls it.
 
@@ -103,19 +108,23 @@ def score(
         DataError: A stored crop is missing or isn't a picture.
     """
     parts: dict[str, list[np.ndarray]] = {name: [] for name in (CLEAN, *(c.name for c in conditions))}
+    gates, smallest = (point.gates, point.min_face_px) if point else (Gates(), 0)
     sharpness: list[float] = []
+    failed: list[str] = []
     with Progress(len(samples) * len(parts), label, "pictures") as progress:
         for start in range(0, len(samples), batch):
             part = samples[start : start + batch]
             crops = [load_crop(sample) for sample in part]
             sharpness += [matched.sharpness(crop) for crop in crops]
+            failed += [gated.failed(s, crop, gates, smallest) for s, crop in zip(part, crops, strict=True)]
             parts[CLEAN].append(scorer.logits(np.stack(crops)))
             progress.advance(len(part))
             for condition in conditions:
                 views = [condition.degrade(crop, s.sha256) for crop, s in zip(crops, part, strict=True)]
                 parts[condition.name].append(scorer.logits(np.stack(views)))
                 progress.advance(len(part))
-    return Scores({name: np.concatenate(each) for name, each in parts.items()}, np.array(sharpness))
+    logits = {name: np.concatenate(each) for name, each in parts.items()}
+    return Scores(logits, np.array(sharpness), np.array(failed))
 
 
 def attach(samples: Sequence[Sample], p: np.ndarray) -> metrics.Scored:
@@ -163,8 +172,10 @@ def evaluate(
     samples = select(data, split)
     named = attach(samples, np.zeros(len(samples)))
     wanted = [(subset.name, *subset.sources(named)) for subset in subsets]
-    scores = score(scorer, samples, conditions, batch=batch, label=f"score {split}")
-    thresholds, calibration = scorer.thresholds, scorer.calibration
+    point = scorer.point
+    scores = score(scorer, samples, conditions, point=point, batch=batch, label=f"score {split}")
+    thresholds, calibration = point.thresholds, point.calibration
+    limits = ({gated.SMALL: point.min_face_px} if point.min_face_px else {}) | point.gates.to_dict()
     p = {name: calibration.probability(logits) for name, logits in scores.logits.items()}
     scored = attach(samples, p.pop(CLEAN))
     chance = {"replicates": replicates, "seed": seed}
@@ -193,6 +204,7 @@ def evaluate(
         **metrics.evaluate(scored, thresholds, **chance),
         "reliability": metrics.reliability(scored),
         "risk_coverage": selective.risk_coverage(scored, thresholds, **chance),
+        "gates": gated.measure(scored, thresholds, scores.failed, limits, samples),
         "robustness": robustness.evaluate(scored, p, conditions, thresholds, **chance),
     }
     if document["pairs"]["auroc"] is not None:

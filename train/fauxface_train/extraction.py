@@ -54,6 +54,7 @@ class Extract:
         height: Height of the upright picture in pixels.
         box: Face box x, y, w, h in pixels of the upright picture.
         score: The locator's score, None for whole pictures.
+        landmarks: Five (x, y) in pixels of the upright picture, empty for whole pictures.
         square: Nominal crop as x, y, side in pixels of the stored crop.
         pixels: Hash of the decoded pixels and size.
         crop_hash: 64-bit difference hash of the nominal crop.
@@ -74,6 +75,7 @@ class Extract:
     crop_hash: int = 0
     frame_hash: int = 0
     thumb: bytes = b""
+    landmarks: tuple[tuple[float, float], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -97,6 +99,7 @@ class Extract:
                 "box": (x, y, w, h),
                 "square": (left, top, side),
                 "thumb": base64.b64decode(values["thumb"], validate=True),
+                "landmarks": tuple((float(x), float(y)) for x, y in values.get("landmarks", ())),
             }
         return cls(**values)
 
@@ -133,13 +136,14 @@ def extract_file(
     height, width = image.shape[:2]
     if rule.whole or locator is None:
         nominal = room = crops.whole_square(width, height)
+        landmarks = ()
         box, score = (float(nominal.x), float(nominal.y), float(nominal.side), float(nominal.side)), None
     else:
         faces = locator.locate(image)
         if not faces:
             return Extract(sha256, NO_FACE, "no face was found")
         face = main_face(faces, width, height)
-        box, score = face.box, face.score
+        box, score, landmarks = face.box, face.score, face.landmarks
         nominal = crops.face_square(box, rule.margin)
         room = crops.face_square(box, rule.margin * ROOM)
     if max(box[2], box[3]) < rule.min_face:
@@ -162,6 +166,7 @@ def extract_file(
         crop_hash=duplicates.difference_hash(gray),
         frame_hash=duplicates.difference_hash(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)),
         thumb=duplicates.thumbnail(gray).tobytes(),
+        landmarks=tuple((round(x, 2), round(y, 2)) for x, y in landmarks),
     )
 
 

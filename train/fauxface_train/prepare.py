@@ -350,6 +350,7 @@ def _row(entry: Entry, split: str) -> dict[str, Any]:
         "width": extract.width,
         "height": extract.height,
         "locator_score": "" if extract.score is None else extract.score,
+        "landmarks": " ".join(f"{value:g}" for point in extract.landmarks for value in point),
         "age": "" if known is None or known.age is None else known.age,
         "gender": (known and known.gender) or "",
         "race": (known and known.race) or "",

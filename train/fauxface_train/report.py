@@ -93,6 +93,7 @@ def blocks(document: dict[str, Any], plots: Sequence[str] = ()) -> list[Block]:
         *_sources(document, GENERATED, "Generators", "all bona fide samples"),
         *_pairs(document["pairs"]),
         *_demographics(document["demographics"]),
+        *_gates(document["gates"]),
         *_robustness(document["robustness"]),
     ]
     if plots:
@@ -213,6 +214,42 @@ def _demographics(cells: Sequence[dict[str, Any]]) -> list[Block]:
         Heading("BPCER per demographic cell"),
         Text(note),
         Table(["By", "Cell", "n", "BPCER"], rows),
+    ]
+
+
+def _gates(found: dict[str, Any]) -> list[Block]:
+    """Tell what the gates change; the figures above are without them."""
+    if not found["limits"]:
+        return [Heading("Gates"), Text("The model came without gates.")]
+    limits = [f"{name} {limit:g} ({found['failed_by'][name]})" for name, limit in found["limits"].items()]
+    lines = [
+        f"The gates make {show(found['failed'])} of the faces unsure, whatever the classifier says: "
+        f"{', '.join(limits)}, in brackets the faces that fail it first. A scan applies them; the figures "
+        "above are without them."
+    ]
+    if found["without_landmarks"]:
+        lines.append(
+            f"Of {found['without_landmarks']} faces no landmarks are known; they pass the gates of pose."
+        )
+    rows = [
+        ["APCER", show(found["apcer"])],
+        ["BPCER", show(found["bpcer"])],
+        ["Unsure", show(found["unsure"])],
+        ["Accuracy when not unsure", show(found["accuracy_when_decided"])],
+    ]
+    sources = [
+        [
+            row["source"],
+            show(row["failed"]),
+            *(show(row[key]) if key in row else "" for key in ("bpcer", "apcer")),
+        ]
+        for row in found["sources"]
+    ]
+    return [
+        Heading("Gates"),
+        Text(" ".join(lines)),
+        Table(["With gates", "Value"], rows),
+        Table(["Source", "stopped by a gate", "BPCER", "APCER"], sources),
     ]
 
 

@@ -14,6 +14,7 @@ import torch
 from fauxface.bundle import Bundle
 from fauxface.crops import INPUT_SIZE
 from fauxface.errors import CheckpointError, FauxfaceError, ProviderError
+from fauxface.gates import Gates
 from fauxface.manifest import MANIFEST_NAME
 from fauxface.precision import check_precision, open_classifier
 from fauxface.session import Classifier
@@ -23,6 +24,7 @@ from fauxface_train import checkpoint
 KINDS = ("checkpoint", "torchscript", "torch.export", "onnx", "bundle")
 
 _IDENTITY = Calibration()
+_UNGATED = Gates()
 _UNCALIBRATED = Thresholds(0.5, 0.5, "none: the model came without an operating point, so 0.5 was used")
 
 
@@ -34,12 +36,16 @@ class OperatingPoint:
         calibration: From logits to the probability of "generated".
         thresholds: From probability to label.
         margin: Crop margin that the model was made for; None where it isn't known.
+        gates: What a face must fulfil for its probability to count.
+        min_face_px: Smaller faces are "unsure", in pixels of the original picture.
         shipped: False where the model came without one, so that temperature 1 and threshold 0.5 stand in.
     """
 
     calibration: Calibration = _IDENTITY
     thresholds: Thresholds = _UNCALIBRATED
     margin: float | None = None
+    gates: Gates = _UNGATED
+    min_face_px: float = 0
     shipped: bool = False
 
 
@@ -217,8 +223,11 @@ def _read(path: Path) -> bytes:
 
 
 def _point_of_bundle(bundle: Bundle, precision: str = "fp32") -> OperatingPoint:
-    point, margin = bundle.manifest.operating_point(precision), bundle.manifest.crop.margin
-    return OperatingPoint(point.calibration, point.thresholds, margin, shipped=True)
+    manifest = bundle.manifest
+    point, crop = manifest.operating_point(precision), manifest.crop
+    return OperatingPoint(
+        point.calibration, point.thresholds, crop.margin, manifest.gates, crop.min_face_px, shipped=True
+    )
 
 
 def _point_beside(path: Path) -> OperatingPoint:
@@ -235,10 +244,11 @@ def _point_of_checkpoint(path: Path, info: Mapping[str, Any]) -> OperatingPoint:
         return OperatingPoint(margin=margin)
     try:
         calibration, thresholds = Calibration(**info["calibration"]), Thresholds(**info["thresholds"])
+        gates = Gates(**(info.get("gates") or {}))
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} has a bad operating point: {error}; train or copy it again") from error
     # A run that isn't finished writes a stand-in, which was fitted on nothing.
-    return OperatingPoint(calibration, thresholds, margin, shipped=bool(calibration.fitted_on))
+    return OperatingPoint(calibration, thresholds, margin, gates, shipped=bool(calibration.fitted_on))
 
 
 def _other_contract(path: Path, found: str) -> CheckpointError:
