@@ -42,6 +42,18 @@ def hot_path(data: dict[str, Any]) -> Table:
     return head, rows
 
 
+def sampled(data: dict[str, Any]) -> Table:
+    """Return the share of each function, one column per clip."""
+    rows = data["rows"]
+    names = {name: None for row in rows for name in row["shares"]}
+    cells = [[name, *(_share(row["shares"].get(name)) for row in rows)] for name in names]
+    return ["share of samples", *(row["clip"] for row in rows)], cells
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
 def locator_policies(data: dict[str, Any]) -> Table:
     """Return what each policy costs and loses."""
     head = ["clip", "policy", "faces", "recall", "recall of judged faces", "extra", "ms per frame", "speed"]
@@ -91,7 +103,8 @@ def startup(data: dict[str, Any]) -> Table:
 
 
 TABLES: dict[str, Callable[[dict[str, Any]], Table]] = {
-    table.__name__: table for table in (hot_path, locator_policies, locator_sides, video_pipeline, startup)
+    table.__name__: table
+    for table in (hot_path, sampled, locator_policies, locator_sides, video_pipeline, startup)
 }
 
 

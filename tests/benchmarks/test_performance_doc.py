@@ -30,6 +30,7 @@ def test_a_table_that_was_not_measured_says_how(script, tmp_path):
 def results(load, scanner, clip, tmp_path):
     run = {"rounds": 1}
     yield "hot_path", run | {"rows": [load("hot_path").measure(scanner, clip, 2, 1)]}
+    yield "sampled", {"rows": [{"clip": "clip.mp4", "samples": 9, "shares": {"a.py: f": 0.75}}]}
     rows = load("locator_policies").measure(clip, Bundle.load(scanner.bundle.path), [2], 1)
     yield "locator_policies", {"rows": rows}
     rows = load("locator_sides").measure(clip, Bundle.load(scanner.bundle.path), [320], 1)
