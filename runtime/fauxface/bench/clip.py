@@ -1,7 +1,10 @@
 """The video scenario: a clip end to end as `fauxface scan` works, stage by stage, and live."""
 
 import itertools
-from collections.abc import Iterable, Iterator
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -17,14 +20,15 @@ from fauxface.demo import make_clip
 from fauxface.errors import VideoError
 from fauxface.following import locate_frame
 from fauxface.locator import FaceLocator
-from fauxface.pipeline import decoding_threads
+from fauxface.pipeline import decoding_threads, newest
 from fauxface.scanner import Scanned, Scanner
-from fauxface.video import Frame, FrameReader
+from fauxface.video import FALLBACK_FPS, Frame, FrameReader
 
 DEMO_CLIP = "demo clip"
 
 _WARM_UP_PARTS = 4
 _WARM_UP_CAP_S = 10.0
+_LIVE_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +41,7 @@ class Clip:
         width: Width of its frames in pixels.
         height: Height of its frames in pixels.
         frames: Number of frames that a pass decodes.
+        fps: Frames per second at which it is shown.
     """
 
     path: Path
@@ -44,6 +49,7 @@ class Clip:
     width: int
     height: int
     frames: int
+    fps: float
 
     @classmethod
     def probe(cls, path: Path, most: int, name: str | None = None) -> "Clip":
@@ -56,7 +62,8 @@ class Clip:
             count = sum(1 for _ in itertools.islice(reader, most))
             if not count:
                 raise VideoError(f"{path} has no frame; check that it plays")
-            return cls(path, name or path.name, reader.width, reader.height, count)
+            fps = reader.fps or FALLBACK_FPS
+            return cls(path, name or path.name, reader.width, reader.height, count, fps)
 
     def read(self, threads: int | None = None, most: int | None = None) -> Iterator[Frame]:
         """Yield the frames of a pass, decoded one by one.
@@ -111,6 +118,7 @@ class VideoLoad:
         judge: Crops and classifies for the stages.
         clock: The clock.
         threads: Of the configuration.
+        sleep: Waits for so many seconds of the clock.
     """
 
     def __init__(
@@ -122,9 +130,10 @@ class VideoLoad:
         clock: Clock,
         *,
         threads: int | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.clip, self._scanner, self._threads = clip, scanner, threads
-        self._locator, self._judge, self._clock = locator, judge, clock
+        self._locator, self._judge, self._clock, self._sleep = locator, judge, clock, sleep
 
     def warm_up(self) -> WarmUp:
         """Run the clip's first quarter end to end until its time is stable; its file is then cached, too."""
@@ -132,11 +141,11 @@ class VideoLoad:
         return warm_up(lambda: self._end_to_end(part), self._clock, _WARM_UP_CAP_S)
 
     def round(self) -> VideoRound:
-        """Run the clip three times: end to end as a file, stage by stage, and live."""
+        """Run the clip three times: end to end as a file, stage by stage, and as from a camera."""
         elapsed, faces = self._end_to_end()
         stages = self._stages()
         per_frame = {name: round(1000 * value / self.clip.frames, 4) for name, value in stages.items()}
-        return VideoRound(faces, round(elapsed, 6), per_frame, self._ages())
+        return VideoRound(faces, round(elapsed, 6), per_frame, *self._live())
 
     def _end_to_end(self, most: int | None = None) -> tuple[float, int]:
         """Return the seconds of a pass over the file, or its first frames, and the number of judged faces."""
@@ -145,20 +154,21 @@ class VideoLoad:
         faces = sum(len(result.faces) for result, _ in scanned)
         return self._clock() - start, faces
 
-    def _ages(self) -> tuple[float, ...]:
-        """Return, per frame, the milliseconds from when the decoder handed it out to its verdict."""
-        handed: dict[int, float] = {}
+    def _live(self) -> tuple[tuple[float, ...], int]:
+        """Judge the clip's first seconds as from a camera, which drops the frames that nobody took in time.
 
-        def stamped() -> Iterator[Frame]:
-            for frame in self.clip.read(self._threads):
-                handed[frame.index] = self._clock()
-                yield frame
-
+        Returns:
+            Per judged frame, the milliseconds from when the camera had it to its verdict; the dropped frames.
+        """
+        most = min(self.clip.frames, math.ceil(_LIVE_S * self.clip.fps))
+        frames = self.clip.read(self._threads, most)
+        shown: dict[int, float] = {}
         ages = []
-        for result, _ in self._scanner.scan_frames(stamped(), "bench", live=True, pictures=False):
-            if result.frame is not None:
-                ages.append(round(1000 * (self._clock() - handed[result.frame]), 4))
-        return tuple(ages)
+        with closing(newest(paced(frames, self.clip.fps, self._clock, self._sleep, shown))) as taken:
+            for result, _ in self._scanner.scan_frames(taken, "bench", live=True, pictures=False):
+                if result.frame is not None:
+                    ages.append(round(1000 * (self._clock() - shown[result.frame]), 4))
+        return tuple(ages), most - len(ages)
 
     def _stages(self) -> dict[str, float]:
         """Return the seconds of each stage over a pass, one stage after the other, frame by frame."""
@@ -183,6 +193,30 @@ class VideoLoad:
                 lap("classify")
         lap("decode")
         return spent
+
+
+def paced(
+    frames: Iterator[Frame], fps: float, clock: Clock, sleep: Callable[[float], None], shown: dict[int, float]
+) -> Iterator[Frame]:
+    """Yield frames no earlier than a camera would have them, decoded when they are due.
+
+    Args:
+        frames: The frames; each is taken when it is due, or at once where it is late.
+        fps: Frames per second of the camera; the first frame is due at once.
+        clock: The clock.
+        sleep: Waits for so many seconds.
+        shown: Takes when each frame was due, by its index.
+    """
+    start = clock()
+    for number in itertools.count():
+        due = start + number / fps
+        while (early := due - clock()) > 0:
+            sleep(early)
+        frame = next(frames, None)
+        if frame is None:
+            return
+        shown[frame.index] = due
+        yield frame
 
 
 def open_scanner(bundle: Bundle, configuration: Configuration) -> Scanner:

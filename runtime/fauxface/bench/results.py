@@ -204,35 +204,51 @@ class VideoRound:
         faces: Faces judged.
         elapsed_s: Seconds from opening the clip to its last verdict, as `fauxface scan` works.
         stages_ms: Mean milliseconds per frame of each of `STAGES`, one after the other.
-        ages_ms: Per frame of a live pass, milliseconds from the decoder handing it out to its verdict.
+        ages_ms: Per judged frame of a live pass, milliseconds from when the camera had it to its verdict.
+        dropped: Frames of the live pass that nobody took in time.
     """
 
     faces: int
     elapsed_s: float
     stages_ms: dict[str, float]
     ages_ms: tuple[float, ...]
+    dropped: int
 
     def __post_init__(self) -> None:
         _require(_LEAST <= self.elapsed_s <= _MOST, f"elapsed_s must be {_LEAST:g} to {_MOST:g}")
         _require(set(self.stages_ms) == set(STAGES), f"stages_ms must have {', '.join(STAGES)}")
         _require(len(self.ages_ms) > 0, "ages_ms must not be empty")
+        _require(self.dropped >= 0, "dropped must be at least 0")
         _require(min(*self.stages_ms.values(), *self.ages_ms) >= 0, "times must not be negative")
 
 
 @dataclass(frozen=True, slots=True)
 class VideoMeasurement:
-    """One configuration on a clip, in every round; `frames` is the number of frames of each pass."""
+    """One configuration on a clip, in every round.
+
+    Attributes:
+        configuration: The configuration.
+        clip: What the clip is called.
+        width: Width of its frames in pixels.
+        height: Height of its frames in pixels.
+        frames: Number of frames of a pass; a live pass may be shorter.
+        camera_fps: Frames per second of the camera that the live passes stand for.
+        warm_up: What went before.
+        rounds: The rounds, in time order.
+    """
 
     configuration: Configuration
     clip: str
     width: int
     height: int
     frames: int
+    camera_fps: float
     warm_up: WarmUp
     rounds: tuple[VideoRound, ...]
 
     def __post_init__(self) -> None:
         _require(self.frames >= 1, "frames must be at least 1")
+        _require(self.camera_fps > 0, "camera_fps must be above 0")
         _require(len(self.rounds) > 0, "rounds must not be empty")
 
     @property
@@ -249,6 +265,7 @@ class VideoMeasurement:
         ages = np.concatenate([np.array(round_.ages_ms) for round_ in self.rounds])
         stages = {name: float(np.mean([r.stages_ms[name] for r in self.rounds])) for name in STAGES}
         slowest = max(STAGES, key=stages.__getitem__)
+        dropped = sum(round_.dropped for round_ in self.rounds)
         return {
             "frames_per_s": _rounded(rate(self.counts())),
             "frames_per_s_interval": _rounded(interval(replicates(self.counts(), rate, _SEED))),
@@ -257,6 +274,7 @@ class VideoMeasurement:
             "slowest_stage": slowest,
             "age_p50_ms": _rounded(percentile(ages, 0.5)),
             "age_p99_ms": _rounded(percentile(ages, 0.99)) if supported(len(ages), 0.99) else None,
+            "dropped": _rounded(dropped / (dropped + len(ages))),
             "drift": _rounded(spread([round_.elapsed_s for round_ in self.rounds])),
         }
 

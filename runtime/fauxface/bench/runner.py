@@ -168,6 +168,7 @@ def run(
             clip.width,
             clip.height,
             clip.frames,
+            clip.fps,
             warm_videos[index],
             tuple(passes[index]),
         )

@@ -204,7 +204,7 @@ def _video(videos: Iterable[VideoMeasurement]) -> list[Section]:
         figures = video.summary()
         stages = figures["stages_ms"]
         clip = f"{video.clip}, {video.width}x{video.height}, {video.frames} frames"
-        clip += f", {figures['faces_per_frame']:.2f} faces per frame"
+        clip += f", {figures['faces_per_frame']:.2f} faces per frame; live at {video.camera_fps:g} frames/s"
         rows.append(
             (
                 str(video.configuration),
@@ -213,12 +213,13 @@ def _video(videos: Iterable[VideoMeasurement]) -> list[Section]:
                 figures["slowest_stage"],
                 _ms(figures["age_p50_ms"]),
                 _ms(figures["age_p99_ms"]),
+                f"{figures['dropped']:.1%}",
             )
         )
     if not rows:
         return []
     header = ("configuration", "frames/s", *(f"{name} ms" for name in STAGES), "slowest stage")
-    header += ("age p50 ms", "age p99 ms")
+    header += ("age p50 ms", "age p99 ms", "dropped")
     return [Section(f"{VIDEO}: frames per second end to end, each stage alone", (clip,), header, tuple(rows))]
 
 

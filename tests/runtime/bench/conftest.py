@@ -1,3 +1,5 @@
+import threading
+
 import pytest
 
 from fauxface.bench.clip import Clip
@@ -23,12 +25,14 @@ class FakeClock:
 
     def __init__(self):
         self.now = 100.0
+        self._lock = threading.Lock()
 
     def __call__(self):
         return self.now
 
     def advance(self, seconds):
-        self.now += seconds
+        with self._lock:
+            self.now += seconds
 
 
 class FakeEntry:
@@ -55,7 +59,7 @@ class FakeEntry:
 class FakeVideo:
     def __init__(self, entry):
         self.entry = entry
-        self.clip = Clip(None, "clip.mp4", 640, 480, 10)
+        self.clip = Clip(None, "clip.mp4", 640, 480, 10, 25.0)
 
     def warm_up(self):
         self.entry.log.append((self.entry.configuration, "warm video"))
@@ -66,7 +70,7 @@ class FakeVideo:
         stages = dict(zip(STAGES, (1.0, 4.0, 0.5, self.entry.per_face_ms), strict=True))
         total = sum(stages.values())
         self.entry.clock.advance(total / 100)
-        return VideoRound(20, total / 100, stages, (total,) * 10)
+        return VideoRound(20, total / 100, stages, (total,) * 8, 2)
 
 
 def make_settings(**changes):

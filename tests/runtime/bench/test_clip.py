@@ -1,9 +1,11 @@
+import dataclasses
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fauxface.bench.clip import Clip, VideoLoad, demo_clip, open_scanner
+from fauxface.bench.clip import Clip, VideoLoad, demo_clip, open_scanner, paced
 from fauxface.bench.results import Configuration
 from fauxface.bundle import Bundle
 from fauxface.errors import VideoError
@@ -61,7 +63,7 @@ class FakeScanner:
 
 
 def test_probe_counts_what_is_there(clip, tmp_path):
-    assert (clip.name, clip.width, clip.height, clip.frames) == ("clip.mp4", 64, 48, 4)
+    assert (clip.name, clip.width, clip.height, clip.frames, clip.fps) == ("clip.mp4", 64, 48, 4, 10)
     assert Clip.probe(tmp_path / "clip.mp4", 100).frames == 6
     assert [frame.index for frame in clip.read()] == [0, 1, 2, 3]
     assert len(clip.images(2)) == 2
@@ -70,12 +72,64 @@ def test_probe_counts_what_is_there(clip, tmp_path):
 
 def test_a_round_times_end_to_end_each_stage_and_live_frames(clip, clock):
     scanner, part = FakeScanner(clock), Part(clock)
-    load = VideoLoad(clip, scanner, part, part, clock)
+    load = VideoLoad(clip, scanner, part, part, clock, sleep=clock.advance)
     measured = load.round()
     assert scanner.calls == [False, True]
     assert (measured.faces, measured.elapsed_s) == (8, pytest.approx(0.020))
     assert measured.stages_ms == pytest.approx({"decode": 0, "locate": 4, "crop": 1.5, "classify": 15})
-    assert measured.ages_ms == pytest.approx((5, 5, 5, 5))
+    assert len(measured.ages_ms) + measured.dropped == 4
+    assert min(measured.ages_ms) >= 5
+
+
+def test_a_camera_s_frames_are_decoded_when_they_are_due(clip, clock):
+    shown, taken = {}, []
+
+    def slow():
+        for frame in clip.read():
+            taken.append(clock())
+            clock.advance(0.030 if frame.index == 1 else 0.001)
+            yield frame
+
+    start = clock()
+    frames = [frame.index for frame in paced(slow(), 50.0, clock, clock.advance, shown)]
+    assert frames == [0, 1, 2, 3]
+    # The second one takes longer than the 20 ms between two frames, so the third is late, the fourth isn't.
+    assert np.subtract(taken, start) == pytest.approx([0, 0.020, 0.050, 0.060])
+    assert np.subtract(list(shown.values()), start) == pytest.approx([0, 0.020, 0.040, 0.060])
+
+
+def test_a_clock_that_wakes_early_is_asked_again(clip, clock):
+    shown = {}
+    frames = paced(clip.read(), 10.0, clock, lambda seconds: clock.advance(seconds / 2 + 1e-6), shown)
+    for frame in frames:
+        assert clock() >= shown[frame.index]
+    assert list(shown) == [0, 1, 2, 3]
+
+
+def test_slow_judging_drops_frames_of_a_camera(tmp_path, clock):
+    with FrameWriter(tmp_path / "clip.mp4", 100, (64, 48)) as writer:
+        for value in range(0, 200, 10):
+            writer.write(np.full((48, 64, 3), value, np.uint8))
+
+    class Slow(FakeScanner):
+        def scan_frames(self, frames, source, *, live=False, pictures=True):
+            for scanned in super().scan_frames(frames, source, live=live, pictures=pictures):
+                time.sleep(0.04 if live else 0)
+                yield scanned
+
+    clip = Clip.probe(tmp_path / "clip.mp4", 20)
+    part = Part(clock)
+    measured = VideoLoad(clip, Slow(clock), part, part, time.perf_counter).round()
+    assert len(measured.ages_ms) + measured.dropped == 20
+    assert measured.dropped >= 10, "a frame comes every 10 ms, and one takes 40"
+    assert min(measured.ages_ms) >= 40
+
+
+def test_a_live_pass_ends_after_two_seconds_of_the_camera(clip, clock):
+    slow = dataclasses.replace(clip, fps=1.0)
+    part = Part(clock)
+    measured = VideoLoad(slow, FakeScanner(clock), part, part, clock, sleep=clock.advance).round()
+    assert len(measured.ages_ms) + measured.dropped == 2
 
 
 def test_the_warm_up_repeats_a_quarter_until_it_is_stable(clip, clock):
@@ -96,10 +150,10 @@ def test_decoding_is_a_stage(clip, clock, monkeypatch):
 
     monkeypatch.setattr(Clip, "read", slow)
     part = Part(clock)
-    measured = VideoLoad(clip, FakeScanner(clock), part, part, clock).round()
+    measured = VideoLoad(clip, FakeScanner(clock), part, part, clock, sleep=clock.advance).round()
     assert measured.stages_ms["decode"] == pytest.approx(7)
     assert measured.elapsed_s == pytest.approx(4 * 0.012)
-    assert measured.ages_ms == pytest.approx((5, 5, 5, 5))
+    assert min(measured.ages_ms) >= 12, "decoding counts, too"
 
 
 @pytest.mark.parametrize("data", [b"", b"no video at all"])

@@ -58,6 +58,7 @@ def test_video_figures(report):
     assert report.videos[1].summary()["slowest_stage"] == "locate"
     assert figures["age_p50_ms"] == pytest.approx(15.5)
     assert figures["age_p99_ms"] is None
+    assert figures["dropped"] == 0.2
 
 
 def remove(document, *path):
@@ -95,6 +96,8 @@ def put(document, value, *path):
         (lambda d: put(d, 0, "measurements", 0, "faces"), "faces must be at least 1"),
         (lambda d: put(d, [7], "measurements"), r"measurements\[0\] must be an object"),
         (lambda d: put(d, {}, "videos", 0, "rounds", 0, "stages_ms"), "stages_ms must have decode"),
+        (lambda d: put(d, -1, "videos", 0, "rounds", 0, "dropped"), "dropped must be at least 0"),
+        (lambda d: put(d, 0.0, "videos", 0, "camera_fps"), "camera_fps must be above 0"),
         (lambda d: put(d, "fauxface.result/1", "schema"), "schema isn't fauxface.bench/1"),
     ],
 )

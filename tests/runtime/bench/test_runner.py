@@ -141,7 +141,8 @@ def test_the_tiny_bundle_is_measured_end_to_end(settings, monkeypatch):
     (video,) = report.videos
     assert (video.clip, video.width, video.height, video.frames) == ("demo clip", 640, 480, 2)
     assert video.rounds[0].faces >= 2
-    assert len(video.rounds[0].ages_ms) == 2
+    assert len(video.rounds[0].ages_ms) + video.rounds[0].dropped == 2
+    assert video.camera_fps == 12
     assert report.model == Bundle.load(TINY).sha256
     assert report.versions["numpy"]
     assert 1 in used
