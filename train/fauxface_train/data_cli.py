@@ -128,11 +128,12 @@ def audit(  # noqa: PLR0917 - Typer passes options by name
     from fauxface.cli import require_extra
 
     require_extra("train", "sklearn", "scipy", "matplotlib")
+    from fauxface.files import usable_folder
     from fauxface_train.audit import run
     from fauxface_train.dataset import PreparedData
 
     prepared = PreparedData.load(data)
-    folder = run.output_folder(out)
+    folder = usable_folder(out)
     document = run.audit(
         prepared, split=split, count=samples, originals=originals, seed=seed, limit=fail_above
     )

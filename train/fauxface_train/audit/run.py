@@ -10,7 +10,7 @@ from typing import Any, TextIO
 import numpy as np
 
 import fauxface
-from fauxface.errors import DataError, GateError, OutputError
+from fauxface.errors import DataError, GateError
 from fauxface.files import atomic_write
 from fauxface.progress import Progress
 from fauxface_train.audit import features, plots, report
@@ -133,22 +133,6 @@ def require(document: Mapping[str, Any], page: Path) -> None:
         f"after the training transform the labels can be told by {figures} (AUROC, limit "
         f"{document['gate']['limit']:g}); {page} says which sources carry it: match or drop them"
     )
-
-
-def output_folder(out: str | Path) -> Path:
-    """Make the folder for the report before the work starts.
-
-    Raises:
-        OutputError: It is a file, or can't be made.
-    """
-    folder = Path(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"can't write {folder}: {error.strerror}; give another folder with --out"
-        ) from error
-    return folder
 
 
 def write(document: dict[str, Any], folder: Path) -> list[Path]:
