@@ -15,11 +15,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from fauxface.errors import DataError
+from fauxface.gates import sharpness
 from fauxface.progress import track
 from fauxface.threads import available_cores
 from fauxface_train.augment import degraded, flipped, nominal
 from fauxface_train.dataset import PreparedData, Sample, load_stored
-from fauxface_train.matched import sharpness
 from fauxface_train.presets import Degradations, Recipe
 
 _PROBE = 2**40
