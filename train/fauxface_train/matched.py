@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+import cv2
 import numpy as np
 
 from fauxface.errors import DataError
@@ -95,3 +96,12 @@ def subsets(
             }
         )
     return found
+
+
+def sharpness(crop: np.ndarray) -> float:
+    """Return the variance of the Laplacian of a crop's luma, the usual measure of sharpness.
+
+    Args:
+        crop: uint8 [128, 128, 3], RGB.
+    """
+    return float(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var())

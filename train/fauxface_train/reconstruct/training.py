@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from fauxface.gates import sharpness
+from fauxface_train.matched import sharpness
 from fauxface_train.reconstruct.net import FACTOR, Autoencoder
 
 PATCH = 96
