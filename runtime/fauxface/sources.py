@@ -3,7 +3,7 @@
 import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +23,8 @@ VIDEO_SUFFIXES = frozenset(
 """Suffixes, in lower case, of the files that a folder or a glob yields as videos."""
 
 _SCHEMES = ("rtsp", "rtsps", "rtmp", "srt", "udp", "http", "https")
+_LOGIN = re.compile(r"(://[^/\s]*?):[^/\s]*@")
+_SECRET = re.compile(r"""\b(pass(?:word|wd)?|pwd|user-pw|proxy-pw|token)=("[^"]*"|[^&\s]+)""", re.IGNORECASE)
 _VIDEO_MAGIC = (
     (4, b"ftyp"),
     (8, b"AVI "),
@@ -77,8 +79,8 @@ class Source:
 
     @property
     def shown(self) -> str:
-        """The text for messages and logs: a password in a URL or pipeline is replaced by ***."""
-        return re.sub(r"(://[^/\s:@]*):[^/\s@]*@", r"\1:***@", self.text)
+        """The text for messages and logs: passwords and tokens in a URL or pipeline are replaced by ***."""
+        return _masked(self.text)
 
 
 def parse(text: str) -> Source:
@@ -120,7 +122,8 @@ def camera_index(source: Source) -> int:
 class PictureSource:
     """The pictures and videos of a source, listed once, in a fixed order.
 
-    Folders are read recursively and sorted by path; symbolic links are followed, but no folder is read twice.
+    Folders are read recursively and sorted by path; symbolic links are followed, but no folder is read twice:
+    where several paths that match a glob lead to one folder, the shortest one counts.
     Hidden files and folders are left out. Iterating yields `Path` objects; `str` of one is what results call
     the source. Tell pictures from videos by `is_video`.
 
@@ -151,7 +154,7 @@ class PictureSource:
                 )
         elif source.kind is Kind.GLOB:
             matches = glob.iglob(source.text, recursive=True)  # noqa: PTH207  (Path.glob finds hidden files)
-            self.paths = self._chosen(path for path in map(Path, matches) if not path.is_dir())
+            self.paths = self._chosen(_each_once(path for path in map(Path, matches) if not path.is_dir()))
             if not self.paths:
                 raise SourceError(
                     f"{source.text}: no picture or video matches; check the pattern and quote it"
@@ -171,7 +174,7 @@ class PictureSource:
             return self.source.kind is Kind.VIDEO
         return path.suffix.lower() in VIDEO_SUFFIXES
 
-    def _chosen(self, found: Iterator[Path]) -> list[Path]:
+    def _chosen(self, found: Iterable[Path]) -> list[Path]:
         chosen = []
         for path in found:
             if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
@@ -194,6 +197,19 @@ class PictureSource:
             seen.add(real)
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             yield from (Path(folder, name) for name in files if not name.startswith("."))
+
+
+def _each_once(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield one path of those that lead to the same folder and name, by whatever symbolic links."""
+    reals: dict[Path, str] = {}
+    seen: set[tuple[str, str]] = set()
+    for path in sorted(paths, key=lambda path: (len(path.parts), path.parts)):
+        if path.parent not in reals:
+            reals[path.parent] = os.path.realpath(path.parent)
+        key = (reals[path.parent], path.name)
+        if key not in seen:
+            seen.add(key)
+            yield path
 
 
 def _exists(text: str) -> bool:
@@ -221,22 +237,28 @@ def _kind_of_path(text: str) -> Kind:
     return Kind.VIDEO if is_video and sniff(prefix) is None else Kind.IMAGE
 
 
+def _masked(text: str) -> str:
+    """Replace the password of a login, which ends at the last "@", and the values of `password=` and such."""
+    return _SECRET.sub(r"\1=***", _LOGIN.sub(r"\1:***@", text))
+
+
 def _kind_of_text(text: str) -> Kind:
+    shown = _masked(text)
     if text.lower().startswith("camera:"):
         if not re.fullmatch(r"camera:\d{1,4}", text, re.IGNORECASE | re.ASCII):
-            raise SourceError(f"{text}: a camera is given by its number; write camera:0")
+            raise SourceError(f"{shown}: a camera is given by its number; write camera:0")
         return Kind.CAMERA
     if " ! " in text:
         return Kind.GSTREAMER
     scheme, separator, rest = text.partition("://")
     if separator and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
         if scheme.lower() == "file":
-            raise SourceError(f"{text}: give the plain path instead of a file URL")
+            raise SourceError(f"{shown}: give the plain path instead of a file URL")
         if scheme.lower() not in _SCHEMES:
-            raise SourceError(f"{text}: {scheme} URLs can't be read; give one of {', '.join(_SCHEMES)}")
+            raise SourceError(f"{shown}: {scheme} URLs can't be read; give one of {', '.join(_SCHEMES)}")
         if not rest.strip("/"):
-            raise SourceError(f"{text}: the URL names no host; write for example {scheme}://host/stream")
+            raise SourceError(f"{shown}: the URL names no host; write for example {scheme}://host/stream")
         return Kind.URL
     if glob.has_magic(text):
         return Kind.GLOB
-    raise SourceError(f"{text}: there is no such file or folder; check the path")
+    raise SourceError(f"{shown}: there is no such file or folder; check the path")

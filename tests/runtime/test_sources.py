@@ -87,6 +87,13 @@ def test_text_that_names_nothing_is_refused(tree, text, message):
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize("text", ["rtps://me:secret@host/a", "file://me:secret@host/a", "no://me:secret@h"])
+def test_passwords_are_not_shown_in_errors(text):
+    with pytest.raises(SourceError, match=r"://me:\*\*\*@h") as caught:
+        parse(text)
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["camera:0", "a[1].jpg", "x ! y", "-.png", "*.jpg"])
 def test_existing_path_wins(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
@@ -156,6 +163,14 @@ def test_folder_that_cannot_be_listed_is_named(tree, monkeypatch):
     listing = PictureSource(parse("photos"))
     assert listing.unreadable == [Path("photos/sub")]
     assert Path("photos/a.png") in listing.paths
+
+
+def test_glob_reads_no_folder_twice(tree):
+    photos = tree / "photos"
+    (photos / "sub" / "loop").symlink_to(photos, target_is_directory=True)
+    (photos / "copy.png").symlink_to("a.png")
+    names = [path.relative_to("photos").as_posix() for path in PictureSource(parse("photos/**/*.*"))]
+    assert sorted(names) == sorted([*LISTED, "copy.png"])
 
 
 GLOBS = [
@@ -230,7 +245,14 @@ def test_camera_index(text, index):
     [
         ("rtsp://user:secret@host/a", "rtsp://user:***@host/a"),
         ("rtsp://user:p:w@host/a", "rtsp://user:***@host/a"),
+        ("rtsp://me@corp.org:secret@host/a", "rtsp://me@corp.org:***@host/a"),
+        ("rtsp://user:se@cr@et@host:554/a", "rtsp://user:***@host:554/a"),
+        ("http://host/a?user=me&Password=secret&x=1", "http://host/a?user=me&Password=***&x=1"),
+        ("http://host/a?token=secret", "http://host/a?token=***"),
+        ('rtspsrc user-id=me user-pw="se cret" ! appsink', "rtspsrc user-id=me user-pw=*** ! appsink"),
+        ("http://host/a?bypass=1&compass=2", "http://host/a?bypass=1&compass=2"),
         ("rtsp://host:554/a", "rtsp://host:554/a"),
+        ("rtsp://[::1]:554/a@b", "rtsp://[::1]:554/a@b"),
         ("rtspsrc location=rtsp://u:secret@h/a ! appsink", "rtspsrc location=rtsp://u:***@h/a ! appsink"),
         ("photos/a@b:c.png", "photos/a@b:c.png"),
     ],
