@@ -4,6 +4,7 @@ import math
 import os
 import stat
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -26,7 +27,10 @@ FALLBACK_FPS = 25.0
 """The frame rate that is written when the source's is unknown or absurd."""
 
 _SHORTFALL = 0.8
+_MOST_PRECISE_FPS = 65.0
+"""In MPEG-4 part 2, a second has at most 65535 ticks; OpenCV takes a thousand per frame where it has to."""
 _FFMPEG_LOG = "OPENCV_FFMPEG_LOGLEVEL"
+_TO_BGR = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
 _NO_FRAME = "no frame could be decoded"
 
 
@@ -57,10 +61,10 @@ class FrameReader:
     """Reads the frames of a video once, in order; use it as a context manager and iterate over it.
 
     A file that ends early yields the frames it has, then iteration raises VideoError. Early means: the
-    container (MP4/MOV, AVI, Matroska/WebM) announces more bytes than the file has, or, for other containers,
-    less than 80 % of the announced frames came. FFmpeg's frame count alone isn't trusted further, since
-    trimmed and variable-rate videos announce more frames than they show. A camera or a live stream that stops
-    delivering raises VideoError too.
+    container (MP4/MOV, AVI, Matroska/WebM) announces more bytes than the file has, and not all announced
+    frames came; or, for other containers, less than 80 % of them came. FFmpeg's frame count alone isn't
+    trusted further, since trimmed and variable-rate videos announce more frames than they show. A camera or a
+    live stream that stops delivering raises VideoError too.
 
     Attributes:
         width: Width of the frames in pixels, upright.
@@ -115,13 +119,26 @@ class FrameReader:
         while self._capture.isOpened() and self._capture.grab():
             start = time.monotonic() if start is None else start
             if index % self._every == 0:
-                good, bgr = self._capture.retrieve()
-                if good and bgr is not None and bgr.size:
+                good, pixels = self._capture.retrieve()
+                if good and pixels is not None and pixels.size:
                     last_s = max(last_s, self._position_s(index, start))
-                    yield Frame(index, last_s, bgr, "BGR")
+                    yield Frame(index, last_s, self._bgr(pixels), "BGR")
             index += 1
         if self._capture.isOpened():
             self._check_end(index)
+
+    def _bgr(self, pixels: np.ndarray) -> np.ndarray:
+        """Return a frame as BGR; pipelines may deliver gray or BGRA."""
+        channels = pixels.shape[2] if pixels.ndim == 3 else 1
+        if pixels.dtype == np.uint8 and (channels == 3 or pixels.shape[:2] == (self.height, self.width)):
+            if channels == 3:
+                return pixels
+            if channels in _TO_BGR:
+                return cv2.cvtColor(pixels, _TO_BGR[channels])
+        raise VideoError(
+            f"{self.source.shown}: its frames are {pixels.dtype} {list(pixels.shape)}, not pictures;"
+            " end the pipeline with videoconvert ! video/x-raw,format=BGR ! appsink"
+        )
 
     def _position_s(self, index: int, start: float) -> float:
         if self.source.is_live or self.source.kind is Kind.GSTREAMER:
@@ -139,9 +156,12 @@ class FrameReader:
             raise VideoError(
                 f"{name}: stopped delivering after {frames} frames; check the camera or the network"
             )
-        expected = f" of about {self.frame_count}" if self.frame_count else ""
-        counted = self._layout.container is None and self.frame_count
-        if not self._layout.complete or (counted and frames < _SHORTFALL * counted):
+        if self._layout.complete:
+            share = _SHORTFALL if self._layout.container is None else 0
+        else:
+            share = 1 if self.frame_count else math.inf
+        if frames < share * (self.frame_count or 1):
+            expected = f" of about {self.frame_count}" if self.frame_count else ""
             raise VideoError(f"{name}: the video ends early, after {frames} frames{expected}; copy it again")
 
 
@@ -153,7 +173,8 @@ class FrameWriter:
 
     Args:
         path: The file, with the suffix .mp4.
-        fps: Frames per second; `FALLBACK_FPS` where it is None, not finite, not positive or above 240.
+        fps: Frames per second; `FALLBACK_FPS` where it is None, not finite, not positive or above 240. Rates
+            above 65 are rounded to two decimals.
         size: Width and height of the frames in pixels.
 
     Raises:
@@ -166,6 +187,8 @@ class FrameWriter:
             raise ValueError(f"the size of a video must be positive, not {size}")
         self.path, self.size = Path(path), size
         self.fps = float(fps) if fps is not None and math.isfinite(fps) and 0 < fps <= 240 else FALLBACK_FPS
+        if self.fps > _MOST_PRECISE_FPS:
+            self.fps = round(self.fps, 2)
         self.frames = 0
         self._stack = ExitStack()
         self._writer: cv2.VideoWriter | None = None
@@ -175,9 +198,9 @@ class FrameWriter:
             raise OutputError(f"can't write {self.path}: videos are written as mp4; use the suffix .mp4")
         self._temporary = self._stack.enter_context(atomic_write(self.path))
         width, height = (side + side % 2 for side in self.size)
-        with _quiet():
+        with _quiet(), _utf8_name(self._temporary) as name:
             codec = cv2.VideoWriter.fourcc(*"mp4v")
-            writer = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, codec, self.fps, (width, height))
+            writer = cv2.VideoWriter(name, cv2.CAP_FFMPEG, codec, self.fps, (width, height))
         if writer.isOpened():
             self._writer = writer
         else:
@@ -253,9 +276,29 @@ def _quiet() -> Iterator[None]:
             os.environ.pop(_FFMPEG_LOG, None)
 
 
+@contextmanager
+def _utf8_name(path: Path) -> Iterator[str]:
+    """Yield a name by which OpenCV can open the file.
+
+    It is absolute, since FFmpeg takes what precedes the colon of "10:30.mp4" for a protocol. Where it isn't
+    UTF-8, which crashes OpenCV, a temporary link stands for it.
+    """
+    name = os.path.abspath(path)  # noqa: PTH100  (a link whose target is to be kept as it is)
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        with tempfile.TemporaryDirectory() as folder:
+            link = Path(folder, f"video{path.suffix if path.suffix.isascii() else ''}")
+            link.symlink_to(name)
+            yield str(link)
+    else:
+        yield name
+
+
 def _open(source: Source, threads: int | None) -> cv2.VideoCapture:
     if source.kind is Kind.VIDEO:
-        return cv2.VideoCapture(source.text, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads or 0])
+        with _utf8_name(Path(source.text)) as name:
+            return cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads or 0])
     if source.kind is Kind.CAMERA:
         api = cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY
         return cv2.VideoCapture(camera_index(source), api)

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from fauxface import video
+from fauxface.containers import inspect
 from fauxface.errors import VideoError
 from fauxface.sources import Kind, Source
 from fauxface.video import Frame, FrameReader, FrameWriter
@@ -176,8 +178,89 @@ def test_cut_file_yields_what_it_has_and_then_fails(tmp_path, clips, name, left)
     assert [frame.index for frame in frames] == list(range(len(frames)))
 
 
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        (".mp4", lambda data: data + b"\x7f\xff\xff\xffVEND notes of a camera"),
+        (".avi", lambda data: data[:4] + struct.pack("<I", len(data) + 1000) + data[8:]),
+    ],
+)
+def test_whole_file_whose_container_announces_more_is_no_error(tmp_path, clips, name, damage):
+    path = tmp_path / f"clip{name}"
+    path.write_bytes(damage(clips[name]))
+    assert not inspect(path).complete
+    frames, error = read(path)
+    assert (len(frames), error) == (COUNT, None)
+
+
+@pytest.mark.parametrize(
+    "name", ["2026-01-31T10:30:00.mp4", "rtsp:a.mp4", os.fsdecode(b"caf\xe9.mp4"), "a b.mp4"]
+)
+def test_any_file_name_is_read(tmp_path, clips, monkeypatch, name):
+    """FFmpeg takes what precedes a colon for a protocol, and OpenCV crashes on names that aren't UTF-8."""
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(clips[".mp4"])
+    frames, error = read(Path(name))
+    assert (len(frames), error) == (COUNT, None)
+
+
+class Pipeline:
+    """A capture that delivers given arrays."""
+
+    def __init__(self, *arrays):
+        self.arrays = list(arrays)
+
+    def isOpened(self):  # noqa: N802
+        return True
+
+    def get(self, number):
+        return {cv2.CAP_PROP_FRAME_WIDTH: WIDTH, cv2.CAP_PROP_FRAME_HEIGHT: HEIGHT}.get(number, 0)
+
+    def grab(self):
+        return bool(self.arrays)
+
+    def retrieve(self):
+        return True, self.arrays.pop(0)
+
+    def release(self):
+        pass
+
+
+GRADIENT = np.tile(np.arange(WIDTH, dtype=np.uint8), (HEIGHT, 1))
+BGRA = np.dstack([GRADIENT, GRADIENT + 1, GRADIENT + 2, np.zeros_like(GRADIENT)])
+
+
+@pytest.mark.parametrize(
+    ("array", "rgb"),
+    [
+        (GRADIENT, np.dstack([GRADIENT] * 3)),
+        (GRADIENT[:, :, None], np.dstack([GRADIENT] * 3)),
+        (BGRA, BGRA[:, :, 2::-1]),
+        (BGRA[:, :, :3], BGRA[:, :, 2::-1]),
+    ],
+)
+def test_pipelines_may_deliver_gray_or_four_channels(monkeypatch, array, rgb):
+    monkeypatch.setattr(video, "_open", lambda *_: Pipeline(array))
+    frames, error = read(Source(Kind.GSTREAMER, "a ! appsink"))
+    assert error is None
+    np.testing.assert_array_equal(frames[0].image, rgb)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [GRADIENT.astype(np.uint16), np.zeros((HEIGHT * 3 // 2, WIDTH), np.uint8), BGRA[:, :, :2]],
+    ids=["GRAY16", "I420", "two channels"],
+)
+def test_pipelines_that_deliver_no_pictures_are_refused(monkeypatch, array):
+    monkeypatch.setattr(video, "_open", lambda *_: Pipeline(array))
+    frames, error = read(Source(Kind.GSTREAMER, "a ! appsink"))
+    assert frames == []
+    assert error is not None
+    assert "end the pipeline with videoconvert" in error
+
+
 def test_stream_without_announced_end_is_judged_by_its_frame_count(tmp_path, clips, monkeypatch):
-    from fauxface import containers, video
+    from fauxface import containers
 
     path = tmp_path / "clip.avi"
     path.write_bytes(clips[".avi"][: len(clips[".avi"]) * 6 // 10])
@@ -228,8 +311,6 @@ def test_unreadable_files_say_why(tmp_path, clips, content, message):
 
 
 def test_locked_file_says_so(tmp_path, clips, monkeypatch):
-    from fauxface import video
-
     path = tmp_path / "clip.mp4"
     path.write_bytes(clips[".mp4"])
 
@@ -264,8 +345,6 @@ def test_gstreamer_needs_a_build_that_has_it(monkeypatch):
 
 
 def test_live_source_that_stops_is_an_error(tmp_path, clips, monkeypatch):
-    from fauxface import video
-
     path = tmp_path / "clip.mp4"
     path.write_bytes(clips[".mp4"])
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)

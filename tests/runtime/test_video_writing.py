@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,15 @@ def test_written_video_reads_back_with_even_sides(tmp_path, size):
     assert np.abs(frames[0].image.astype(int) - colour).max() < 24
 
 
+def test_folder_whose_name_is_not_utf8_is_written(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9") / "out.mp4"
+    with FrameWriter(path, 25, (32, 32)) as writer:
+        writer.write(np.zeros((32, 32, 3), np.uint8))
+    with FrameReader(path) as reader:
+        assert len(list(reader)) == 1
+    assert [file.name for file in path.parent.iterdir()] == ["out.mp4"]
+
+
 @pytest.mark.parametrize(
     ("fps", "written"),
     [
@@ -32,6 +43,9 @@ def test_written_video_reads_back_with_even_sides(tmp_path, size):
         (90_000, FALLBACK_FPS),
         (29.97, 29.97),
         (5, 5),
+        (200 / 3, 66.67),
+        (119.88012, 119.88),
+        (239.7604, 239.76),
     ],
 )
 def test_absurd_frame_rates_fall_back(tmp_path, fps, written):
@@ -40,7 +54,7 @@ def test_absurd_frame_rates_fall_back(tmp_path, fps, written):
         for _ in range(3):
             writer.write(np.zeros((32, 32, 3), np.uint8))
     with FrameReader(path) as reader:
-        assert reader.fps == pytest.approx(written, rel=1e-3)
+        assert reader.fps == pytest.approx(written, rel=1e-4)
 
 
 def test_writer_leaves_nothing_behind_on_an_error(tmp_path):
