@@ -1,6 +1,7 @@
 """Where a scan's results go: a JSON Lines file that can be continued, a table, a tree of annotated files."""
 
 import json
+import math
 import os
 import re
 import sys
@@ -8,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import RawIOBase
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -30,7 +32,8 @@ class Recorded:
 
     Attributes:
         frames: Number of frames; 0 for a picture.
-        every: Step between the first two frames, None where there are fewer.
+        every: Largest step that all frames fit, None where there is only the first. A frame that couldn't be
+            decoded has no record, so the first two alone don't tell.
         error: The picture's or the whole video's error.
         whole: Whether it was scanned in whole-picture mode, None where there is no face to tell.
     """
@@ -39,7 +42,6 @@ class Recorded:
     every: int | None = None
     error: ItemError | None = None
     whole: bool | None = None
-    _first: int = 0
 
     @property
     def unreadable(self) -> bool:
@@ -50,10 +52,8 @@ class Recorded:
         """Count one more record of the source."""
         if result.frame is None:
             self.error = result.error
-        elif self.frames == 0:
-            self._first = result.frame
-        elif self.frames == 1:
-            self.every = result.frame - self._first
+        else:
+            self.every = math.gcd(self.every or 0, result.frame) or None
         self.frames += result.frame is not None
         if result.faces:
             self.whole = result.faces[0].locator_score is None
@@ -64,7 +64,8 @@ class ResultLog:
 
     While a scan runs, its lines go to FILE.part, each flushed, so that an interrupted scan leaves whole
     lines; a finished scan renames it to FILE. What an earlier scan recorded is kept and need not be scanned
-    again: every picture, and every video but one that was interrupted (the last one of FILE.part).
+    again: every picture, and every video but one that was interrupted (the last one of FILE.part). Where FILE
+    is a symbolic link, the file that it points to is meant.
 
     Args:
         path: The file.
@@ -73,16 +74,22 @@ class ResultLog:
 
     Attributes:
         recorded: What an earlier scan recorded, by source.
+        resume: How an interrupted scan is resumed, in words.
 
     Raises:
-        OutputError: The file can't be read, isn't one of ours, or has results of another model.
+        OutputError: The file can't be read, isn't one of ours, or has results of another model; or it is a
+            folder, a device or a pipe.
     """
 
     def __init__(self, path: Path, model: str, *, overwrite: bool = False) -> None:
         if path.is_dir():
             raise OutputError(f"{path} is a folder; give a file, or use --out for a folder")
+        if path.exists() and not path.is_file():
+            raise OutputError(f"{path} is a device or a pipe; give a file, or - for standard output")
+        path = Path(os.path.realpath(path)) if path.is_symlink() else path
         self.path, self.part = path, path.with_name(path.name + ".part")
         self.recorded: dict[str, Recorded] = {}
+        self.resume = "run the same command again" + (" without --overwrite" if overwrite else "")
         self._earlier: Path | None = None
         if not overwrite:
             self._earlier = next((p for p in (self.part, path) if p.exists()), None)
@@ -113,15 +120,14 @@ class ResultLog:
         def write(result: Result) -> None:
             nonlocal written
             try:
-                out.write(result.to_json_line() + "\n")
-                out.flush()
+                _write_whole(out, (result.to_json_line() + "\n").encode("ascii"))
             except OSError as error:
                 raise OutputError(
-                    f"can't write {self.part}: {error.strerror}; make room, then run the same command again"
+                    f"can't write {self.part}: {error.strerror}; make room, then {self.resume}"
                 ) from error
             written += 1
 
-        with self.part.open("a", encoding="ascii") as out:
+        with self.part.open("ab", buffering=0) as out:
             try:
                 yield write
             except BaseException:
@@ -149,6 +155,11 @@ class ResultLog:
             self.recorded.setdefault(last.source, Recorded()).add(last)
         if path == self.part and last is not None and last.frame is not None:
             del self.recorded[last.source]
+
+
+def _write_whole(file: RawIOBase, data: bytes) -> None:
+    while data:
+        data = data[file.write(data) or 0 :]
 
 
 def _records(path: Path, *, partial: bool) -> Iterator[tuple[bytes, Result]]:

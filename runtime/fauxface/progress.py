@@ -20,13 +20,20 @@ class Progress:
         label: What is done, for example "scan".
         unit: What is counted, for example "pictures".
         stream: Where to write; standard error when not given, so that standard output stays clean.
+        done: Items that were finished earlier; they count, but not in the rate.
     """
 
     def __init__(
-        self, total: int | None, label: str, unit: str = "items", stream: TextIO | None = None
+        self,
+        total: int | None,
+        label: str,
+        unit: str = "items",
+        stream: TextIO | None = None,
+        *,
+        done: int = 0,
     ) -> None:
         self.total, self.label, self.unit = total, label, unit
-        self.done = 0
+        self.done = self._earlier = done
         self._stream = stream or sys.stderr
         self._terminal = self._stream.isatty()
         self._start = self._shown = time.monotonic()
@@ -57,7 +64,7 @@ class Progress:
 
     def _show(self) -> None:
         elapsed = max(time.monotonic() - self._start, 1e-9)
-        rate = self.done / elapsed
+        rate = (self.done - self._earlier) / elapsed
         count = f"{self.done}/{self.total}" if self.total is not None else str(self.done)
         text = f"{count} {self.unit}, {rate:.1f}/s"
         if self.total and rate > 0 and self.done < self.total:

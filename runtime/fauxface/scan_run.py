@@ -16,7 +16,7 @@ import numpy as np
 from fauxface import images
 from fauxface.annotate import draw
 from fauxface.errors import FauxfaceError, NoFaceError, OutputError, SourceError, VideoError
-from fauxface.output import ResultLog, Table, Tally, annotated_paths, common_folder
+from fauxface.output import ResultLog, Table, Tally, annotated_paths, common_folder, printable
 from fauxface.progress import Progress
 from fauxface.results import ItemError, Result
 from fauxface.scanner import Scanner
@@ -218,11 +218,10 @@ class ScanRun:
             return "interrupted; a scan with --jsonl FILE can be resumed"
         if not self._log.part.exists():
             return "interrupted before the first result; run the same command again"
-        return f"interrupted; results so far are in {self._log.part}; run the same command again to resume"
+        return f"interrupted; results so far are in {self._log.part}; {self._log.resume} to resume"
 
     def _run_batch(self, todo: list[Item], done: int) -> None:
-        with Progress(len(self._items), "scan", "files") as progress:
-            progress.advance(done)
+        with Progress(len(self._items), "scan", "files", done=done) as progress:
             for kind, group in itertools.groupby(todo, key=lambda item: item.kind):
                 if kind == "picture":
                     names = (item.source for item in group)
@@ -296,7 +295,8 @@ class ScanRun:
                         self._table.result(result)
                     if progress is not None:
                         if self._batch:
-                            progress.advance(0, f"{tally.frames} frames of {Path(item.source).name}")
+                            name = printable(Path(item.source).name)
+                            progress.advance(0, f"{tally.frames} frames of {name}")
                         else:
                             progress.advance()
             except KeyboardInterrupt:

@@ -1,5 +1,7 @@
 import io
 import json
+import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -92,6 +94,12 @@ def test_last_video_of_a_finished_file_is_complete(tmp_path):
     assert (record.frames, record.every, record.whole, record.error) == (2, 3, None, None)
 
 
+@pytest.mark.parametrize(("indices", "every"), [((0,), None), ((0, 1, 2), 1), ((0, 4, 6), 2), ((0, 9), 9)])
+def test_step_is_known_where_frames_are_missing(tmp_path, indices, every):
+    write(tmp_path / "r.jsonl", *(frame("v.mp4", index) for index in indices))
+    assert ResultLog(tmp_path / "r.jsonl", MODEL).recorded["v.mp4"].every == every
+
+
 @pytest.mark.parametrize("whole", [True, False])
 def test_mode_is_known_by_a_face(tmp_path, whole):
     write(tmp_path / "r.jsonl", picture("a.jpg", face(whole=whole)))
@@ -164,6 +172,56 @@ def test_unwritable_place(tmp_path, where):
     (tmp_path / "file").touch()
     with pytest.raises(OutputError), ResultLog(tmp_path / where, MODEL).writing(set()):
         pass
+
+
+@pytest.mark.parametrize("name", ["pipe", "link"])
+def test_devices_and_pipes_are_refused_and_kept(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    with pytest.raises(OutputError, match="is a device or a pipe"):
+        ResultLog(tmp_path / name, MODEL)
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_link_stays_and_its_target_is_written(tmp_path, exists):
+    target, link = tmp_path / "disk/r.jsonl", tmp_path / "r.jsonl"
+    target.parent.mkdir()
+    if exists:
+        write(target, picture("a.jpg"))
+    link.symlink_to(target)
+    log = ResultLog(link, MODEL)
+    with log.writing(log.recorded) as add:
+        add(picture("b.jpg"))
+    assert link.is_symlink()
+    assert keys(target) == [("a.jpg", None)] * exists + [("b.jpg", None)]
+    assert [path.name for path in target.parent.iterdir()] == ["r.jsonl"]
+
+
+@pytest.fixture
+def file_size_limit():
+    """A function that limits how long files may become, in bytes; writing more fails as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_full_disk_keeps_whole_lines_and_says_how_to_go_on(tmp_path, file_size_limit, overwrite):
+    log = ResultLog(tmp_path / "r.jsonl", MODEL, overwrite=overwrite)
+    file_size_limit(len(picture("a.jpg", face()).to_json_line()) * 3 // 2)
+    message = "File too large; make room, then run the same command again"
+
+    def scan() -> None:
+        with log.writing(set()) as add:
+            add(picture("a.jpg", face()))
+            add(picture("b.jpg", face()))
+
+    with pytest.raises(OutputError, match=message) as caught:
+        scan()
+    assert str(caught.value).endswith("without --overwrite") == overwrite
+    assert set(ResultLog(tmp_path / "r.jsonl", MODEL).recorded) == {"a.jpg"}
 
 
 def test_annotated_files_keep_the_tree_and_never_collide(tmp_path):

@@ -40,6 +40,14 @@ def test_log_gets_a_plain_line_every_ten_seconds(clock):
     ]
 
 
+def test_what_was_done_earlier_does_not_count_in_the_rate(clock):
+    stream = io.StringIO()
+    with Progress(1000, "scan", "files", stream, done=900) as bar:
+        clock.now += 10
+        bar.advance(20)
+    assert stream.getvalue().splitlines()[0] == "scan: 920/1000 files, 2.0/s, 40 s left"
+
+
 def test_terminal_gets_a_bar_that_fills(clock):
     stream = Terminal()
     with Progress(4, "train", "images", stream) as bar:
