@@ -3,7 +3,9 @@ import io
 import json
 import os
 import shutil
+import struct
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +201,17 @@ def npz(**arrays):
     return buffer.getvalue()
 
 
+def archive(name, body, *, encrypted=False, method=0):
+    """A zip archive of one stored member whose header says that it is encrypted or otherwise compressed."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        file.writestr(name, body)
+    data = bytearray(buffer.getvalue())
+    for flags in (6, data.index(b"PK\x01\x02") + 8):
+        struct.pack_into("<HH", data, flags, int(encrypted), method)
+    return bytes(data)
+
+
 CROPS, LOGITS = np.zeros((2, 128, 128, 3), np.uint8), np.zeros((2, 2), np.float32)
 
 
@@ -220,8 +233,11 @@ CROPS, LOGITS = np.zeros((2, 128, 128, 3), np.uint8), np.zeros((2, 2), np.float3
         npz(crops=CROPS, logits=LOGITS * np.float32("nan")),
         npz(crops=np.array([{"pickled": 1}], dtype=object), logits=LOGITS),
         npz(crops=CROPS, logits=LOGITS, bomb=np.zeros((1 << 26) + 1, np.uint8)),
+        archive("crops", b"no array"),
+        archive("crops.npy", b"", encrypted=True),
+        archive("crops.npy", b"", method=99),
     ],
-    ids=range(15),
+    ids=range(18),
 )
 def test_golden_files_that_are_refused(copy, data):
     put_file(copy, "golden.npz", data)
