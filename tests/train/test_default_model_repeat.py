@@ -47,6 +47,13 @@ def test_figures_agree_within_each_others_interval(repeat, tmp_path, monkeypatch
     assert table.count("| no |") == len(changed) * code
 
 
+def test_recorded_table_is_that_of_the_recorded_evaluations(repeat):
+    files = [repeat.RECORD / folder / "evaluation" / "metrics.json" for folder in (".", "repeat")]
+    lines, agreeing = repeat.compare(*(json.loads(path.read_text(encoding="utf-8")) for path in files))
+    assert agreeing
+    assert (repeat.RECORD / "repeat_figures.md").read_text(encoding="utf-8").splitlines() == lines
+
+
 HEADER = "kind,samples,seconds,lr,loss,images_per_s,auroc\n"
 ROWS = ["train,64,1.0,0.001,0.5,60,\n", "val,64,2.0,,0.4,,0.9\n", "train,128,3.0,0.0005,0.3,61,\n"]
 
