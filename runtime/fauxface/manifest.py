@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any
 
 from fauxface.crops import INPUT_SIZE
 from fauxface.errors import BundleError
 from fauxface.gates import Gates
-from fauxface.strict_json import MANIFEST_NAME, read, show, step
+from fauxface.strict_json import MANIFEST_NAME, Fields, read, show, step
 from fauxface.verdicts import LABELS, Calibration, Thresholds
 
 FORMAT = "fauxface.bundle"
@@ -155,7 +155,7 @@ class Manifest:
         """
         document = read(data)
         version = _version(document)
-        top = _Fields(document, "")
+        top = Fields(document, "")
         if top.strings("labels") != LABELS:
             raise top.wrong("labels", f"{list(LABELS)}")
         contract = top.object("input")
@@ -268,7 +268,7 @@ def _version(document: dict[str, Any]) -> str:
     return match[0]
 
 
-def _created(top: "_Fields") -> str:
+def _created(top: Fields) -> str:
     created = top.text("created")
     try:
         datetime.strptime(created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
@@ -277,7 +277,7 @@ def _created(top: "_Fields") -> str:
     return created
 
 
-def _point(fields: "_Fields") -> OperatingPoint:
+def _point(fields: Fields) -> OperatingPoint:
     calibration, thresholds = fields.object("calibration"), fields.object("thresholds")
     lower = thresholds.number("bona_fide_below", 0, 1)
     return OperatingPoint(
@@ -294,17 +294,17 @@ def _point(fields: "_Fields") -> OperatingPoint:
     )
 
 
-def _points(top: "_Fields") -> Mapping[str, OperatingPoint]:
-    listed = top.object("operating_points") if "operating_points" in top.values else _Fields({}, "")
+def _points(top: Fields) -> Mapping[str, OperatingPoint]:
+    listed = top.object("operating_points") if "operating_points" in top.values else Fields({}, "")
     return MappingProxyType({name: _point(listed.object(name)) for name in listed.values})
 
 
-def _classifier(listed: "_Fields") -> Mapping[str, str]:
+def _classifier(listed: Fields) -> Mapping[str, str]:
     listed.text("fp32")
     return MappingProxyType({key: listed.text(key) for key in listed.values})
 
 
-def _gates(top: "_Fields") -> Gates:
+def _gates(top: Fields) -> Gates:
     if "gates" not in top.values:
         return Gates()
     listed = top.object("gates")
@@ -315,7 +315,7 @@ def _gates(top: "_Fields") -> Gates:
     )
 
 
-def _files(listed: "_Fields") -> Mapping[str, FileEntry]:
+def _files(listed: Fields) -> Mapping[str, FileEntry]:
     if not 0 < len(listed.values) <= MAX_FILES:
         raise BundleError(f"{MANIFEST_NAME}: files must list 1 to {MAX_FILES} files")
     result: dict[str, FileEntry] = {}
@@ -337,70 +337,3 @@ def _files(listed: "_Fields") -> Mapping[str, FileEntry]:
 def is_safe_name(name: str) -> bool:
     """Return whether a file of a bundle may have this name: at most one folder deep, not bundle.json."""
     return _NAME.fullmatch(name) is not None and name.casefold() != MANIFEST_NAME
-
-
-class _Fields:
-    """One JSON object, whose fields are taken out with a check each."""
-
-    def __init__(self, values: dict[str, Any], path: str) -> None:
-        self.values, self._path = values, path
-
-    def wrong(self, key: str, expected: str) -> BundleError:
-        path = step(self._path, key)
-        if key not in self.values:
-            return BundleError(f"{MANIFEST_NAME}: {path} is missing; it must be {expected}")
-        return BundleError(f"{MANIFEST_NAME}: {path} must be {expected}, not {show(self.values[key])}")
-
-    def _fail(self, key: str, expected: str) -> NoReturn:
-        raise self.wrong(key, expected)
-
-    def object(self, key: str) -> "_Fields":
-        value = self.values.get(key)
-        if not isinstance(value, dict):
-            self._fail(key, "an object")
-        return _Fields(value, step(self._path, key))
-
-    def free_form(self, key: str) -> Mapping[str, Any]:
-        return MappingProxyType(self.object(key).values if key in self.values else {})
-
-    def text(self, key: str, limit: int = 201) -> str:
-        value = self.values.get(key)
-        if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= limit:
-            self._fail(key, f"1 to {limit} printable characters")
-        return value
-
-    def optional_text(self, key: str, limit: int = 201) -> str | None:
-        return None if self.values.get(key) in (None, "") else self.text(key, limit)
-
-    def strings(self, key: str) -> tuple[str, ...]:
-        value = self.values.get(key)
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            self._fail(key, "a list of text")
-        return tuple(value)
-
-    def one_of(self, key: str, *choices: str) -> str:
-        value = self.values.get(key)
-        if not isinstance(value, str) or value not in choices:
-            self._fail(key, " or ".join(f'"{choice}"' for choice in choices))
-        return value
-
-    def matching(self, key: str, pattern: re.Pattern[str], expected: str) -> str:
-        value = self.values.get(key)
-        if not isinstance(value, str) or pattern.fullmatch(value) is None:
-            self._fail(key, expected)
-        return value
-
-    def number(self, key: str, low: float, high: float) -> float:
-        value = self.values.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            self._fail(key, f"a number from {low:g} to {high:g}")
-        return float(value)
-
-    def optional_number(self, key: str, low: float, high: float) -> float | None:
-        return None if self.values.get(key) is None else self.number(key, low, high)
-
-    def integer(self, key: str, low: int, high: int) -> int:
-        value = self.values.get(key)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            self._fail(key, f"a whole number from {low} to {high}" if low < high else f"{low}")
-        return value
