@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -129,7 +130,8 @@ class PictureSource:
 
     Attributes:
         paths: The files to scan.
-        skipped: How many files were left out since their suffix is of neither a picture nor a video.
+        skipped: How many files were left out since their suffix is of neither a picture nor a video, or
+            since they are pipes, sockets or devices.
         unreadable: Folders that couldn't be listed.
 
     Args:
@@ -177,7 +179,7 @@ class PictureSource:
     def _chosen(self, found: Iterable[Path]) -> list[Path]:
         chosen = []
         for path in found:
-            if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+            if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not is_special(path):
                 chosen.append(path)
             else:
                 self.skipped += 1
@@ -210,6 +212,15 @@ def _each_once(paths: Iterable[Path]) -> Iterator[Path]:
         if key not in seen:
             seen.add(key)
             yield path
+
+
+def is_special(path: Path) -> bool:
+    """Tell whether a path is a pipe, a socket or a device, whose reading may never end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # which says more when the file is read
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _exists(text: str) -> bool:

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,16 @@ def test_links_are_followed_once(tree):
     (photos / "broken.png").symlink_to(tree / "gone.png")
     names = [path.relative_to("photos").as_posix() for path in PictureSource(parse("photos"))]
     assert sorted(names) == sorted([*LISTED, "broken.png", "link/g.png"])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in the file system here")
+@pytest.mark.parametrize("text", ["photos", "photos/*.*"])
+def test_pipes_in_a_folder_are_left_out(tree, text):
+    before = PictureSource(parse(text))
+    os.mkfifo(tree / "photos" / "pipe.png")
+    after = PictureSource(parse(text))
+    assert after.paths == before.paths
+    assert after.skipped == before.skipped + 1
 
 
 def test_folder_that_cannot_be_listed_is_named(tree, monkeypatch):

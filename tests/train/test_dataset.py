@@ -92,6 +92,9 @@ def test_bad_crops(tmp_path: Path):
         sample.path.write_bytes(content)
         with pytest.raises(DataError, match="is corrupt"):
             load_stored(sample)
+    cv2.imwrite(str(sample.path), np.zeros((200, 201, 3), np.uint8))
+    with pytest.raises(DataError, match="isn't square"):
+        load_stored(sample)
 
 
 BAD = {

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,41 @@ def test_bad_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argument
     monkeypatch.chdir(tmp_path)
     with pytest.raises(DataError, match=message):
         find(arguments)
+
+
+@pytest.mark.parametrize("name", [b"we\xffird", b"new\nline"])
+def test_folders_that_no_table_can_name_are_refused(tmp_path: Path, name: bytes):
+    folder = make(tmp_path, "data/fake/gan/b.jpg") / "data" / "real" / os.fsdecode(name)
+    try:
+        make(folder, "a.jpg")
+    except OSError:
+        pytest.skip("this file system refuses the name")
+    with pytest.raises(DataError, match="can't name a source"):
+        find([str(tmp_path / "data")])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in the file system here")
+def test_pipes_are_no_pictures(tmp_path: Path):
+    make(tmp_path, "real/a.jpg", "fake/b.jpg")
+    os.mkfifo(tmp_path / "real" / "pipe.jpg")
+    (tmp_path / "real" / "broken.jpg").symlink_to(tmp_path / "gone.jpg")
+    found = find([str(tmp_path)])
+    assert [item.path.name for item in found.items] == ["b.jpg", "a.jpg", "broken.jpg"]
+    assert found.ignored == {".jpg": 1}
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    make(tmp_path, "real/cam/a.jpg", "real/locked/c.jpg", "fake/b.jpg")
+    scandir = os.scandir
+
+    def guarded(path: str):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(DataError, match="locked: Permission denied; make it readable"):
+        find([str(tmp_path)])
 
 
 def test_loops_of_links_end(tmp_path: Path):

@@ -288,7 +288,9 @@ def test_split_shares_and_seed():
     assert [SplitRule().carve(key) for key in keys].count("val") == pytest.approx(444, abs=60)
 
 
-@pytest.mark.parametrize("shares", [(0.5, 0.2, 0.2), (1.1, -0.1, 0.0)])
+@pytest.mark.parametrize(
+    "shares", [(0.5, 0.2, 0.2), (1.1, -0.1, 0.0), (float("nan"), 0.5, 0.5), (0.5, 0.5, float("nan"))]
+)
 def test_bad_shares(shares: tuple[float, float, float]):
     with pytest.raises(DataError, match="add up to 1"):
         SplitRule(*shares)

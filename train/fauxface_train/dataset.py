@@ -203,6 +203,8 @@ def load_stored(sample: Sample) -> np.ndarray:
     if image is None:
         raise DataError(f"{sample.path} is corrupt; remove it and run 'fauxface data prepare' again")
     (height, width), square = image.shape[:2], sample.square
+    if height != width:
+        raise DataError(f"{sample.path} isn't square; remove it and run 'fauxface data prepare' again")
     if not (-square.side < square.x < width and -square.side < square.y < height):
         raise DataError(f"the square of {sample.path} lies outside it; run 'fauxface data prepare' again")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

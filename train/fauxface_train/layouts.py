@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fauxface.errors import DataError
-from fauxface.sources import IMAGE_SUFFIXES
+from fauxface.sources import IMAGE_SUFFIXES, is_special
 
 LABEL_ALIASES = {
     "real": (
@@ -158,6 +158,12 @@ def find(sources: Sequence[str]) -> Found:
             raise DataError(f"the layout of {root} is unclear: {_describe(root)}; {EXPECTED}")
         if not part.items:
             raise DataError(f"{root} holds no picture; {EXPECTED}")
+        for source in sorted({item.source for item in part.items}):
+            if not source.isprintable():
+                raise DataError(
+                    f"the folder {source!r} in {root} can't name a source: it has control characters or "
+                    "bytes that aren't UTF-8; rename it"
+                )
         found.items += part.items
         found.layouts += part.layouts
         found.ignored += part.ignored
@@ -282,9 +288,17 @@ def _refuse_strangers(root: Path, folders: Sequence[Path], known: str) -> None:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """Yield the files below a folder in order, hidden ones left out; links are followed, loops aren't."""
+    """Yield the files below a folder in order, hidden ones left out; links are followed, loops aren't.
+
+    Raises:
+        DataError: A folder can't be read; leaving it out would change the data unseen.
+    """
     seen: set[str] = set()
-    for current, folders, files in os.walk(root, followlinks=True):
+
+    def failed(error: OSError) -> None:
+        raise DataError(f"can't read {error.filename}: {error.strerror}; make it readable") from error
+
+    for current, folders, files in os.walk(root, onerror=failed, followlinks=True):
         real = os.path.realpath(current)
         if real in seen:
             folders.clear()
@@ -354,7 +368,7 @@ def _in_million(path: Path, root: Path) -> bool:
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir() and not is_special(path)
 
 
 def _hidden(name: str) -> bool:

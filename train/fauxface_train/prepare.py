@@ -42,7 +42,7 @@ class SplitRule:
 
     def __post_init__(self) -> None:
         shares = (self.train, self.val, self.test)
-        if min(shares) < 0 or abs(sum(shares) - 1) > 1e-6:
+        if not (min(shares) >= 0 and abs(sum(shares) - 1) <= 1e-6):  # so that NaN is refused as well
             raise DataError(
                 f"the split {shares} must be three shares that add up to 1, such as 0.8, 0.1, 0.1"
             )
