@@ -55,3 +55,10 @@ def test_embedding_ends_in_the_same_logits(deployed, crops):
         features, logits = deployed.eval().embed(crops)
         assert torch.equal(logits, deployed(crops))
         assert torch.equal(deployed.net.fc(features), logits)
+
+
+def test_the_mean_of_the_cells_is_the_whole(deployed, crops):
+    with torch.no_grad():
+        cells = deployed.eval().cells(crops)
+        assert cells.shape == (5, 4, 4, 2)
+        torch.testing.assert_close(cells.mean((1, 2)), deployed(crops), atol=1e-5, rtol=1e-5)

@@ -100,7 +100,7 @@ def test_a_run_leaves_all_that_was_promised(prepared, recipe, tmp_path):
     assert not loaded.net.training
 
 
-@pytest.mark.parametrize("name", ["robust", "article", "consistent", "matched"])
+@pytest.mark.parametrize("name", ["robust", "article", "consistent", "matched", "mixed"])
 def test_interrupted_and_resumed_equals_uninterrupted(name, prepared, recipe, tmp_path):
     if name == "article":
         recipe = preset("article").changed(epochs=2)
@@ -108,6 +108,8 @@ def test_interrupted_and_resumed_equals_uninterrupted(name, prepared, recipe, tm
         recipe = recipe.changed(consistency=0.5)
     if name == "matched":
         recipe = recipe.changed(matched=0.5)
+    if name == "mixed":
+        recipe = recipe.changed(mixed=0.5)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     _go(prepared, whole, recipe)
     for stop in (2, 3):
@@ -354,6 +356,8 @@ def test_a_diverged_loss_is_one_line(prepared, recipe, tmp_path, monkeypatch):
         ({"consistency": -1.0}, "consistency must"),
         ({"matched": 1.5}, "matched share"),
         ({"matched": 0.5, "balanced": False}, "balanced batches"),
+        ({"mixed": 1.5}, "mixed share"),
+        ({"mixed": 0.5, "consistency": 0.5}, "parts are pasted without"),
         ({"bpcer": 0.0}, "BPCER target"),
         ({"bpcer": 0.6}, "BPCER target"),
     ],

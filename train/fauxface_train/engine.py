@@ -7,11 +7,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 from torchvision.models import ResNet
 
 from fauxface.errors import DataError
+from fauxface_train import mixing
 from fauxface_train.model import Deployed
 from fauxface_train.presets import Recipe
 from fauxface_train.sampling import Plan
@@ -89,7 +91,11 @@ class Engine:
         self.optimizer = _optimizer(self.net, recipe)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self._paired = recipe.consistency > 0
-        self._eager: Callable[..., Any] = self._module.embed if self._paired else self._module
+        self._eager: Callable[..., Any] = self._module
+        if recipe.mixed:
+            self._eager = self._module.cells
+        elif self._paired:
+            self._eager = self._module.embed
         self._forward = self._eager
         self.compiled = recipe.compile and self._compile(say)
 
@@ -119,7 +125,10 @@ class Engine:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self._module.train()
-        loss = self._loss(crops.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True))
+        rng = np.random.default_rng([self.recipe.seed, 6, number])
+        loss = self._loss(
+            crops.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True), rng
+        )
         self.optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()
         self._scaler.step(self.optimizer)
@@ -127,8 +136,13 @@ class Engine:
         self._follow(number)
         return loss.detach()
 
-    def _loss(self, crops: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    def _loss(self, crops: torch.Tensor, labels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         smoothing = self.recipe.label_smoothing
+        if self.recipe.mixed:
+            crops, generated = mixing.paste(crops, labels, self.recipe.mixed, rng)
+            with self.autocast():
+                cells = self._forward(crops)
+            return mixing.loss(cells, generated)
         if not self._paired:
             with self.autocast():
                 scores = self._forward(crops)
@@ -161,7 +175,7 @@ class Engine:
         say("compiling the network; this takes a minute")
         self._forward = torch.compile(self._eager)
         try:
-            self._loss(crops, labels).backward()
+            self._loss(crops, labels, np.random.default_rng(0)).backward()
             return True
         except Exception as error:  # the compiler's back ends raise whatever they like
             reason = (str(error).strip().splitlines() or [""])[0][:160]

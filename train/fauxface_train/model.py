@@ -72,9 +72,26 @@ class Deployed(nn.Module):
         Returns:
             Features [N, F], and float32 logits [N, 2].
         """
-        values = crops.permute(0, 3, 1, 2).to(torch.float32) * self.scale + self.offset
-        *body, (_, head) = self.net.named_children()
-        for _, layer in body:
-            values = layer(values)
-        features = values.flatten(1)
+        features, pool, head = self._mapped(crops)
+        features = pool(features).flatten(1)
         return features, head(features).to(torch.float32)
+
+    def cells(self, crops: torch.Tensor) -> torch.Tensor:
+        """Score each cell of the last feature map by itself; the mean of the cells is what `forward` returns.
+
+        Args:
+            crops: uint8 [N, 128, 128, 3], RGB.
+
+        Returns:
+            float32 logits [N, 4, 4, 2].
+        """
+        features, _, head = self._mapped(crops)
+        return head(features.permute(0, 2, 3, 1)).to(torch.float32)
+
+    def _mapped(self, crops: torch.Tensor) -> tuple[torch.Tensor, nn.Module, nn.Module]:
+        """Return the last feature map [N, F, 4, 4], and the two layers after it: pooling and head."""
+        values = crops.permute(0, 3, 1, 2).to(torch.float32) * self.scale + self.offset
+        *body, pool, head = self.net.children()
+        for layer in body:
+            values = layer(values)
+        return values, pool, head

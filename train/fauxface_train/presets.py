@@ -104,6 +104,8 @@ class Recipe:
         degradations: None: only a horizontal flip.
         consistency: Weight of the agreement between a clean and a degraded view of each picture; with 0 there
             is one view, degraded. Two views cost twice the time.
+        mixed: Share of a batch's pictures into which a part of another one is pasted; each place of a picture
+            is then judged by what lies there.
         metric: Validation metric that picks the best checkpoint; one of `METRICS`.
         patience: Validations without a better metric after which the run stops; 0: never.
         precision: "auto", "fp32", "bf16" or "fp16".
@@ -138,6 +140,7 @@ class Recipe:
     matched: float = 0.0
     exclude: tuple[str, ...] = ()
     consistency: float = 0.0
+    mixed: float = 0.0
     bpcer: float = 0.01
     seed: int = 0
 
@@ -153,6 +156,10 @@ class Recipe:
             "only balanced batches can be matched": not self.matched or self.balanced,
             "consistency must be 0 or more": self.consistency >= 0,
             "consistency needs degradations": not (self.consistency and self.degradations is None),
+            "the mixed share must lie in [0, 1]": 0 <= self.mixed <= 1,
+            "parts are pasted without --consistency and --label-smoothing": not (
+                self.mixed and (self.consistency or self.label_smoothing)
+            ),
             "the BPCER target must lie in (0, 0.5]": 0 < self.bpcer <= 0.5,
             "power must lie in [0, 1]": 0 <= self.power <= 1,
             "patience must be 0 or more": self.patience >= 0,

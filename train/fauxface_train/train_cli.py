@@ -77,6 +77,10 @@ def train(
         float | None,
         typer.Option(help="Share of a batch's bona fide pictures drawn as sharp as its generated ones."),
     ] = None,
+    mixed: Annotated[
+        float | None,
+        typer.Option(help="Share of a batch's pictures into which a part of another one is pasted."),
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
     compiled: Annotated[
         bool | None,
@@ -111,6 +115,7 @@ def train(
         "exclude": tuple(exclude) if exclude else None,
         "consistency": consistency,
         "matched": matched,
+        "mixed": mixed,
         "seed": seed,
         "precision": precision,
         "compile": compiled,
