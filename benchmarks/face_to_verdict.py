@@ -53,8 +53,7 @@ def save_faces(bundle: Bundle, path: Path) -> int:
         GateError: No face was found.
         MissingExtraError: The packages that carry the demo's photographs aren't installed.
     """
-    spec = bundle.manifest.locator
-    locator = Locator(bundle.locator_bytes(), spec.score_threshold, spec.nms_threshold, spec.max_side)
+    locator = Locator.from_spec(bundle.locator_bytes(), bundle.manifest.locator)
     with TemporaryDirectory() as folder:
         shown = frames(collect_pictures(Path(folder)))
     found = [(frame, places[0].box) for frame in shown if (places := locator.locate(frame))]

@@ -43,7 +43,7 @@ class AreaLocator:
 
     def locate(self, image: np.ndarray) -> list[Location]:
         """Return the faces of an RGB picture."""
-        small, factors = area_copy(image, self._inner.max_side)
+        small, factors = area_copy(image, self._inner)
         return [scaled(face, factors) for face in self._inner.locate(small)]
 
 
@@ -52,7 +52,7 @@ class OpenCVLocator:
 
     def __init__(self, model: bytes, manifest: Manifest) -> None:
         spec = manifest.locator
-        self._max_side = spec.max_side
+        self._ours = Locator.from_spec(model, spec)
         with quiet_opencv():
             self._detector = cv2.FaceDetectorYN.create(
                 "onnx",
@@ -66,7 +66,7 @@ class OpenCVLocator:
 
     def locate(self, image: np.ndarray) -> list[Location]:
         """Return the faces of an RGB picture."""
-        small, factors = area_copy(image, self._max_side)
+        small, factors = area_copy(image, self._ours)
         self._detector.setInputSize(small.shape[1::-1])
         _, rows = self._detector.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         if rows is None:
@@ -78,10 +78,10 @@ class OpenCVLocator:
         return found
 
 
-def area_copy(image: np.ndarray, max_side: int) -> tuple[np.ndarray, tuple[float, float]]:
-    """Return a copy shrunk with INTER_AREA, and the pixels of `image` that one of its pixels spans."""
+def area_copy(image: np.ndarray, locator: Locator) -> tuple[np.ndarray, tuple[float, float]]:
+    """Return a locator's copy, but shrunk with INTER_AREA, and how many pixels of `image` one of it spans."""
     height, width = image.shape[:2]
-    scale = min(1.0, max_side / max(height, width))
+    scale = locator.scale(width, height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = image if scale == 1 else cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return small, (width / size[0], height / size[1])
@@ -165,8 +165,7 @@ def _share(part: int, whole: int) -> float | None:
 def measure(clip: Path, bundle: Bundle, ks: list[int], every: int) -> list[dict[str, Any]]:
     """Return a row per policy; see `compare`."""
     model, manifest = bundle.locator_bytes(), bundle.manifest
-    spec = manifest.locator
-    ours = Locator(model, spec.score_threshold, spec.nms_threshold, spec.max_side)
+    ours = Locator.from_spec(model, manifest.locator)
     area, opencv = AreaLocator(ours.shared()), OpenCVLocator(model, manifest)
     policies: dict[str, Find] = {REFERENCE: lambda frame: locate_frame(ours, frame)}
     policies |= {f"every {k}": Follower(ours.shared(), k).locate for k in ks}

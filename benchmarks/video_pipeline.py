@@ -94,8 +94,8 @@ def measure(scanner: Scanner, clip: Path, rounds: int) -> dict[str, Any]:
     Raises:
         GateError: The pipeline finds something else than the stages one after the other.
     """
-    spec, threads = scanner.bundle.manifest.locator, decoding_threads(scanner.threads)
-    locator = Locator(scanner.bundle.locator_bytes(), spec.score_threshold, spec.nms_threshold, spec.max_side)
+    threads = decoding_threads(scanner.threads)
+    locator = Locator.from_spec(scanner.bundle.locator_bytes(), scanner.bundle.manifest.locator)
     classifier = scanner.sharing_classifier()
     with FrameReader(clip, threads=threads) as reader:
         # Spread over the clip, so that they hold about as many faces as the rest.

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fauxface.manifest import LocatorSpec
 from fauxface_export import card_measured as measured
 from fauxface_export.markdown import bullets, facts, mapping, table, text
 
@@ -114,7 +115,10 @@ def _operating_point(manifest: Mapping[str, Any], tried: Mapping[str, Any]) -> s
             f"{calibration['bias']:.6g})",
         ),
         ("calibrated on", calibration.get("fitted_on") or "nothing: the calibration is not fitted"),
-        ("face locator", f"score from {locator['score_threshold']:g}, longest side {locator['max_side']} px"),
+        (
+            "face locator",
+            f"score from {locator['score_threshold']:g}, in {LocatorSpec(**locator).sentence()}",
+        ),
     ]
     return table(("", ""), rows)
 

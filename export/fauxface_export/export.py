@@ -54,7 +54,9 @@ REAL_CROPS = 66
 RANDOM_CROPS = 33
 MIN_FACE_PX = 40
 NMS_THRESHOLD = 0.3
-MAX_SIDE = 640
+MAX_SIDE = 1280
+MIN_SCALE = 0.6
+"""At this scale the smallest face that gets a verdict has 24 px, from which on the locator is measured."""
 
 METRICS_KEPT = ("format", "created", "data", "overall", "labels", "worst", "sources")
 """What of metrics.json goes into the manifest."""
@@ -122,7 +124,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
     calibration, thresholds = read_operating_point(loaded)
     digest = _sha256(loaded.path.read_bytes())
     locator_bytes, locator_score = read_locator(options.locator, options.locator_score)
-    locator = Locator(locator_bytes, locator_score, NMS_THRESHOLD, MAX_SIDE)
+    locator = Locator(locator_bytes, locator_score, NMS_THRESHOLD)
     prepared = PreparedData.load(options.data) if options.data else None
     metrics = read_metrics(options.metrics, digest, calibration, thresholds) if options.metrics else None
     if options.require:
@@ -188,6 +190,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
                 "score_threshold": locator_score,
                 "nms_threshold": NMS_THRESHOLD,
                 "max_side": MAX_SIDE,
+                "min_scale": MIN_SCALE,
             },
             "classifier": {"fp32": CLASSIFIER, **{name: VARIANTS[name] for name in made}},
             "calibration": asdict(calibration),

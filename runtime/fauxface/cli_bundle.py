@@ -43,7 +43,7 @@ def info(
         ("crop", f"margin {crop.margin:g}, {crop.padding}, {crop.resize}; faces from {crop.min_face_px} px"),
         (
             "locator",
-            f"{locator.format}, score from {locator.score_threshold:g}, at most {locator.max_side} px",
+            f"{locator.format}, score from {locator.score_threshold:g}, searches {locator.sentence()}",
         ),
     ]
     for precision in manifest.classifier:

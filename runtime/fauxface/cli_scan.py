@@ -46,7 +46,7 @@ def scan(
             min=32,
             max=8192,
             help="Longest side in pixels of the copy that is searched for faces; a larger one shows smaller "
-            "faces and takes longer.  [default: the bundle's]",
+            "faces and takes longer.  [default: by the bundle's rule]",
         ),
     ] = None,
     provider: Annotated[

@@ -188,10 +188,7 @@ def examine(
             len(loaded.manifest.files),
             list(loaded.manifest.classifier),
         )
-        settings = loaded.manifest.locator
-        locator = Locator(
-            loaded.locator_bytes(), settings.score_threshold, settings.nms_threshold, settings.max_side
-        )
+        locator = Locator.from_spec(loaded.locator_bytes(), loaded.manifest.locator)
         locator.locate(np.zeros((_PROBE_SIDE, _PROBE_SIDE, 3), np.uint8))
         locator_runs = True
         classifier, in_use = open_classifier(loaded, provider=provider, threads=threads, precision=precision)

@@ -69,8 +69,7 @@ class Follower:
 
     def _is_dear(self, size: tuple[int, int]) -> bool:
         """Tell whether the regions hold as many pixels as the copy that a full search sees."""
-        side = self._locator.max_side if isinstance(self._locator, Locator) else max(size)
-        scale = min(1.0, side / max(size))
+        scale = self._locator.scale(*size) if isinstance(self._locator, Locator) else 1.0
         return len(self._last) * REGION**2 >= scale**2 * size[0] * size[1]
 
     def _follow(self, frame: Frame) -> list[Location] | None:

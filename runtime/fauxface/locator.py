@@ -9,6 +9,7 @@ import numpy as np
 
 from fauxface.crops import Box, shrink
 from fauxface.errors import BundleError
+from fauxface.manifest import LocatorSpec
 from fauxface.onnx_wire import check_self_contained
 from fauxface.session import import_onnxruntime
 from fauxface.yunet import DIVISOR, OUTPUTS, WIDTHS, decode
@@ -52,6 +53,9 @@ class Locator:
         score_threshold: Faces below this confidence are dropped, in [0, 1].
         nms_threshold: Of two boxes that overlap by more than this IoU, the weaker one is dropped.
         max_side: The network sees a copy whose longer side is at most this many pixels.
+        min_scale: Smallest scale of the copy, in (0, 1], so that small faces of large pictures stay large
+            enough; it gives way to `max_side`. Pictures that are small need no copy that large, so its longer
+            side is otherwise at most half of `max_side`. None: as large as `max_side` lets it be.
         threads: Threads of one inference, at least 1.
 
     Raises:
@@ -66,9 +70,10 @@ class Locator:
         nms_threshold: float = 0.3,
         max_side: int = 640,
         *,
+        min_scale: float | None = None,
         threads: int = 1,
     ) -> None:
-        self.max_side = max_side
+        self.max_side, self.min_scale = max_side, min_scale
         self._model, self._score, self._nms = model_bytes, score_threshold, nms_threshold
         try:
             check_self_contained(model_bytes, "the locator")
@@ -79,6 +84,28 @@ class Locator:
         self._name, self._fixed = _check_contract(self._session)
         self._input = np.zeros((1, 3, 0, 0), np.float32)
         self.locate(np.zeros((DIVISOR, DIVISOR, 3), np.uint8))
+
+    @classmethod
+    def from_spec(cls, model_bytes: bytes, spec: LocatorSpec, *, threads: int = 1) -> "Locator":
+        """Return a locator with the settings of a bundle's manifest."""
+        return cls(
+            model_bytes,
+            spec.score_threshold,
+            spec.nms_threshold,
+            spec.max_side,
+            min_scale=spec.min_scale,
+            threads=threads,
+        )
+
+    def scale(self, width: int, height: int) -> float:
+        """Return the scale, in (0, 1], of the copy that the network sees of a picture of this size."""
+        side, most = max(height, width), float(self.max_side)
+        if self.min_scale is not None:
+            most = min(most, max(most / 2, self.min_scale * side))
+        scale = min(1.0, most / side)
+        if self._fixed is not None:
+            scale = min(scale, self._fixed[0] / height, self._fixed[1] / width)
+        return scale
 
     def reopened(self, *, threads: int) -> "Locator":
         """Return a locator of the same file and settings with a session on so many threads."""
@@ -95,7 +122,7 @@ class Locator:
     def locate(self, image: np.ndarray, *, bgr: bool = False) -> list[Location]:
         """Find the faces of a picture.
 
-        The network sees a copy scaled down to `max_side` by `crops.shrink`; the locations are in pixels of
+        The network sees a copy, scaled down by `scale` with `crops.shrink`; the locations are in pixels of
         the picture itself.
 
         Args:
@@ -109,9 +136,7 @@ class Locator:
             BundleError: The network fails.
         """
         height, width = image.shape[:2]
-        scale = min(1.0, self.max_side / max(height, width))
-        if self._fixed is not None:
-            scale = min(scale, self._fixed[0] / height, self._fixed[1] / width)
+        scale = self.scale(width, height)
         small, factors = image, (1.0, 1.0)
         if scale < 1.0:
             small, factors = shrink(image, (max(1, round(width * scale)), max(1, round(height * scale))))

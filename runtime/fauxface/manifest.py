@@ -65,6 +65,8 @@ class LocatorSpec:
         score_threshold: Faces below this score are dropped; in (0, 1).
         nms_threshold: Overlap (IoU) from which the weaker of two faces is dropped; in (0, 1].
         max_side: Longest side in pixels of the copy on which faces are located.
+        min_scale: Smallest scale of that copy, in (0, 1], as far as `max_side` allows; see `Locator`. None:
+            the copy is as large as `max_side` lets it be.
     """
 
     file: str
@@ -72,6 +74,16 @@ class LocatorSpec:
     score_threshold: float
     nms_threshold: float
     max_side: int
+    min_scale: float | None = None
+
+    def sentence(self) -> str:
+        """Return in words how large the copy is."""
+        if self.min_scale is None:
+            return f"a copy of at most {self.max_side} px"
+        return (
+            f"a copy of {self.max_side // 2} px, of large pictures {self.min_scale:g} of their size up to "
+            f"{self.max_side} px"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +197,7 @@ class Manifest:
                 score_threshold=locator.number("score_threshold", 0.01, 0.99),
                 nms_threshold=locator.number("nms_threshold", 0.01, 1),
                 max_side=locator.integer("max_side", 32, 8192),
+                min_scale=locator.optional_number("min_scale", 0.001, 1),
             ),
             classifier=_classifier(top.object("classifier")),
             calibration=point.calibration,
@@ -221,6 +234,8 @@ class Manifest:
         }
         plain |= {key: dict(value) for key, value in plain.items() if isinstance(value, Mapping)}
         plain["labels"] = list(self.labels)
+        if self.locator.min_scale is None:
+            del plain["locator"]["min_scale"]
         plain["gates"] = self.gates.to_dict()
         plain["files"] = {name: asdict(entry) for name, entry in self.files.items()}
         plain["operating_points"] = {name: asdict(point) for name, point in self.operating_points.items()}
@@ -247,6 +262,8 @@ class Manifest:
 
 def lowest_version(document: Mapping[str, Any]) -> str:
     """Return the format version that a manifest with these fields has to be written as."""
+    if (document.get("locator") or {}).get("min_scale") is not None:
+        return "1.3"
     if "int8_weight_bits" in document:
         return "1.2"
     more = len(document.get("classifier") or ()) > 1

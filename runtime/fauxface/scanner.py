@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -48,9 +49,9 @@ class Scanner:
             sets of ready crops.
         precision: "fp32", "fp16" or "int8", if the bundle has it; "auto" takes int8 on CPUs that have
             instructions for it, fp16 on CUDA and TensorRT, else fp32.
-        max_side: Longest side in pixels, 32 to 8192, of the copy that is searched for faces; the bundle's
-            when not given. A larger copy shows smaller faces, in time that grows with its area. It isn't for
-            locators that are objects.
+        max_side: Longest side in pixels, 32 to 8192, of the copy that is searched for faces; by the bundle's
+            rule when not given. A larger copy shows smaller faces, in time that grows with its area. It isn't
+            for locators that are objects.
 
     Attributes:
         model: The sha256 that stands in every result.
@@ -256,14 +257,14 @@ class Scanner:
                 ) from error
             if data != self.bundle.locator_bytes():
                 changes += hashlib.sha256(data).hexdigest()
-        if max_side is not None and max_side != spec.max_side:
+        if max_side is not None:
+            spec = replace(spec, max_side=max_side, min_scale=None)
+        if spec != self.bundle.manifest.locator:
             changes += f" max_side {max_side}"
         if changes:
             self.model = hashlib.sha256((self.model + changes).encode()).hexdigest()
         threads = min(self.threads, LOCATOR_THREADS)
-        return Locator(
-            data, spec.score_threshold, spec.nms_threshold, max_side or spec.max_side, threads=threads
-        )
+        return Locator.from_spec(data, spec, threads=threads)
 
     def _cutters(
         self, source: str, locate_every: int, pictures: bool, workers: int, core: Core

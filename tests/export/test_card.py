@@ -10,7 +10,14 @@ MANIFEST = {
     "labels": ["bona_fide", "generated"],
     "input": {"size": 128},
     "crop": {"margin": 1.2, "min_face_px": 40},
-    "locator": {"score_threshold": 0.6, "max_side": 640},
+    "locator": {
+        "file": "locator.onnx",
+        "format": "yunet",
+        "score_threshold": 0.6,
+        "nms_threshold": 0.3,
+        "max_side": 1280,
+        "min_scale": 0.6,
+    },
     "calibration": {"temperature": 1.5, "bias": 0.25, "fitted_on": "val"},
     "thresholds": {"bona_fide_below": 0.3, "generated_from": 0.7, "rule": "by hand"},
     "provenance": {

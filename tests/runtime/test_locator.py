@@ -67,6 +67,35 @@ def test_locations_are_in_full_resolution_pixels_and_sorted_by_area():
     assert small.score == pytest.approx(0.7)
 
 
+@pytest.mark.parametrize(
+    ("picture", "min_scale", "copy"),
+    [
+        ((512, 512), None, 512),
+        ((1920, 1080), None, 1280),
+        ((512, 300), 0.6, 512),
+        ((640, 640), 0.6, 640),
+        ((720, 1080), 0.6, 648),
+        ((1920, 1080), 0.6, 1152),
+        ((1080, 1920), 0.6, 1152),
+        ((6000, 4000), 0.6, 1280),
+        ((1920, 1080), 1.0, 1280),
+    ],
+)
+def test_large_pictures_are_searched_in_a_finer_copy(picture, min_scale, copy):
+    locator, session = make([], max_side=1280)
+    locator.min_scale = min_scale
+    width, height = picture
+    assert round(locator.scale(width, height) * max(picture)) == copy
+    locator.locate(np.zeros((height, width, 3), np.uint8))
+    assert max(session.seen.shape[2:]) == -(-copy // 32) * 32
+
+
+def test_a_fixed_input_limits_the_copy():
+    locator, _ = make([], max_side=1280, fixed=(320, 320))
+    locator.min_scale = 0.6
+    assert locator.scale(1920, 1080) == pytest.approx(320 / 1920)
+
+
 def test_each_axis_has_its_own_scale():
     locator, _ = make([row(0, 0, 100, 33)], max_side=100)
     (face,) = locator.locate(np.zeros((333, 1001, 3), np.uint8))

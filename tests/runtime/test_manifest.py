@@ -51,7 +51,15 @@ def test_gates_are_optional(written, gates):
 
 
 @pytest.mark.parametrize(
-    ("fields", "version"), [({}, "1.0"), ({"gates": {}}, "1.0"), ({"gates": {"max_yaw": 40}}, "1.1")]
+    ("fields", "version"),
+    [
+        ({}, "1.0"),
+        ({"gates": {}}, "1.0"),
+        ({"gates": {"max_yaw": 40}}, "1.1"),
+        ({"int8_weight_bits": 7}, "1.2"),
+        ({"int8_weight_bits": 7, "locator": {"min_scale": 0.6}}, "1.3"),
+        ({"locator": {"max_side": 640}}, "1.0"),
+    ],
 )
 def test_a_writer_names_the_lowest_version_that_will_do(fields, version):
     assert lowest_version(fields) == version
@@ -84,6 +92,7 @@ FIELD_CASES = [
     ("locator.score_threshold", [MISSING, 0, 1, float("nan"), "0.6"]),
     ("locator.nms_threshold", [MISSING, 0, 1.01, float("-inf"), None]),
     ("locator.max_side", [MISSING, 31, 8193, 640.5]),
+    ("locator.min_scale", [0, -0.5, 1.01, "0.6", True, float("nan")]),
     ("classifier", [MISSING, "classifier.onnx"]),
     ("classifier.fp32", [MISSING, "nowhere.onnx", 5, ""]),
     ("classifier.int8", ["nowhere.onnx", 5]),

@@ -183,7 +183,7 @@ def test_locator_file_that_is_none(bundle, tmp_path, monkeypatch, locator):
 
 
 def test_other_locator_file_changes_the_model(bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(scanner_module, "Locator", lambda *args, **options: Blobs())
+    monkeypatch.setattr(scanner_module.Locator, "from_spec", lambda *args, **options: Blobs())
     (tmp_path / "same.onnx").write_bytes(bundle.locator_bytes())
     (tmp_path / "other.onnx").write_bytes(b"other")
     models = {name: Scanner(bundle, locator=tmp_path / name).model for name in ("same.onnx", "other.onnx")}

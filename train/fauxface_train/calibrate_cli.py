@@ -95,15 +95,14 @@ def _prepared(parent: "Bundle", data: list[str], out: Path, faces: str) -> "Prep
     from fauxface_train.jobs import LocatorFile
     from fauxface_train.prepare import SplitRule, prepare
 
-    crop, spec = parent.manifest.crop, parent.manifest.locator
-    locator = LocatorFile(parent.locator_bytes(), spec.score_threshold, spec.nms_threshold, spec.max_side)
+    crop = parent.manifest.crop
     whole = faces == "whole"
     summary = prepare(
         data,
         out,
         crop_rule=CropRule(margin=crop.margin, whole=whole, min_face=crop.min_face_px),
         split_rule=SplitRule(1.0, 0.0, 0.0),
-        locator=None if whole else locator,
+        locator=None if whole else LocatorFile.of(parent),
         workers=available_cores(),
     )
     counts = summary.report["counts"]

@@ -179,9 +179,7 @@ def _locator(file: Path | None, bundle: Path | None) -> "LocatorFile":
             raise BundleError(
                 f"can't read the locator {file}: {error.strerror or error}; check the path"
             ) from error
-    chosen = Bundle.load(bundle)
-    spec = chosen.manifest.locator
-    return LocatorFile(chosen.locator_bytes(), spec.score_threshold, spec.nms_threshold, spec.max_side)
+    return LocatorFile.of(Bundle.load(bundle))
 
 
 def _split_rule(text: str, seed: int) -> "SplitRule":

@@ -13,6 +13,7 @@ from typing import Any, Protocol, Self
 
 import cv2
 
+from fauxface.bundle import Bundle
 from fauxface.errors import DataError, OutputError
 from fauxface.locator import FaceLocator, Locator
 from fauxface_train import extraction
@@ -51,12 +52,22 @@ class LocatorFile:
         score_threshold: Faces below this confidence are dropped.
         nms_threshold: Overlap (IoU) above which the weaker of two boxes is dropped.
         max_side: Longer side in pixels of the copy that the network sees.
+        min_scale: Smallest scale of that copy, as far as `max_side` allows; None: none.
     """
 
     data: bytes
     score_threshold: float = 0.6
     nms_threshold: float = 0.3
     max_side: int = 640
+    min_scale: float | None = None
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> "LocatorFile":
+        """Return a bundle's locator with its settings."""
+        spec = bundle.manifest.locator
+        return cls(
+            bundle.locator_bytes(), spec.score_threshold, spec.nms_threshold, spec.max_side, spec.min_scale
+        )
 
     @property
     def sha256(self) -> str:
@@ -73,7 +84,9 @@ class LocatorFile:
         Raises:
             BundleError: The file isn't in YuNet's format.
         """
-        return Locator(self.data, self.score_threshold, self.nms_threshold, self.max_side)
+        return Locator(
+            self.data, self.score_threshold, self.nms_threshold, self.max_side, min_scale=self.min_scale
+        )
 
 
 @dataclass(frozen=True, slots=True)

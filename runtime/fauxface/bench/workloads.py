@@ -124,11 +124,6 @@ def open_locator(bundle: Bundle, threads: int) -> Locator:
     Raises:
         BundleError: OpenCV can't run it.
     """
-    spec = bundle.manifest.locator
-    return Locator(
-        bundle.locator_bytes(),
-        spec.score_threshold,
-        spec.nms_threshold,
-        spec.max_side,
-        threads=min(threads, LOCATOR_THREADS),
+    return Locator.from_spec(
+        bundle.locator_bytes(), bundle.manifest.locator, threads=min(threads, LOCATOR_THREADS)
     )

@@ -92,6 +92,6 @@ def test_the_bundle_s_locator_is_used(bundle):
 @pytest.mark.parametrize(("threads", "expected"), [(1, 1), (2, 2), (16, 4)])
 def test_the_locator_has_the_threads_of_a_scan(bundle, monkeypatch, threads, expected):
     seen = {}
-    monkeypatch.setattr(workloads, "Locator", lambda *_, **options: seen.update(options))
+    monkeypatch.setattr(workloads.Locator, "from_spec", lambda *_, **options: seen.update(options))
     open_locator(bundle, threads)
     assert seen == {"threads": expected}
