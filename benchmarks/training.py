@@ -6,6 +6,9 @@ All three train ResNet18 from the shipped weights on the same pictures; the plai
 128 px JPEGs, which spares it the cropping. What is measured is the sustained rate: the one-time decoding and
 compiling of `robust` come before it. Without --data the pictures are the bundle's golden crops, many times
 over; the rate depends on how many pixels there are, not on what they show.
+
+"dense product" is no training: it does as many operations per picture as square matrix products, in the
+precision of `robust`: a ceiling for any training of this network at this size on these cores.
 """
 
 import csv
@@ -32,11 +35,18 @@ from plots import bars
 CASE = "sustained"
 ROOM = 1.25
 LOOP = "article loop"
+CEILING = "dense product"
+PASSES = 3
+"""A step has three products for each of the forward pass: itself, and the gradients of inputs and weights.
+
+The pictures themselves need no gradient, which is about a fiftieth of all.
+"""
 
 CONFIGURATIONS = (
     Peer(LOOP, "torch", LOOP),
     Peer("fauxface article", "", "fauxface", {"preset": "article"}),
     Peer("fauxface robust", "", "fauxface", {"preset": "robust"}),
+    Peer(CEILING, "", CEILING),
 )
 
 
@@ -147,7 +157,13 @@ def main() -> None:
         else:
             subset(arguments.data, prepared, arguments.pictures)
         folder = plain_folder(prepared, made.folder / "folder")
-        shared = {"weights": str(made.weights), "data": str(prepared), "folder": str(folder)}
+        operations = PASSES * 2.0 * weights.multiply_adds(bundle.classifier_bytes("fp32"))
+        shared = {
+            "weights": str(made.weights),
+            "data": str(prepared),
+            "folder": str(folder),
+            "operations": operations,
+        }
         workers = peers.open_workers(stack, CONFIGURATIONS, "train.py", shared, arguments)
         for worker in workers.values():
             worker.ask("prepare", case=CASE, spec={})

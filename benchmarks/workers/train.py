@@ -1,10 +1,12 @@
 """Worker: one training step per run.
 
 Options of "article loop": "folder" (real/ and fake/ with pictures), "weights". Of "fauxface": "data"
-(prepared), "preset", "weights". A case's spec is empty.
+(prepared), "preset", "weights". Of "dense product": "operations" of training on one picture. A case's spec is
+empty.
 """
 
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -14,6 +16,7 @@ from serve import Opener, serve
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 _ENDLESS = 100_000_000
+_SIZES = (1024, 2048, 3072)
 
 
 class ArticleLoop:
@@ -142,7 +145,63 @@ class Kit:
         return {"loss": self._loss, "precision": dtype, "compiled": self._engine.compiled}
 
 
-OPENERS: dict[str, Opener] = {"article loop": ArticleLoop, "fauxface": Kit}
+class DenseProduct:
+    """As many operations as training takes, but as square matrix products: a ceiling for any training.
+
+    They are in the precision that the preset `robust` takes here, of the size that is fastest.
+    """
+
+    packages: Sequence[str] = ("torch",)
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        import torch
+
+        from fauxface_train.engine import pick_precision
+
+        self._operations = float(options["operations"])
+        self._dtype = pick_precision("auto", torch.device("cpu"))
+        self._size, self._product = 0, self._of(_SIZES[0])
+        self.threads: int | None = torch.get_num_threads()
+
+    def _of(self, size: int) -> tuple[Any, Any]:
+        import torch
+
+        left, right = torch.randn(2, size, size, generator=torch.Generator().manual_seed(size))
+        return left.to(self._dtype), right.to(self._dtype)
+
+    def prepare(self, case: str, spec: dict[str, Any]) -> None:
+        """Choose the fastest size."""
+        rates = {}
+        for size in _SIZES:
+            product = self._of(size)
+            spans = [_seconds(product) for _ in range(6)]
+            rates[size] = size**3 / min(spans)
+        self._size = max(rates, key=lambda size: rates[size])
+        self._product = self._of(self._size)
+
+    def run(self, case: str) -> float:
+        """Multiply once; return how many pictures the operations would have been for."""
+        left, right = self._product
+        left @ right
+        return 2 * self._size**3 / self._operations
+
+    def units(self, outcome: float) -> float:
+        """Return the number of pictures."""
+        return outcome
+
+    def answer(self, outcome: float) -> dict[str, Any]:
+        """Return the precision and the size; there is no loss."""
+        dtype = str(self._dtype).removeprefix("torch.")
+        return {"loss": 0.0, "precision": dtype, "size": self._size}
+
+
+def _seconds(product: tuple[Any, Any]) -> float:
+    begun = time.perf_counter()
+    product[0] @ product[1]
+    return time.perf_counter() - begun
+
+
+OPENERS: dict[str, Opener] = {"article loop": ArticleLoop, "fauxface": Kit, "dense product": DenseProduct}
 
 if __name__ == "__main__":
     serve(OPENERS)

@@ -106,6 +106,20 @@ def test_every_peer_has_its_environment_and_its_opener():
     assert {p.configuration for p in training.CONFIGURATIONS} <= set(TRAIN)
 
 
+def test_the_ceiling_counts_pictures_by_their_operations(monkeypatch):
+    import train
+
+    monkeypatch.setattr(train, "_SIZES", (32, 48))
+    ceiling = train.OPENERS["dense product"]({"operations": 2e3})
+    ceiling.prepare("sustained", {})
+    answer = ceiling.answer(ceiling.run("sustained"))
+    assert ceiling.units(ceiling.run("sustained")) == 2 * answer["size"] ** 3 / 2e3
+    assert training.check("dense product", answer) == {
+        "precision": answer["precision"],
+        "size": answer["size"],
+    }
+
+
 @pytest.mark.parametrize(
     ("skip", "message"),
     [
