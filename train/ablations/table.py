@@ -54,14 +54,13 @@ def tables(plan: Mapping[str, Any], document: Mapping[str, Any]) -> str:
             "",
             "`robust` with each bona fide source left out in turn:",
             "",
-            "| left out | source on test | AUROC | BPCER |",
-            "|---|---|---|---|",
+            "| left out | pictures | minutes | source on test | AUROC | BPCER |",
+            "|---|---|---|---|---|---|",
         ]
         for row in rest:
             for source, values in row["left_out"].items():
-                lines.append(
-                    f"| {row['without']} | {source} | {values['auroc']:.4f} | {values['bpcer']:.4f} |"
-                )
+                cells = (row["without"], f"{row['samples']:,}", f"{row['seconds'] / 60:.0f}", source)
+                lines.append(f"| {' | '.join(cells)} | {values['auroc']:.4f} | {values['bpcer']:.4f} |")
     return "\n".join(lines)
 
 
