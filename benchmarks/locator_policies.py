@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +38,14 @@ Find = Callable[[Frame], list[Location]]
 class AreaLocator:
     """Our locator on a copy that was shrunk with INTER_AREA at once."""
 
-    def __init__(self, inner: Locator) -> None:
-        self._inner = inner
+    def __init__(self, ours: Locator, model: bytes, manifest: Manifest) -> None:
+        self._ours = ours
+        # The copy is as large as ours already: it isn't to be scaled again.
+        self._inner = Locator.from_spec(model, replace(manifest.locator, min_scale=None))
 
     def locate(self, image: np.ndarray) -> list[Location]:
         """Return the faces of an RGB picture."""
-        small, factors = area_copy(image, self._inner)
+        small, factors = area_copy(image, self._ours)
         return [scaled(face, factors) for face in self._inner.locate(small)]
 
 
@@ -166,7 +168,7 @@ def measure(clip: Path, bundle: Bundle, ks: list[int], every: int) -> list[dict[
     """Return a row per policy; see `compare`."""
     model, manifest = bundle.locator_bytes(), bundle.manifest
     ours = Locator.from_spec(model, manifest.locator)
-    area, opencv = AreaLocator(ours.shared()), OpenCVLocator(model, manifest)
+    area, opencv = AreaLocator(ours.shared(), model, manifest), OpenCVLocator(model, manifest)
     policies: dict[str, Find] = {REFERENCE: lambda frame: locate_frame(ours, frame)}
     policies |= {f"every {k}": Follower(ours.shared(), k).locate for k in ks}
     policies |= {

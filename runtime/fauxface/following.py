@@ -18,6 +18,7 @@ REGION = 160
 _LARGEST_STEP = 0.5
 _LARGEST_RATIO = 1.6
 _SAME_FACE = 0.4
+_LONGEST_PAUSE = 16
 
 
 class Follower:
@@ -27,9 +28,10 @@ class Follower:
     found in it is a detection like any other, with its own box, landmarks and score. A full search follows at
     once, in the same frame, where a face isn't found again near its last place and of about its last size,
     where two faces became one, where the frames' size changes, and where the regions together would cost as
-    much as a full search. A face that appears between two full searches is seen at the second one; that is
-    all the policy loses, besides faces that stand still while the locator no longer finds them in a full
-    frame.
+    much as a full search. Where following fails again and again, as in a crowd, ever more frames are searched
+    fully before the next attempt. A face that appears between two full searches is seen at the second one;
+    that is all the policy loses, besides faces that stand still while the locator no longer finds them in a
+    full frame.
 
     One follower serves one video. Not thread-safe.
 
@@ -50,13 +52,20 @@ class Follower:
         self._last: list[Location] = []
         self._size = (0, 0)
         self._since, self._full_at_s = every, 0.0
+        self._failures = self._pause = 0
         self.full = self.followed = 0
 
     def locate(self, frame: Frame) -> list[Location]:
         """Return the faces of the next frame, largest first, in its pixels."""
         size = (frame.pixels.shape[1], frame.pixels.shape[0])
         due = self._since >= self._every or not 0 <= frame.time_s - self._full_at_s < FULL_SEARCH_S
-        found = None if due or size != self._size or self._is_dear(size) else self._follow(frame)
+        found = None
+        if self._pause > 0:
+            self._pause -= 1
+        elif not (due or size != self._size or self._is_dear(size)):
+            found = self._follow(frame)
+            self._failures = 0 if found is not None else self._failures + 1
+            self._pause = min(2**self._failures, _LONGEST_PAUSE + 2) - 2 if self._failures else 0
         if found is None:
             found = locate_frame(self._locator, frame)
             self._since, self._full_at_s, self._size = 0, frame.time_s, size

@@ -81,6 +81,21 @@ def test_loss_leads_to_a_full_search_of_the_same_frame(later, why):
     assert follower.full == 2
 
 
+def test_following_that_fails_again_and_again_pauses():
+    locator = Blobs()
+    follower = Follower(locator, 100)
+    places = [(20, 20), (560, 400)]
+    frames = [frame(i, (*places[i % 2], 60, 60), fps=1000.0) for i in range(80)]
+    run(follower, frames)
+    assert (follower.full, follower.followed) == (80, 0)
+    attempts = [i for i, size in enumerate(locator.seen) if size == (REGION, REGION)]
+    # Each attempt stands before the full search of its frame, so the gaps are the pauses plus two.
+    assert np.diff(attempts).tolist() == [2, 4, 8, 16, 18, 18, 18]
+    followed = [frame(80 + i, (100, 100, 60, 60), fps=1000.0) for i in range(40)]
+    run(follower, followed)
+    assert follower.followed > 15
+
+
 def test_a_face_at_the_border_is_followed_and_not_its_mirror_image():
     follower = Follower(Blobs(), 100)
     found = run(follower, [frame(0, (8, 200, 60, 60)), frame(1, (4, 200, 60, 60))])
