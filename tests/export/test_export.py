@@ -252,7 +252,7 @@ def test_variants_are_kept_with_their_operating_points(precisions, options, tmp_
     said = []
     bundle = export(options(precisions=precisions, data=tmp_path, formats=("onnx",)), said.append)
     manifest = bundle.manifest
-    assert (manifest.version, manifest.int8_weight_bits) == ("1.2", 7)
+    assert (manifest.version, manifest.int8_weight_bits) == ("1.3", 7)
     assert dict(manifest.classifier) == {
         "fp32": "classifier.onnx",
         **{name: f"classifier.{name}.onnx" for name in precisions},
@@ -283,8 +283,12 @@ def test_a_variant_that_fails_leaves_nothing(options, monkeypatch, tmp_path):
 
 
 @pytest.mark.usefixtures("quick")
-def test_without_variants_the_lowest_version_is_written(options):
-    assert export(options(formats=("onnx",))).manifest.version == "1.0"
+def test_the_smallest_face_with_a_verdict_has_24_px_in_the_searched_copy(options):
+    manifest = export(options(formats=("onnx",))).manifest
+    assert manifest.version == "1.3"
+    assert manifest.int8_weight_bits == 8
+    assert manifest.locator.max_side == 1280
+    assert manifest.locator.min_scale == pytest.approx(24 / manifest.crop.min_face_px)
 
 
 @pytest.mark.parametrize(
@@ -305,5 +309,5 @@ def test_gates_of_the_checkpoint_reach_the_bundle(options, inputs, tmp_path, qui
     gated = inputs.checkpoint_with(tmp_path / "gated", gates={"min_sharpness": 5.2}, held={"x": 1})
     export(options(checkpoint=gated))
     manifest = Bundle.load(tmp_path / "out" / "bundle").manifest
-    assert (manifest.version, manifest.gates.to_dict()) == ("1.1", {"min_sharpness": 5.2})
+    assert manifest.gates.to_dict() == {"min_sharpness": 5.2}
     assert manifest.provenance["held"] == {"x": 1}
