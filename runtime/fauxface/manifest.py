@@ -234,8 +234,7 @@ class Manifest:
         }
         plain |= {key: dict(value) for key, value in plain.items() if isinstance(value, Mapping)}
         plain["labels"] = list(self.labels)
-        if self.locator.min_scale is None:
-            del plain["locator"]["min_scale"]
+        plain["locator"] = {key: value for key, value in asdict(self.locator).items() if value is not None}
         plain["gates"] = self.gates.to_dict()
         plain["files"] = {name: asdict(entry) for name, entry in self.files.items()}
         plain["operating_points"] = {name: asdict(point) for name, point in self.operating_points.items()}
