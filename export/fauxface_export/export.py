@@ -15,7 +15,7 @@ import fauxface
 from fauxface.bundle import Bundle, write_manifest
 from fauxface.crops import INPUT_SIZE
 from fauxface.errors import DataError
-from fauxface.locator import Locator
+from fauxface.locator import MAX_SIDE, MIN_SCALE, Locator
 from fauxface.manifest import OperatingPoint
 from fauxface.verdicts import LABELS
 from fauxface_export import (
@@ -54,9 +54,6 @@ REAL_CROPS = 66
 RANDOM_CROPS = 33
 MIN_FACE_PX = 40
 NMS_THRESHOLD = 0.3
-MAX_SIDE = 1280
-MIN_SCALE = 0.6
-"""At this scale the smallest face that gets a verdict has 24 px, from which on the locator is measured."""
 
 METRICS_KEPT = ("format", "created", "data", "overall", "labels", "worst", "sources")
 """What of metrics.json goes into the manifest."""

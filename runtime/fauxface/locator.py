@@ -14,6 +14,13 @@ from fauxface.onnx_wire import check_self_contained
 from fauxface.session import import_onnxruntime
 from fauxface.yunet import DIVISOR, OUTPUTS, WIDTHS, decode
 
+MAX_SIDE = 1280
+"""`Locator`'s `max_side` in bundles that are exported, and in data that are prepared for them."""
+
+MIN_SCALE = 0.6
+"""`Locator`'s `min_scale` there: a face of 40 px, the smallest that gets a verdict, then has 24 px, from
+which on the locator is measured."""
+
 
 @dataclass(frozen=True, slots=True)
 class Location:
@@ -53,9 +60,9 @@ class Locator:
         score_threshold: Faces below this confidence are dropped, in [0, 1].
         nms_threshold: Of two boxes that overlap by more than this IoU, the weaker one is dropped.
         max_side: The network sees a copy whose longer side is at most this many pixels.
-        min_scale: Smallest scale of the copy, in (0, 1], so that small faces of large pictures stay large
-            enough; it gives way to `max_side`. Pictures that are small need no copy that large, so its longer
-            side is otherwise at most half of `max_side`. None: as large as `max_side` lets it be.
+        min_scale: The copy's longer side is the larger one of this share of the picture's, in (0, 1], and
+            half of `max_side`, never more than `max_side`: small faces of large pictures stay large enough,
+            and smaller pictures aren't searched longer than need be. None: it is `max_side`.
         threads: Threads of one inference, at least 1.
 
     Raises:

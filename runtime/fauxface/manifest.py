@@ -261,7 +261,8 @@ class Manifest:
 
 def lowest_version(document: Mapping[str, Any]) -> str:
     """Return the format version that a manifest with these fields has to be written as."""
-    if (document.get("locator") or {}).get("min_scale") is not None:
+    locator = document.get("locator")
+    if isinstance(locator, Mapping) and locator.get("min_scale") is not None:
         return "1.3"
     if "int8_weight_bits" in document:
         return "1.2"

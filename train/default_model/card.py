@@ -10,8 +10,9 @@ from pathlib import Path
 
 from fauxface.bundle import DEFAULT_BUNDLE, Bundle, write_manifest
 from fauxface.files import atomic_write
+from fauxface.locator import MAX_SIDE, MIN_SCALE
 from fauxface_export import card
-from fauxface_export.export import MAX_SIDE, MIN_SCALE, kept_figures
+from fauxface_export.export import kept_figures
 from fauxface_export.reading import read_metrics, read_terms
 
 HERE = Path(__file__).parent

@@ -15,7 +15,7 @@ import cv2
 
 from fauxface.bundle import Bundle
 from fauxface.errors import DataError, OutputError
-from fauxface.locator import FaceLocator, Locator
+from fauxface.locator import MAX_SIDE, MIN_SCALE, FaceLocator, Locator
 from fauxface_train import extraction
 from fauxface_train.extraction import CropRule, Extract
 from fauxface_train.layouts import Item
@@ -51,15 +51,14 @@ class LocatorFile:
         data: Content of the ONNX file.
         score_threshold: Faces below this confidence are dropped.
         nms_threshold: Overlap (IoU) above which the weaker of two boxes is dropped.
-        max_side: Longer side in pixels of the copy that the network sees.
-        min_scale: Smallest scale of that copy, as far as `max_side` allows; None: none.
+        max_side, min_scale: How large a copy the network sees, as in `Locator`.
     """
 
     data: bytes
     score_threshold: float = 0.6
     nms_threshold: float = 0.3
-    max_side: int = 640
-    min_scale: float | None = None
+    max_side: int = MAX_SIDE
+    min_scale: float | None = MIN_SCALE
 
     @classmethod
     def of(cls, bundle: Bundle) -> "LocatorFile":
