@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,9 @@ Find = Callable[[Frame], list[Location]]
 class AreaLocator:
     """Our locator on a copy that was shrunk with INTER_AREA at once."""
 
-    def __init__(self, ours: Locator, model: bytes, manifest: Manifest) -> None:
-        self._ours = ours
-        # The copy is as large as ours already: it isn't to be scaled again.
-        self._inner = Locator.from_spec(model, replace(manifest.locator, min_scale=None))
+    def __init__(self, ours: Locator) -> None:
+        self._ours, self._inner = ours, ours.shared()
+        self._inner.min_scale = None  # the copy is as large as ours already: it isn't to be scaled again
 
     def locate(self, image: np.ndarray) -> list[Location]:
         """Return the faces of an RGB picture."""
@@ -52,9 +51,9 @@ class AreaLocator:
 class OpenCVLocator:
     """OpenCV's FaceDetectorYN on the copy that our locator sees."""
 
-    def __init__(self, model: bytes, manifest: Manifest) -> None:
+    def __init__(self, ours: Locator, model: bytes, manifest: Manifest) -> None:
         spec = manifest.locator
-        self._ours = Locator.from_spec(model, spec)
+        self._ours = ours
         with quiet_opencv():
             self._detector = cv2.FaceDetectorYN.create(
                 "onnx",
@@ -168,7 +167,7 @@ def measure(clip: Path, bundle: Bundle, ks: list[int], every: int) -> list[dict[
     """Return a row per policy; see `compare`."""
     model, manifest = bundle.locator_bytes(), bundle.manifest
     ours = Locator.from_spec(model, manifest.locator)
-    area, opencv = AreaLocator(ours.shared(), model, manifest), OpenCVLocator(model, manifest)
+    area, opencv = AreaLocator(ours), OpenCVLocator(ours, model, manifest)
     policies: dict[str, Find] = {REFERENCE: lambda frame: locate_frame(ours, frame)}
     policies |= {f"every {k}": Follower(ours.shared(), k).locate for k in ks}
     policies |= {

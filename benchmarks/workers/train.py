@@ -160,7 +160,7 @@ class DenseProduct:
 
         self._operations = float(options["operations"])
         self._dtype = pick_precision("auto", torch.device("cpu"))
-        self._size, self._product = 0, self._of(_SIZES[0])
+        self._product = self._of(_SIZES[0])
         self.threads: int | None = torch.get_num_threads()
 
     def _of(self, size: int) -> tuple[Any, Any]:
@@ -171,19 +171,14 @@ class DenseProduct:
 
     def prepare(self, case: str, spec: dict[str, Any]) -> None:
         """Choose the fastest size."""
-        rates = {}
-        for size in _SIZES:
-            product = self._of(size)
-            spans = [_seconds(product) for _ in range(6)]
-            rates[size] = size**3 / min(spans)
-        self._size = max(rates, key=lambda size: rates[size])
-        self._product = self._of(self._size)
+        rates = {size: size**3 / min(_seconds(self._of(size)) for _ in range(6)) for size in _SIZES}
+        self._product = self._of(max(rates, key=lambda size: rates[size]))
 
     def run(self, case: str) -> float:
         """Multiply once; return how many pictures the operations would have been for."""
         left, right = self._product
         left.mm(right)
-        return 2 * self._size**3 / self._operations
+        return 2 * len(left) ** 3 / self._operations
 
     def units(self, outcome: float) -> float:
         """Return the number of pictures."""
@@ -192,7 +187,7 @@ class DenseProduct:
     def answer(self, outcome: float) -> dict[str, Any]:
         """Return the precision and the size; there is no loss."""
         dtype = str(self._dtype).removeprefix("torch.")
-        return {"loss": 0.0, "precision": dtype, "size": self._size}
+        return {"loss": 0.0, "precision": dtype, "size": len(self._product[0])}
 
 
 def _seconds(product: tuple[Any, Any]) -> float:

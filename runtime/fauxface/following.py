@@ -52,7 +52,7 @@ class Follower:
         self._last: list[Location] = []
         self._size = (0, 0)
         self._since, self._full_at_s = every, 0.0
-        self._failures = self._pause = 0
+        self._pause = self._next_pause = 0
         self.full = self.followed = 0
 
     def locate(self, frame: Frame) -> list[Location]:
@@ -64,8 +64,13 @@ class Follower:
             self._pause -= 1
         elif not (due or size != self._size or self._is_dear(size)):
             found = self._follow(frame)
-            self._failures = 0 if found is not None else self._failures + 1
-            self._pause = min(2**self._failures, _LONGEST_PAUSE + 2) - 2 if self._failures else 0
+            if found is None:
+                self._pause, self._next_pause = (
+                    self._next_pause,
+                    min(2 * self._next_pause + 2, _LONGEST_PAUSE),
+                )
+            else:
+                self._next_pause = 0
         if found is None:
             found = locate_frame(self._locator, frame)
             self._since, self._full_at_s, self._size = 0, frame.time_s, size

@@ -65,8 +65,8 @@ class LocatorSpec:
         score_threshold: Faces below this score are dropped; in (0, 1).
         nms_threshold: Overlap (IoU) from which the weaker of two faces is dropped; in (0, 1].
         max_side: Longest side in pixels of the copy on which faces are located.
-        min_scale: Smallest scale of that copy, in (0, 1], as far as `max_side` allows; see `Locator`. None:
-            the copy is as large as `max_side` lets it be.
+        min_scale: The copy's longer side is the larger one of this share of the picture's, in (0, 1], and
+            half of `max_side`, never more than `max_side`. None: it is `max_side`.
     """
 
     file: str

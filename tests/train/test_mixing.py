@@ -21,7 +21,7 @@ def test_a_share_of_the_pictures_shows_a_rectangle_of_another(batch, share, chan
     before = crops.clone()
     mixed, generated = mixing.paste(crops, labels, share, np.random.default_rng(0))
     assert torch.equal(crops, before)
-    assert generated.shape == (8, 4, 4)
+    assert generated.shape == (8, 128, 128)
     touched = [i for i in range(8) if not torch.equal(mixed[i], crops[i])]
     assert len(touched) == changed
     for i in range(8):
@@ -32,7 +32,7 @@ def test_a_share_of_the_pictures_shows_a_rectangle_of_another(batch, share, chan
             assert mixed[i][other].unique().numel() == 1
             assert 0.08 < other.float().mean() < 0.52
         shown = labels[mixed[i, ..., 0].long() - 1].float()
-        torch.testing.assert_close(generated[i], F.avg_pool2d(shown[None], mixing.CELL)[0])
+        assert torch.equal(generated[i], shown)
 
 
 def test_pasting_depends_on_the_generator_alone(batch):
@@ -44,14 +44,31 @@ def test_pasting_depends_on_the_generator_alone(batch):
 def test_loss_of_whole_labels_is_the_cross_entropy():
     cells = torch.randn(6, 1, 1, 2, generator=torch.Generator().manual_seed(0)).repeat(1, 4, 4, 1)
     labels = torch.tensor([0, 1, 1, 0, 0, 1])
-    generated = labels.float().view(-1, 1, 1).repeat(1, 4, 4)
+    generated = labels.float().view(-1, 1, 1).repeat(1, 128, 128)
     torch.testing.assert_close(mixing.loss(cells, generated), F.cross_entropy(cells[:, 0, 0], labels))
 
 
 def test_loss_asks_each_place():
-    generated = torch.zeros(1, 4, 4)
-    generated[:, :, 2:] = 1
+    generated = torch.zeros(1, 128, 128)
+    generated[:, :, 64:] = 1
     right = torch.zeros(1, 4, 4, 2)
-    right[..., 1] = 8 * (generated - 0.5)
+    right[..., 1] = 8 * (F.avg_pool2d(generated, 32) - 0.5)
     assert mixing.loss(right, generated) < mixing.loss(-right, generated)
     assert mixing.loss(right, generated) < mixing.loss(torch.zeros_like(right), generated)
+
+
+def test_a_mixed_cell_is_asked_for_its_share():
+    generated = torch.zeros(1, 128, 128)
+    generated[:, :32, :8] = 1
+
+    def of_the_cells(odds):
+        scores = torch.zeros(1, 4, 4, 2)
+        scores[..., 1] = -20.0
+        scores[0, 0, 0, 1] = odds
+        whole = F.cross_entropy(scores.mean((1, 2)), torch.tensor([[63 / 64, 1 / 64]]))
+        return float(2 * mixing.loss(scores, generated) - whole)
+
+    best = of_the_cells(np.log(0.25 / 0.75))
+    entropy = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
+    assert best == pytest.approx(entropy / 16, abs=1e-5)
+    assert best < min(of_the_cells(-0.8), of_the_cells(-1.4))

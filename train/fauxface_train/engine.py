@@ -125,9 +125,8 @@ class Engine:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self._module.train()
-        rng = np.random.default_rng([self.recipe.seed, 6, number])
         loss = self._loss(
-            crops.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True), rng
+            crops.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True), number
         )
         self.optimizer.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()
@@ -136,9 +135,10 @@ class Engine:
         self._follow(number)
         return loss.detach()
 
-    def _loss(self, crops: torch.Tensor, labels: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    def _loss(self, crops: torch.Tensor, labels: torch.Tensor, number: int) -> torch.Tensor:
         smoothing = self.recipe.label_smoothing
         if self.recipe.mixed:
+            rng = np.random.default_rng([self.recipe.seed, 6, number])
             crops, generated = mixing.paste(crops, labels, self.recipe.mixed, rng)
             with self.autocast():
                 cells = self._forward(crops)
@@ -175,7 +175,7 @@ class Engine:
         say("compiling the network; this takes a minute")
         self._forward = torch.compile(self._eager)
         try:
-            self._loss(crops, labels, np.random.default_rng(0)).backward()
+            self._loss(crops, labels, 0).backward()
             return True
         except Exception as error:  # the compiler's back ends raise whatever they like
             reason = (str(error).strip().splitlines() or [""])[0][:160]

@@ -4,9 +4,6 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-CELL = 32
-"""Side in pixels of what one cell of the network's last feature map stands for."""
-
 _AREA = (0.1, 0.5)
 _ASPECT = 2.0
 
@@ -20,28 +17,28 @@ def paste(
     rectangles of a tenth to half of the picture.
 
     Args:
-        crops: uint8 [B, S, S, 3], S a multiple of `CELL`; B at least 2.
+        crops: uint8 [B, S, S, 3]; B at least 2.
         labels: int64 [B], 0 or 1.
         share: Share of the pictures that get a rectangle, in [0, 1].
         rng: Source of chance.
 
     Returns:
-        The pictures as a new tensor, and float32 [B, S / CELL, S / CELL]: how much of each cell is generated.
+        The pictures as a new tensor, and float32 [B, S, S]: 1 where a pixel is a generated picture's, else 0.
     """
     count, side = crops.shape[:2]
     mixed = crops.clone()
     shown = labels.to(torch.float32).view(-1, 1, 1).repeat(1, side, side)
     for index in rng.permutation(count)[: round(share * count)]:
-        other = (index + int(rng.integers(1, count))) % count
+        other = (index + rng.integers(1, count)) % count
         area, aspect = rng.uniform(*_AREA), _ASPECT ** rng.uniform(-1, 1)
         height, width = (
             min(side, max(1, round(side * float(np.sqrt(area * ratio))))) for ratio in (aspect, 1 / aspect)
         )
         y, x = int(rng.integers(0, side - height + 1)), int(rng.integers(0, side - width + 1))
-        part = (int(index), slice(y, y + height), slice(x, x + width))
-        mixed[part] = crops[int(other), y : y + height, x : x + width]
-        shown[part] = float(labels[int(other)])
-    return mixed, F.avg_pool2d(shown, CELL)
+        part = (slice(y, y + height), slice(x, x + width))
+        mixed[index][part] = crops[other][part]
+        shown[index][part] = float(labels[other])
+    return mixed, shown
 
 
 def loss(cells: torch.Tensor, generated: torch.Tensor) -> torch.Tensor:
@@ -49,15 +46,16 @@ def loss(cells: torch.Tensor, generated: torch.Tensor) -> torch.Tensor:
 
     Args:
         cells: Logits of each cell, float32 [B, H, W, 2]; their mean is the picture's.
-        generated: How much of each cell is generated, float32 [B, H, W].
+        generated: Which pixels are generated, float32 [B, S, S]; their mean in a cell is its target.
 
     Returns:
         A scalar in nats.
     """
+    generated = F.adaptive_avg_pool2d(generated, (cells.shape[1], cells.shape[2]))
     whole = _cross_entropy(cells.mean((1, 2)), generated.mean((1, 2)))
     return (whole + _cross_entropy(cells, generated)) / 2
 
 
 def _cross_entropy(scores: torch.Tensor, generated: torch.Tensor) -> torch.Tensor:
-    odds = scores.log_softmax(-1)
-    return -(odds[..., 1] * generated + odds[..., 0] * (1 - generated)).mean()
+    shares = torch.stack([1 - generated, generated], -1)
+    return F.cross_entropy(scores.flatten(0, -2), shares.flatten(0, -2))
