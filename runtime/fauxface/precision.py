@@ -85,7 +85,7 @@ def open_classifier(
 
     Args:
         bundle: A verified bundle.
-        provider: As for `Classifier`.
+        provider: As for `Classifier`; "auto" leaves OpenVINO out where the CPU provider runs int8.
         threads: As for `Classifier`.
         precision: One of `PRECISION_CHOICES`.
 
@@ -98,9 +98,13 @@ def open_classifier(
     """
     available = bundle.manifest.classifier
     check_precision(precision)
+    bits = bundle.manifest.int8_weight_bits
     candidates = auto_providers() if provider == "auto" else (provider,)
+    if provider == "auto" and choose(available, "cpu", precision, weight_bits=bits) == "int8":
+        # On the same cores, int8 on the CPU provider is faster than OpenVINO in fp32.
+        candidates = tuple(name for name in candidates if name != "openvino")
     for candidate in candidates:
-        chosen = choose(available, candidate, precision, weight_bits=bundle.manifest.int8_weight_bits)
+        chosen = choose(available, candidate, precision, weight_bits=bits)
         model = bundle.classifier_bytes(chosen)
         try:
             return Classifier(model, provider=candidate, threads=threads, precision=chosen), chosen

@@ -138,6 +138,30 @@ def test_auto_tries_each_provider_with_the_precision_that_fits_it(variant_bundle
         open_classifier(Bundle.load(variant_bundle), provider="cuda")
 
 
+@pytest.mark.parametrize(
+    ("instructions", "asked", "expected"),
+    [
+        ("avx_vnni", "auto", [("cuda", "fp16"), ("cpu", "int8")]),
+        (None, "int8", [("cuda", "int8"), ("cpu", "int8")]),
+        (None, "auto", [("cuda", "fp16"), ("openvino", "fp32"), ("cpu", "fp32")]),
+        ("avx_vnni", "fp32", [("cuda", "fp32"), ("openvino", "fp32"), ("cpu", "fp32")]),
+    ],
+)
+def test_auto_prefers_int8_to_openvino(instructions, asked, expected, variant_bundle, monkeypatch):
+    tried = []
+
+    def nowhere(_, *, provider, threads, precision):
+        tried.append((provider, precision))
+        raise ProviderError(f"the provider {provider} can't be used")
+
+    monkeypatch.setattr(precision, "Classifier", nowhere)
+    monkeypatch.setattr(precision, "auto_providers", lambda: ("cuda", "openvino", "cpu"))
+    monkeypatch.setattr(precision, "int8_instructions", lambda _: instructions)
+    with pytest.raises(ProviderError, match="cpu can't be used"):
+        open_classifier(Bundle.load(variant_bundle), precision=asked)
+    assert tried == expected
+
+
 def test_a_precision_that_the_bundle_lacks():
     with pytest.raises(BundleError, match="no int8 classifier; it has fp32") as caught:
         open_classifier(Bundle.load(TINY), provider="cpu", precision="int8")

@@ -183,13 +183,12 @@ class VideoLoad:
 
         while (frame := next(frames, None)) is not None:
             lap("decode")
-            boxes = [place.box for place in locate_frame(self._locator, frame)]
+            places = locate_frame(self._locator, frame)
             lap("locate")
-            if boxes:
-                image = frame.image
-                crops = self._judge.crop([(image, box) for box in boxes])
+            if places:
+                crops = self._judge.crop_frame(frame, places)
                 lap("crop")
-                self._judge.classify(crops, boxes)
+                self._judge.classify(crops, [place.box for place in places])
                 lap("classify")
         lap("decode")
         return spent

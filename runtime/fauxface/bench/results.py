@@ -31,7 +31,8 @@ _MAX_BYTES = 1 << 28
 _SEED = 0
 
 
-_LEAST, _MOST = 1e-9, 1e15  # seconds or microseconds beyond these are no measurement
+_LEAST, _MOST = 1e-9, 1e15  # times in any unit beyond these are no measurement
+_MOST_COUNTED = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ class Measurement:
 
     def __post_init__(self) -> None:
         _require(self.scenario in (SINGLE, MULTI, OFFLINE, FRAME), f"unknown scenario {self.scenario!r}")
-        _require(self.faces >= (self.scenario != FRAME), "faces must be at least 1")
+        _count("faces", self.faces, int(self.scenario != FRAME))
         _require(len(self.rounds) > 0, "rounds must not be empty")
 
     @property
@@ -218,8 +219,10 @@ class VideoRound:
         _require(_LEAST <= self.elapsed_s <= _MOST, f"elapsed_s must be {_LEAST:g} to {_MOST:g}")
         _require(set(self.stages_ms) == set(STAGES), f"stages_ms must have {', '.join(STAGES)}")
         _require(len(self.ages_ms) > 0, "ages_ms must not be empty")
-        _require(self.dropped >= 0, "dropped must be at least 0")
-        _require(min(*self.stages_ms.values(), *self.ages_ms) >= 0, "times must not be negative")
+        _count("faces", self.faces)
+        _count("dropped", self.dropped)
+        times = (*self.stages_ms.values(), *self.ages_ms)
+        _require(min(times) >= 0 and max(times) <= _MOST, f"times must be 0 to {_MOST:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,8 +250,8 @@ class VideoMeasurement:
     rounds: tuple[VideoRound, ...]
 
     def __post_init__(self) -> None:
-        _require(self.frames >= 1, "frames must be at least 1")
-        _require(self.camera_fps > 0, "camera_fps must be above 0")
+        _count("frames", self.frames, 1)
+        _require(0 < self.camera_fps <= _MOST, f"camera_fps must be above 0 and at most {_MOST:g}")
         _require(len(self.rounds) > 0, "rounds must not be empty")
 
     @property
@@ -389,6 +392,11 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_rounded(item) for item in value]
     return None if value is None else round(value, 4)
+
+
+def _count(name: str, value: int, least: int = 0) -> None:
+    _require(value >= least, f"{name} must be at least {least}")
+    _require(value <= _MOST_COUNTED, f"{name} must be at most {_MOST_COUNTED}")
 
 
 def _require(condition: bool, message: str) -> None:

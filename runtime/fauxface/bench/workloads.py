@@ -8,9 +8,11 @@ import numpy as np
 
 from fauxface.bundle import Bundle
 from fauxface.crops import Box, extract, face_square, to_input, whole_square
-from fauxface.locator import FaceLocator, Locator
+from fauxface.cutting import cut
+from fauxface.locator import FaceLocator, Location, Locator
 from fauxface.scanner import LOCATOR_THREADS
 from fauxface.session import Classifier
+from fauxface.video import Frame
 
 Scene = tuple[np.ndarray, Box]
 """A picture, RGB uint8 [H, W, 3], and the box of a face in it."""
@@ -38,6 +40,10 @@ class Judge:
         """Return the classifier's input: uint8 [N, 128, 128, 3], RGB; N is at least 1."""
         margin = self._manifest.crop.margin
         return np.stack([to_input(extract(image, face_square(box, margin))) for image, box in scenes])
+
+    def crop_frame(self, frame: Frame, places: list[Location]) -> np.ndarray:
+        """Return the faces of a video's frame, cut as a scan cuts them: uint8 [N, 128, 128, 3], RGB."""
+        return np.stack(cut("", frame, places, self._manifest.crop.margin).crops)
 
     def classify(self, crops: np.ndarray, boxes: Sequence[Box]) -> list[Verdict]:
         """Return label and reason of each crop."""

@@ -35,9 +35,9 @@ class Part:
         self.clock.advance(0.004)
         return [] if image.mean() < 20 else [Location(BOX, (), 0.9)] * 2
 
-    def crop(self, scenes):
-        self.clock.advance(0.001 * len(scenes))
-        return np.zeros((len(scenes), 128, 128, 3), np.uint8)
+    def crop_frame(self, frame, places):
+        self.clock.advance(0.001 * len(places))
+        return np.zeros((len(places), 128, 128, 3), np.uint8)
 
     def classify(self, crops, boxes):
         self.clock.advance(0.010 * len(boxes))

@@ -98,6 +98,11 @@ def put(document, value, *path):
         (lambda d: put(d, {}, "videos", 0, "rounds", 0, "stages_ms"), "stages_ms must have decode"),
         (lambda d: put(d, -1, "videos", 0, "rounds", 0, "dropped"), "dropped must be at least 0"),
         (lambda d: put(d, 0.0, "videos", 0, "camera_fps"), "camera_fps must be above 0"),
+        (lambda d: put(d, 10**400, "measurements", 0, "faces"), "faces must be at most"),
+        (lambda d: put(d, 10**400, "videos", 0, "frames"), "frames must be at most"),
+        (lambda d: put(d, 10**400, "videos", 0, "rounds", 0, "faces"), "faces must be at most"),
+        (lambda d: put(d, 10**400, "videos", 0, "rounds", 0, "ages_ms"), "ages_ms"),
+        (lambda d: put(d, [1e300], "videos", 0, "rounds", 0, "ages_ms"), "times must be 0 to"),
         (lambda d: put(d, "fauxface.result/1", "schema"), "schema isn't fauxface.bench/1"),
     ],
 )

@@ -9,6 +9,7 @@ from fauxface.bundle import Bundle
 from fauxface.crops import face_square
 from fauxface.locator import Location
 from fauxface.session import Classifier
+from fauxface.video import Frame
 
 TINY = Path(__file__).parents[2] / "data" / "tiny_bundle"
 RED, GRAY = (255, 0, 0), (128, 128, 128)
@@ -58,6 +59,13 @@ def test_a_query_gives_the_verdicts_of_the_next_faces(judge):
 def test_small_faces_are_unsure_as_in_a_scan(judge):
     (verdict,) = FaceQuery(judge, [(picture(RED), (10.0, 10.0, 5.0, 5.0))], 1)()
     assert verdict[0] == "unsure"
+
+
+def test_a_frame_s_faces_are_cut_without_turning_it_to_rgb(judge):
+    rgb = np.random.default_rng(0).integers(0, 256, (480, 640, 3), np.uint8)
+    place = Location((200.0, 150.0, 100.0, 100.0), (), 0.9)
+    frame = Frame(0, 0.0, np.ascontiguousarray(rgb[:, :, ::-1]), "BGR")
+    np.testing.assert_array_equal(judge.crop_frame(frame, [place]), judge.crop([(rgb, place.box)]))
 
 
 @pytest.mark.parametrize(
