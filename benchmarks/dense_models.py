@@ -3,7 +3,9 @@
 Weights are constants, so that ONNX Runtime packs them once, as it does a classifier's.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -32,30 +34,48 @@ class Product:
     operations: float
 
 
-def write_all(folder: Path, sizes: tuple[int, ...] = (1024, 2048)) -> list[Product]:
-    """Write every kind of product at each size: [size, size] by [size, size], or as large a 1x1 conv."""
+Entry = tuple[str, str, onnx.ModelProto, np.ndarray, float]
+"""Name, precision, model, input and operations of a product."""
+
+
+def write_all(folder: Path, sizes: tuple[int, ...] = (512, 1024, 2048)) -> list[Product]:
+    """Write every kind of product at each size, and a convolution of a layer of ResNet18."""
     made = []
-    for size in sizes:
-        rng = np.random.default_rng(size)
-        signed = rng.integers(-64, 64, (size, size), np.int8)
-        unsigned = rng.integers(0, 256, (size, size), np.uint8)
-        real = rng.standard_normal((size, size), np.float32)
-        models = {
-            "MatMulInteger": ("int8", _matmul_integer(signed), unsigned),
-            "QLinearMatMul": ("int8", _qlinear_matmul(signed), unsigned),
-            "QLinearConv 1x1": ("int8", _qlinear_conv(signed), _picture(unsigned)),
-            "MatMul": ("fp32", _matmul(real), real),
-            "Conv 1x1": ("fp32", _conv(real), _picture(real)),
-        }
-        for kind, (precision, model, value) in models.items():
-            name = f"{kind} {size}"
-            stem = folder / name.replace(" ", "-")
-            onnx.checker.check_model(model, full_check=True)
-            onnx.save(model, stem.with_suffix(".onnx"))
-            np.savez(stem.with_suffix(".npz"), a=value)
-            files = (stem.with_suffix(".onnx"), stem.with_suffix(".npz"))
-            made.append(Product(name, precision, *files, 2.0 * size**3))
+    for name, precision, model, value, operations in chain(*map(_squares, sizes), _layer()):
+        stem = folder / name.replace(" ", "-")
+        onnx.checker.check_model(model, full_check=True)
+        onnx.save(model, stem.with_suffix(".onnx"))
+        np.savez(stem.with_suffix(".npz"), a=value)
+        files = (stem.with_suffix(".onnx"), stem.with_suffix(".npz"))
+        made.append(Product(name, precision, *files, operations))
     return made
+
+
+def _squares(size: int) -> Iterator[Entry]:
+    """Yield products of [size, size] by [size, size], and as large 1x1 convolutions."""
+    rng = np.random.default_rng(size)
+    signed = rng.integers(-64, 64, (size, size), np.int8)
+    unsigned = rng.integers(0, 256, (size, size), np.uint8)
+    real = rng.standard_normal((size, size), np.float32)
+    operations = 2.0 * size**3
+    yield f"MatMulInteger {size}", "int8", _matmul_integer(signed), unsigned, operations
+    yield f"QLinearMatMul {size}", "int8", _qlinear_matmul(signed), unsigned, operations
+    yield f"MatMul {size}", "fp32", _matmul(real), real, operations
+    picture, pixels = _picture(real), _picture(unsigned)
+    kernel, weights = real[:, :, None, None], signed[:, :, None, None]
+    yield f"QLinearConv 1x1 {size}", "int8", _qlinear_conv(weights, pixels), pixels, operations
+    yield f"Conv 1x1 {size}", "fp32", _conv(kernel, picture), picture, operations
+
+
+def _layer(channels: int = 128, side: int = 16, batch: int = 8) -> Iterator[Entry]:
+    """Yield the 3x3 convolution of ResNet18's second stage, which is so large for pictures of 128 px."""
+    rng = np.random.default_rng(channels)
+    shape, window = (batch, channels, side, side), (channels, channels, 3, 3)
+    operations = 2.0 * batch * (3 * channels * side) ** 2
+    pixels, weights = rng.integers(0, 256, shape, np.uint8), rng.integers(-64, 64, window, np.int8)
+    yield f"QLinearConv 3x3 {channels}", "int8", _qlinear_conv(weights, pixels), pixels, operations
+    picture, kernel = rng.standard_normal(shape, np.float32), rng.standard_normal(window, np.float32)
+    yield f"Conv 3x3 {channels}", "fp32", _conv(kernel, picture), picture, operations
 
 
 def _picture(matrix: np.ndarray) -> np.ndarray:
@@ -78,11 +98,11 @@ def _qlinear_matmul(weights: np.ndarray) -> onnx.ModelProto:
     return _model(node, constants, TensorProto.UINT8, list(weights.shape), TensorProto.UINT8)
 
 
-def _qlinear_conv(weights: np.ndarray) -> onnx.ModelProto:
+def _qlinear_conv(kernel: np.ndarray, picture: np.ndarray) -> onnx.ModelProto:
     names = ["a", "a_scale", "a_zero", "b", "b_scale", "b_zero", "y_scale", "y_zero"]
-    node = helper.make_node("QLinearConv", names, ["y"], kernel_shape=[1, 1])
-    constants = _scales() | {"b": weights[:, :, None, None]}
-    return _model(node, constants, TensorProto.UINT8, _shape(weights), TensorProto.UINT8)
+    node = helper.make_node("QLinearConv", names, ["y"], pads=[kernel.shape[2] // 2] * 4)
+    constants = _scales() | {"b": kernel}
+    return _model(node, constants, TensorProto.UINT8, list(picture.shape), TensorProto.UINT8)
 
 
 def _matmul(weights: np.ndarray) -> onnx.ModelProto:
@@ -90,14 +110,9 @@ def _matmul(weights: np.ndarray) -> onnx.ModelProto:
     return _model(node, {"b": weights}, TensorProto.FLOAT, list(weights.shape), TensorProto.FLOAT)
 
 
-def _conv(weights: np.ndarray) -> onnx.ModelProto:
-    node = helper.make_node("Conv", ["a", "b"], ["y"], kernel_shape=[1, 1])
-    constants = {"b": weights[:, :, None, None]}
-    return _model(node, constants, TensorProto.FLOAT, _shape(weights), TensorProto.FLOAT)
-
-
-def _shape(weights: np.ndarray) -> list[int]:
-    return list(_picture(weights).shape)
+def _conv(kernel: np.ndarray, picture: np.ndarray) -> onnx.ModelProto:
+    node = helper.make_node("Conv", ["a", "b"], ["y"], pads=[kernel.shape[2] // 2] * 4)
+    return _model(node, {"b": kernel}, TensorProto.FLOAT, list(picture.shape), TensorProto.FLOAT)
 
 
 def _scales() -> dict[str, np.ndarray]:

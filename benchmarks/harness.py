@@ -296,22 +296,28 @@ def parser(description: str | None, name: str, rounds: int, seconds: float) -> a
         seconds: Default of the seconds that a turn measures.
     """
     made = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
-    made.set_defaults(benchmark=name)
-    made.add_argument("--bundle", type=Path, help="a bundle's folder; the shipped one by default")
-    made.add_argument("--rounds", type=_positive, default=rounds, help="rounds [%(default)s]")
+    add_common(made, name)
+    made.add_argument("--rounds", type=positive, default=rounds, help="rounds [%(default)s]")
     made.add_argument("--seconds", type=float, default=seconds, help="seconds of a turn [%(default)s]")
     made.add_argument("--skip", action="append", default=[], metavar="NAME", help="leave a configuration out")
     made.add_argument("--environments", type=Path, default=DEFAULT_FOLDER, help="where peers are installed")
+    return made
+
+
+def add_common(made: argparse.ArgumentParser, name: str) -> None:
+    """Add --bundle, --out and --busy, and the benchmark's name, which is that of its result file too."""
+    made.set_defaults(benchmark=name)
+    made.add_argument("--bundle", type=Path, help="a bundle's folder; the shipped one by default")
     made.add_argument("--out", type=Path, default=RESULTS / f"{name}.json", help="result file [%(default)s]")
     made.add_argument(
         "--busy",
         action="store_true",
         help="measure on a busy machine; the result says so and isn't published",
     )
-    return made
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """Return an option's whole number; argparse refuses one below 1."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")

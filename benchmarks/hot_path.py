@@ -1,6 +1,6 @@
 """Measure where the time of a scanned frame goes, call by call, in the path that a scan takes.
 
-Usage: python benchmarks/hot_path.py [CLIP ...] [--provider cpu] [--batches 1 8] [--out FILE]
+Usage: python benchmarks/hot_path.py [CLIP ...] [--provider cpu] [--batches 1 8] [--busy] [--out FILE]
 
 Without a clip, one is made of the demo's faces. The functions of the path are timed in place; a time that
 stands for a call doesn't hold that of the timed calls inside it. Stages don't overlap here: see
@@ -8,7 +8,6 @@ video_pipeline.py for that. Ends with exit code 1 when cutting and preprocessing
 time between a decoded frame and its verdicts.
 """
 
-import argparse
 import functools
 import sys
 import tempfile
@@ -21,11 +20,11 @@ from typing import Any
 
 import cv2
 
+import harness
+import recording
 from fauxface import Scanner, cutting, locator
 from fauxface.session import Classifier
 from fauxface.video import Frame, FrameReader
-from harness import RESULTS
-from recording import make_clip, save
 
 LIMIT = 0.05
 CROP_STEPS = ("extract", "to_input", "cut")
@@ -84,18 +83,34 @@ def instrumented(clock: Clock) -> Iterator[None]:
         yield
 
 
-def measure(scanner: Scanner, clip: Path, batch: int, rounds: int) -> dict[str, Any]:
-    """Return the seconds of each step of a clip, and the share of cutting and preprocessing."""
-    clock, frames, faces = Clock(), 0, 0
+def measure(scanner: Scanner, clip: Path, batches: list[int], rounds: int) -> list[dict[str, Any]]:
+    """Return a row per batch: the time of each step of a clip, and the share of cutting and preprocessing.
+
+    A round runs every batch, the next one starts with another, so that drift of the machine hits all alike.
+    """
+    clocks = {batch: Clock() for batch in batches}
+    order = list(clocks)
+    frames = faces = 0
     for turn in range(rounds + 1):
-        if turn == 1:  # the first one warms up
-            clock.seconds.clear()
-            frames = faces = 0
-        with FrameReader(clip, threads=1) as reader, instrumented(clock), clock.step("other"):
-            shown = _timed_frames(reader, clock)
-            for result, _ in scanner.scan_frames(shown, "clip", batch=batch, pictures=False, overlap=False):
-                frames += 1
-                faces += len(result.faces)
+        first = turn % len(order)
+        for batch in (*order[first:], *order[:first]):
+            clock = clocks[batch] if turn else Clock()  # the first round warms up
+            frames, faces = _scan(scanner, clip, batch, clock)
+    return [_row(clip, batch, clock, rounds * frames, rounds * faces) for batch, clock in clocks.items()]
+
+
+def _scan(scanner: Scanner, clip: Path, batch: int, clock: Clock) -> tuple[int, int]:
+    """Return the frames and faces of one timed scan."""
+    frames = faces = 0
+    with FrameReader(clip, threads=1) as reader, instrumented(clock), clock.step("other"):
+        shown = _timed_frames(reader, clock)
+        for result, _ in scanner.scan_frames(shown, "clip", batch=batch, pictures=False, overlap=False):
+            frames += 1
+            faces += len(result.faces)
+    return frames, faces
+
+
+def _row(clip: Path, batch: int, clock: Clock, frames: int, faces: int) -> dict[str, Any]:
     inside = {name: seconds for name, seconds in clock.seconds.items() if name not in OUTSIDE}
     share = sum(inside.get(name, 0.0) for name in CROP_STEPS) / sum(inside.values())
     return {
@@ -119,31 +134,34 @@ def _timed_frames(reader: FrameReader, clock: Clock) -> Iterator[Frame]:
         yield frame
 
 
-def main() -> int:
-    """Measure, print, write the JSON; 1 where the limit isn't held."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+def main() -> None:
+    """Measure, print, write the JSON.
+
+    Raises:
+        GateError: The limit isn't held.
+    """
+    parser = recording.parser(__doc__, "hot_path")
     parser.add_argument("clips", nargs="*", type=Path)
-    parser.add_argument("--bundle", type=Path)
     parser.add_argument("--provider", default="cpu")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=RESULTS / "hot_path.json")
+    parser.add_argument("--batches", type=harness.positive, nargs="+", default=[1, 8])
+    parser.add_argument("--rounds", type=harness.positive, default=3)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    scanner = Scanner(arguments.bundle, provider=arguments.provider)
     with tempfile.TemporaryDirectory() as folder:
-        clips = arguments.clips or [make_clip(Path(folder) / "demo_1080p.mp4")]
-        rows = [measure(scanner, c, b, arguments.rounds) for c in clips for b in arguments.batches]
+        clips = recording.clips(arguments.clips, Path(folder))
+        busy = harness.require_idle(arguments.busy)
+        scanner = Scanner(arguments.bundle, provider=arguments.provider)
+        rows = [row for c in clips for row in measure(scanner, c, arguments.batches, arguments.rounds)]
     body = {"provider": scanner.provider, "rounds": arguments.rounds, "limit": LIMIT, "rows": rows}
-    save(arguments.out, "hot_path", scanner.bundle, body)
+    recording.save(arguments, scanner.bundle, busy, body)
     for row in rows:
         steps = ", ".join(f"{name} {value:.2f}" for name, value in row["ms_per_frame"].items())
         sys.stdout.write(
             f"{row['clip']} batch {row['batch']}: {row['faces'] / row['frames']:.1f} faces per frame; ms per "
             f"frame: {steps}; cutting and preprocessing {row['crop_share']:.1%}\n"
         )
-    return 0 if all(row["held"] for row in rows) else 1
+    recording.require_held(rows, "clip")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    harness.run(main)

@@ -1,6 +1,9 @@
 """Measure what each way of locating costs and loses on clips, against a full search of each frame.
 
-Usage: python benchmarks/locator_policies.py CLIP ... [--k 2 5 10 25] [--out FILE]
+Usage: python benchmarks/locator_policies.py CLIP ... [--k 2 5 10 25] [--busy] [--out FILE]
+
+Among the clips should be talking heads, few and large faces that move little, which following is for: in a
+crowd or where the picture changes all the time, it gives way to full searches.
 
 Every frame is given to all policies in turn, so that drift of the machine hits all alike. Compared are: the
 shipped way (`every frame`), following faces between full searches (`every K`), and two that only differ in
@@ -20,14 +23,15 @@ from typing import Any
 import cv2
 import numpy as np
 
+import harness
+import recording
 from fauxface.bundle import Bundle
 from fauxface.following import Follower, locate_frame
 from fauxface.locator import Location, Locator
 from fauxface.manifest import Manifest
 from fauxface.video import Frame, FrameReader
 from fauxface_train.locator.decode import match
-from harness import RESULTS
-from recording import ms, save
+from recording import ms
 
 REFERENCE = "every frame"
 SAME_FACE = 0.5
@@ -200,17 +204,34 @@ def compare(clip: Path, policies: dict[str, Find], every: int, smallest: float) 
     return [tally.row(name, clip.name, tallies[reference]) for name, tally in tallies.items()]
 
 
+def options(description: str | None, name: str, every: int) -> argparse.ArgumentParser:
+    """Return a parser with the options that both locator scripts share; `every` is a default."""
+    made = recording.parser(description, name)
+    made.add_argument("clips", nargs="+", type=Path)
+    made.add_argument(
+        "--every", type=harness.positive, default=every, help="use every N-th frame of a clip [%(default)s]"
+    )
+    return made
+
+
 def keep(
-    name: str, arguments: argparse.Namespace, bundle: Bundle, measure: Callable[[Path], list[dict[str, Any]]]
+    arguments: argparse.Namespace, bundle: Bundle, measure: Callable[[Path], list[dict[str, Any]]]
 ) -> None:
-    """Measure the clips, print each row and write them all."""
+    """Measure the clips, print each row and write them all.
+
+    Raises:
+        BusyError: The machine has other work.
+        VideoError: A clip is missing or can't be read.
+    """
     cv2.setNumThreads(1)
+    clips = recording.clips(arguments.clips, Path())
+    busy = harness.require_idle(arguments.busy)
     rows = []
-    for clip in arguments.clips:
+    for clip in clips:
         for row in measure(clip):
             rows.append(row)
             sys.stdout.write(_line(row))
-    save(arguments.out, name, bundle, {"every": arguments.every, "rows": rows})
+    recording.save(arguments, bundle, busy, {"every": arguments.every, "rows": rows})
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -223,21 +244,12 @@ def _line(row: dict[str, Any]) -> str:
 
 def main() -> None:
     """Measure, print, write the JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("clips", nargs="+", type=Path)
-    parser.add_argument("--bundle", type=Path)
-    parser.add_argument("--k", type=int, nargs="+", default=[2, 5, 10, 25])
-    parser.add_argument("--every", type=int, default=1, help="use every N-th frame of a clip")
-    parser.add_argument("--out", type=Path, default=RESULTS / "locator_policies.json")
+    parser = options(__doc__, "locator_policies", every=1)
+    parser.add_argument("--k", type=harness.positive, nargs="+", default=[2, 5, 10, 25])
     arguments = parser.parse_args()
     bundle = Bundle.load(arguments.bundle)
-    keep(
-        "locator_policies",
-        arguments,
-        bundle,
-        lambda clip: measure(clip, bundle, arguments.k, arguments.every),
-    )
+    keep(arguments, bundle, lambda clip: measure(clip, bundle, arguments.k, arguments.every))
 
 
 if __name__ == "__main__":
-    main()
+    harness.run(main)

@@ -1,20 +1,19 @@
 """Measure what searching a smaller copy of a frame costs and loses, against a search of the whole frame.
 
-Usage: python benchmarks/locator_sides.py CLIP ... [--side 640 960 1280] [--out FILE]
+Usage: python benchmarks/locator_sides.py CLIP ... [--side 640 960 1280] [--busy] [--out FILE]
 
 Every frame is given to all sides in turn. What counts are the faces that are large enough for a verdict: one
 of the whole frame's is found where a box of the copy overlaps it by an IoU of at least 0.5.
 """
 
-import argparse
 from pathlib import Path
 from typing import Any
 
+import harness
 from fauxface.bundle import Bundle
 from fauxface.following import locate_frame
 from fauxface.locator import Locator
-from harness import RESULTS
-from locator_policies import Find, compare, keep
+from locator_policies import Find, compare, keep, options
 
 REFERENCE = "whole frame"
 _LARGEST = 8192
@@ -35,21 +34,12 @@ def _finder(bundle: Bundle, side: int) -> Find:
 
 def main() -> None:
     """Measure, print, write the JSON."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("clips", nargs="+", type=Path)
-    parser.add_argument("--bundle", type=Path)
-    parser.add_argument("--side", type=int, nargs="+", default=[640, 960, 1280])
-    parser.add_argument("--every", type=int, default=6, help="use every N-th frame of a clip")
-    parser.add_argument("--out", type=Path, default=RESULTS / "locator_sides.json")
+    parser = options(__doc__, "locator_sides", every=6)
+    parser.add_argument("--side", type=harness.positive, nargs="+", default=[640, 960, 1280])
     arguments = parser.parse_args()
     bundle = Bundle.load(arguments.bundle)
-    keep(
-        "locator_sides",
-        arguments,
-        bundle,
-        lambda clip: measure(clip, bundle, arguments.side, arguments.every),
-    )
+    keep(arguments, bundle, lambda clip: measure(clip, bundle, arguments.side, arguments.every))
 
 
 if __name__ == "__main__":
-    main()
+    harness.run(main)

@@ -3,23 +3,25 @@
 Usage: python benchmarks/performance_doc.py [--check]
 
 A table stands between `<!-- table NAME -->` and `<!-- end -->`; NAME is that of the script and of its JSON
-file in benchmarks/results. Where there is no such file yet, the block says which command makes it. With
---check, nothing is written; the exit code is 1 when a table is out of date.
+file in benchmarks/results. Where there is no such file yet, the block says which command makes it. A result
+of a busy machine is refused. With --check, nothing is written; the exit code is 1 when a table is out of
+date.
 """
 
 import argparse
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import harness
+from fauxface.errors import GateError
 from fauxface.files import atomic_write
+from tables import ResultError
 
 ROOT = Path(__file__).parents[1]
 DOC = ROOT / "docs/performance.md"
-RESULTS = Path(__file__).parent / "results"
 _BLOCK = re.compile(r"(<!-- table (?P<name>\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 Table = tuple[list[str], list[list[object]]]
@@ -112,16 +114,18 @@ def block(name: str, results: Path) -> str:
     """Return the content of one block.
 
     Raises:
-        ValueError: There is no table of this name, or the file holds something else.
+        ResultError: There is no table of this name, or the file holds something else or is of a trial run.
     """
     if name not in TABLES:
-        raise ValueError(f"there is no table {name!r}; choose from {', '.join(TABLES)}")
+        raise ResultError(f"there is no table {name!r}; choose from {', '.join(TABLES)}")
     path = results / f"{name}.json"
     if not path.exists():
         return f"Not measured yet: `python benchmarks/{name}.py` writes the results.\n"
     data = json.loads(path.read_text(encoding="utf-8"))
     if data.get("format") != f"fauxface.{name}/1":
-        raise ValueError(f"{path.name} isn't a result of benchmarks/{name}.py; measure again")
+        raise ResultError(f"{path.name} isn't a result of benchmarks/{name}.py; measure again")
+    if data.get("trial"):
+        raise ResultError(f"{path} was measured on a busy machine; run benchmarks/{name}.py without --busy")
     head, rows = TABLES[name](data)
     machine = data["machine"]
     sets = ", ".join(machine.get("instruction_sets", []))
@@ -139,23 +143,23 @@ def fill(text: str, results: Path) -> str:
     return _BLOCK.sub(lambda found: f"{found[1]}{block(found['name'], results)}{found[3]}", text)
 
 
-def main() -> int:
-    """Write or check the document."""
+def main() -> None:
+    """Write or check the document.
+
+    Raises:
+        GateError: It is out of date.
+    """
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
     text = DOC.read_text(encoding="utf-8")
-    filled = fill(text, RESULTS)
-    if arguments.check:
-        if filled != text:
-            sys.stderr.write(
-                "docs/performance.md is out of date; run: python benchmarks/performance_doc.py\n"
-            )
-        return int(filled != text)
-    with atomic_write(DOC) as temporary:
-        temporary.write_text(filled, encoding="utf-8")
-    return 0
+    filled = fill(text, harness.RESULTS)
+    if not arguments.check:
+        with atomic_write(DOC) as temporary:
+            temporary.write_text(filled, encoding="utf-8")
+    elif filled != text:
+        raise GateError("docs/performance.md is out of date; run: python benchmarks/performance_doc.py")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    harness.run(main)

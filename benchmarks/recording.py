@@ -1,5 +1,6 @@
-"""What the speed scripts share: a clip of our own to measure on, and results that name their machine."""
+"""What the speed scripts share: their options, clips to measure on, and results that name their machine."""
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,25 +11,69 @@ import numpy as np
 import harness
 from fauxface import images
 from fauxface.bundle import DEFAULT_BUNDLE, Bundle
+from fauxface.errors import GateError
 from fauxface.session import installed_distributions
 from fauxface.threads import available_cores
-from fauxface.video import FrameWriter
+from fauxface.video import FrameReader, FrameWriter
 from fauxface_train import provenance
 
 DEMO_MEDIA = DEFAULT_BUNDLE.parent / "demo_media"
 
 
-def save(path: Path, name: str, bundle: Bundle, body: dict[str, Any]) -> None:
+def parser(description: str | None, name: str) -> argparse.ArgumentParser:
+    """Return a parser with the options that the speed scripts share.
+
+    Args:
+        description: The script's docstring.
+        name: Name of the benchmark, of its format and of its result file.
+    """
+    made = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    harness.add_common(made, name)
+    return made
+
+
+def clips(given: Sequence[Path], folder: Path) -> list[Path]:
+    """Return the clips that were given, or one of our own where none was.
+
+    Args:
+        given: Video files.
+        folder: Where a clip of our own is made.
+
+    Raises:
+        VideoError: One is missing or no video.
+    """
+    for path in given:
+        FrameReader(path).close()
+    return list(given) or [make_clip(folder / "demo_1080p.mp4")]
+
+
+def require_held(rows: Sequence[dict[str, Any]], key: str) -> None:
+    """Do nothing where every row held its limit.
+
+    Args:
+        rows: What was measured, each with "held".
+        key: What names a row.
+
+    Raises:
+        GateError: One didn't.
+    """
+    if missed := dict.fromkeys(str(row[key]) for row in rows if not row["held"]):
+        raise GateError(f"a limit isn't held: {', '.join(missed)}; the result is written all the same")
+
+
+def save(arguments: argparse.Namespace, bundle: Bundle, busy: float | None, body: dict[str, Any]) -> None:
     """Write a result with its format, model, machine and versions.
 
     Args:
-        path: The JSON file.
-        name: Name of the format, `fauxface.NAME/1`.
+        arguments: From `parser`.
         bundle: What was measured with.
+        busy: Share of the machine that other processes took before the run.
         body: What was measured.
     """
     document = {
-        "format": f"fauxface.{name}/1",
+        "format": f"fauxface.{arguments.benchmark}/1",
+        "trial": bool(arguments.busy),
+        "busy_before": None if busy is None else round(busy, 3),
         "model": bundle.sha256,
         "machine": harness.machine(),
         "versions": provenance.versions() | installed_distributions(),
@@ -36,7 +81,7 @@ def save(path: Path, name: str, bundle: Bundle, body: dict[str, Any]) -> None:
         "threads": available_cores(),
         **body,
     }
-    harness.write(document, path)
+    harness.write(document, arguments.out)
 
 
 def ms(seconds: Sequence[float], q: float = 50) -> float:

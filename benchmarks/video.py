@@ -1,12 +1,13 @@
 """Time whole pipelines on clips, from opening the file to the last verdict, and compare what they say.
 
-Usage: python benchmarks/video.py [--video [NAME=]FILE...] [--frames 24] [--rounds 5] [--skip NAME]...
+Usage: python benchmarks/video.py [--video [NAME=]FILE...] [--frames N] [--rounds 5] [--skip NAME]...
 
-Every pipeline judges the same frames with the same weights, calibration and thresholds. The peers look for
-faces in the full frame and classify those that are large enough for a verdict. Without --video a clip is made
-of the demo's pictures.
+Every pipeline goes through the same frames with the same weights, calibration and thresholds. The peers look
+for faces in the full frame. Whatever a pipeline finds, it classifies, as `fauxface scan` does. Without
+--video a clip is made of the demo's pictures.
 """
 
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def pairs(ours: list[Face], theirs: list[Face]) -> list[tuple[Face, Face]]:
 
 def judged(face: Face) -> bool:
     """Tell whether a face was judged by its probability, and not refused for its size or quality."""
-    return face.get("reason") is None or face["reason"].startswith("probability")
+    return face["reason"] is None or face["reason"].startswith("probability")
 
 
 def compare(ours: list[list[Face]], theirs: list[list[Face]]) -> dict[str, Any]:
@@ -67,8 +68,9 @@ def compare(ours: list[list[Face]], theirs: list[list[Face]]) -> dict[str, Any]:
     Returns:
         "frames"; "ours" and "theirs", the faces judged; "both", those that both judged; "refused", those that
         the peer judged and fauxface located but refused; "equal", of both the ones with the same label;
-        "agreement", equal over both; "located", the share of the peer's faces that fauxface located. The last
-        two are None where there is no such face.
+        "labels", how often fauxface gives each label to faces that both judged, and "p_difference", the mean
+        and the largest difference of their two probabilities; "agreement", equal over both; "located", the
+        share of the peer's faces that fauxface located. The last three are None where there is no such face.
 
     Raises:
         GateError: They saw different numbers of frames.
@@ -76,20 +78,31 @@ def compare(ours: list[list[Face]], theirs: list[list[Face]]) -> dict[str, Any]:
     if len(ours) != len(theirs):
         raise GateError(f"the pipelines saw {len(ours)} and {len(theirs)} frames; the clip can't be compared")
     counts = {"frames": len(ours), "ours": 0, "theirs": 0, "both": 0, "refused": 0, "equal": 0}
-    for own, other in zip(ours, theirs, strict=True):
+    labels: Counter[str] = Counter()
+    apart: list[float] = []
+    for own, every in zip(ours, theirs, strict=True):
+        other = [face for face in every if judged(face)]
         counts["ours"] += sum(judged(face) for face in own)
         counts["theirs"] += len(other)
         for face, against in pairs(own, other):
             if judged(face):
                 counts["both"] += 1
                 counts["equal"] += face["label"] == against["label"]
+                labels[face["label"]] += 1
+                apart.append(abs(face["p"] - against["p"]))
             else:
                 counts["refused"] += 1
     return {
         **counts,
+        "labels": dict(labels),
+        "p_difference": _spread(apart),
         "agreement": _share(counts["equal"], counts["both"]),
         "located": _share(counts["both"] + counts["refused"], counts["theirs"]),
     }
+
+
+def _spread(values: list[float]) -> dict[str, float] | None:
+    return {"mean": round(sum(values) / len(values), 4), "max": round(max(values), 4)} if values else None
 
 
 def _share(part: int, whole: int) -> float | None:
@@ -145,7 +158,7 @@ def main() -> None:
     parser.add_argument(
         "--video", nargs="+", default=[], metavar="[NAME=]FILE", help="clips; one of the demo by default"
     )
-    parser.add_argument("--frames", type=int, default=24, help="frames of each clip [%(default)s]")
+    parser.add_argument("--frames", type=harness.positive, help="first frames of each clip in place of all")
     arguments = parser.parse_args()
     bundle = Bundle.load(arguments.bundle)
     with ExitStack() as stack:

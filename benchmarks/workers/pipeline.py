@@ -2,10 +2,11 @@
 
 Options: those of `networks`, "rule", "locator" (YuNet's ONNX file), "score_threshold", "nms_threshold"; for
 fauxface "bundle" and "scanner" (Scanner's options). A case's spec: {"video": path, "frames": n}; a run goes
-through the clip's first n frames.
+through the clip's first n frames, or all with None.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
@@ -17,28 +18,28 @@ Boxes = Callable[[np.ndarray], list[list[float]]]
 """Maps a BGR frame, uint8 [H, W, 3], to face boxes x, y, width, height in pixels."""
 
 Frames = list[list[dict[str, Any]]]
-"""Per frame its faces: "box", "p", "label" and, from fauxface, "reason"."""
+"""Per frame its faces: "box", "p", "label" and "reason", why the probability doesn't count, or None."""
 
 
 class Pipeline:
-    """Judges the faces of the first frames of a clip."""
+    """Judges the faces of a clip, or of its first frames."""
 
     def __init__(
         self,
-        judged: Callable[[str, int], Frames],
+        judged: Callable[[str, int | None], Frames],
         packages: Sequence[str],
         threads: int | None,
     ) -> None:
         self.packages, self.threads = packages, threads
         self._judged = judged
-        self._clips: dict[str, tuple[str, int]] = {}
+        self._clips: dict[str, tuple[str, int | None]] = {}
 
     def prepare(self, case: str, spec: dict[str, Any]) -> None:
         """Remember the clip."""
         self._clips[case] = (spec["video"], spec["frames"])
 
     def run(self, case: str) -> Frames:
-        """Judge all faces of the clip's first frames, from opening the file on."""
+        """Judge all faces of the clip, from opening the file on."""
         return self._judged(*self._clips[case])
 
     def units(self, outcome: Frames) -> float:
@@ -50,13 +51,13 @@ class Pipeline:
         return outcome
 
 
-def decoded(video: str, frames: int) -> Iterator[np.ndarray]:
-    """Yield the first frames of a clip, BGR uint8 [H, W, 3]."""
+def decoded(video: str) -> Generator[np.ndarray, None, None]:
+    """Yield the frames of a clip, BGR uint8 [H, W, 3]."""
     import cv2
 
     capture = cv2.VideoCapture(video)
     try:
-        for _ in range(frames):
+        while True:
             good, bgr = capture.read()
             if not good:
                 return
@@ -76,14 +77,16 @@ def peer(make: Callable[[dict[str, Any]], Boxes], packages: Sequence[str]) -> Op
             rgb = np.ascontiguousarray(bgr[:, :, ::-1])
             found = []
             for box in boxes(bgr):
-                # Smaller ones get no verdict from fauxface either, so no peer has to spend time on them.
                 crop = cut(rgb, box, rule["margin"])
-                if max(box[2:]) >= rule["min_face_px"] and crop.size:
-                    found.append({"box": box, **verdict(network.logits([crop])[0], rule)})
+                if crop.size:
+                    # A small face gets its probability all the same, as from fauxface.
+                    small = "too small" if max(box[2:]) < rule["min_face_px"] else None
+                    found.append({"box": box, "reason": small, **verdict(network.logits([crop])[0], rule)})
             return found
 
-        def judged(video: str, frames: int) -> Frames:
-            return [faces(bgr) for bgr in decoded(video, frames)]
+        def judged(video: str, frames: int | None) -> Frames:
+            with closing(decoded(video)) as every:
+                return [faces(bgr) for bgr in islice(every, frames)]
 
         return Pipeline(judged, (*network.packages, *packages), network.threads)
 
@@ -149,7 +152,7 @@ def fauxface(options: dict[str, Any]) -> Pipeline:
     cv2.setNumThreads(1)
     scanner = Scanner(options["bundle"], provider="cpu", **options["scanner"])
 
-    def judged(video: str, frames: int) -> Frames:
+    def judged(video: str, frames: int | None) -> Frames:
         # The frames are limited where they are decoded, as for the peers: the pipeline works ahead.
         with scanner.open_frames(parse(video)) as (_, decoded):
             return [

@@ -146,7 +146,7 @@ class Kit:
 
 
 class DenseProduct:
-    """As many operations as training takes, but as square matrix products: a ceiling for any training.
+    """As many operations as training takes, but as square matrix products and nothing else.
 
     They are in the precision that the preset `robust` takes here, of the size that is fastest.
     """

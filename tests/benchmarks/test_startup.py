@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from fauxface.errors import BenchmarkError
+
 
 def test_a_process_is_timed_and_its_memory_measured(load):
     # In a small process of its own, since a child's peak is never below its parent's size.
@@ -21,8 +23,8 @@ def test_a_process_is_timed_and_its_memory_measured(load):
 
 
 def test_a_process_that_fails_ends_the_run(load):
-    with pytest.raises(subprocess.CalledProcessError):
-        load("startup").run(["-c", "raise SystemExit(3)"])
+    with pytest.raises(BenchmarkError, match="exit code 1: last words"):
+        load("startup").run(["-c", "print('some'); raise SystemExit('first\\nlast words')"])
 
 
 @pytest.mark.parametrize(("measured", "held"), [((0.1, 100), True), ((0.4, 100), False), ((0.1, 500), False)])
@@ -38,5 +40,23 @@ def test_limits_are_judged_by_medians(load, monkeypatch, tmp_path, measured, hel
     body = script.measure(3, Path("a.png"), Path("clip.mp4"), None, tmp_path)
     assert [row["median_s"] for row in body["rows"]] == [seconds] * 4
     assert all(row["held"] for row in body["rows"] + body["memory"]) == held
-    assert len(seen) == 4 * 4 + 2
+    assert len(seen) == 4 * 4 + 2 * 3
     assert body["memory"][1]["limit_mb"] is None
+
+
+def test_peak_memory_is_the_median_of_runs_that_share_no_output(load, monkeypatch, tmp_path):
+    script, seen = load("startup"), []
+    peaks = iter([390, 500, 450, 501, 391, 502])
+
+    def run(arguments):
+        seen.append(arguments)
+        return 1.0, next(peaks)
+
+    monkeypatch.setattr(script, "run", run)
+    rows = script.peaks(Path("clip.mp4"), None, tmp_path)
+    assert [(row["peak_mb"], row["peaks_mb"], row["held"]) for row in rows] == [
+        (391, [390, 450, 391], True),
+        (501, [500, 501, 502], True),
+    ]
+    assert len({arguments[arguments.index("--jsonl") + 1] for arguments in seen}) == 6
+    assert ["--annotate" in arguments for arguments in seen] == [False, True] * 3

@@ -52,6 +52,12 @@ def result(name, **fields):
     }
 
 
+REQUIRED = [
+    *tables.REQUIRED[:3],
+    f"{tables.REQUIRED[3]}, batch 32",
+    tables.REQUIRED[4],
+    *(f"video, fauxface int8 against yunet + article, batch 1{text}" for text in tables.REQUIRED_OF_A_CLIP),
+]
 AGREEMENT = {"ours": 30, "theirs": 40, "both": 28, "equal": 28, "agreement": 1.0, "located": None}
 
 
@@ -154,15 +160,57 @@ def test_a_page_is_what_the_committed_results_say(page):
     )
 
 
+@pytest.mark.parametrize("detailed", [True, False])
+def test_labels_and_probabilities_are_shown_where_a_result_has_them(folder, detailed):
+    more = {"labels": {"generated": 3, "bona_fide": 25}, "p_difference": {"mean": 0.01234, "max": 0.2}}
+    none = {"labels": {}, "p_difference": None}
+    own = {"article": AGREEMENT | more, "other": AGREEMENT | none}
+    if detailed:
+        changed = result("video", agreement={"clip": {"fauxface int8": own}})
+        (folder / "video.json").write_text(json.dumps(changed))
+    section = tables.sections(folder)["video"]
+    shown = "| article | 30 | 40 | 28 | 100.0% | - | 25 bona_fide, 3 generated | 0.012 (0.200) |"
+    assert (shown in section) is detailed
+    assert ("| 100.0% | - | - | - |" in section) is detailed
+    assert ("labels" in section) is detailed
+    table = section.splitlines()[-4 if detailed else -3 :]
+    assert len({line.count("|") for line in table}) == 1
+
+
+def test_the_committed_results_lack_no_claim():
+    assert tables.missing(tables.read(tables.README.parent / tables.PAGES[tables.README])) == []
+
+
+def test_a_claim_that_is_missing_is_named(folder):
+    documents = tables.read(folder)
+    documents["video"]["claims"] = [{"claim": text} for text in REQUIRED]
+    assert tables.missing(documents) == []
+    for text in REQUIRED:
+        documents["video"]["claims"] = [{"claim": other} for other in REQUIRED if other != text]
+        assert tables.missing(documents) == [text.removesuffix(", batch 32")]
+    other_clip = [{"claim": text.replace("article, batch 1", "article, demo")} for text in REQUIRED]
+    documents["video"]["claims"] = other_clip
+    assert len(tables.missing(documents)) == 3
+    documents["video"]["rows"] = [{"case": "demo"}]
+    assert tables.missing(documents) == []
+    del documents["video"]
+    assert "video, fauxface int8 against yunet + article, CLIP" in tables.missing(documents)
+
+
 @pytest.mark.parametrize(
-    ("holds", "stale", "message"),
-    [(True, False, None), (False, False, "1 claims don't hold"), (True, True, "isn't what the results say")],
+    ("holds", "stale", "claims", "message"),
+    [
+        (True, False, REQUIRED, None),
+        (False, False, REQUIRED, "8 claims don't hold"),
+        (True, True, REQUIRED, "isn't what the results say"),
+        (True, False, REQUIRED[1:], f"lack claims: {REQUIRED[0]}; measure"),
+    ],
 )
-def test_check_fails_where_it_should(monkeypatch, folder, holds, stale, message):
-    claim = {"claim": "c", "value": 1.0, "aim": 1.0, "holds": holds}
+def test_check_fails_where_it_should(monkeypatch, folder, holds, stale, claims, message):
+    found = [{"claim": text, "value": 1.0, "aim": 1.0, "holds": holds} for text in claims]
     for name in tables.NAMES:
-        claims = [claim] if name == "video" else []
-        (folder / f"{name}.json").write_text(json.dumps(result(name, claims=claims)))
+        content = result(name, claims=found if name == "video" else [])
+        (folder / f"{name}.json").write_text(json.dumps(content))
     blocks = "".join(f"<!-- results: {n} -->\n<!-- /results -->\n" for n in (*tables.NAMES, "claims"))
     readme = folder / "README.md"
     readme.write_text(blocks)
