@@ -6,7 +6,7 @@ from typing import Any
 
 from fauxface.manifest import LocatorSpec
 from fauxface_export import card_measured as measured
-from fauxface_export.markdown import bullets, facts, mapping, table, text
+from fauxface_export.markdown import bullets, facts, figure, mapping, table, text
 
 _INTENDED = """\
 fauxface estimates whether a face in a picture was made by an image generator (whole-face synthesis) or
@@ -166,13 +166,20 @@ def _precisions(manifest: Mapping[str, Any]) -> list[str]:
     for name, variant in mapping(manifest, "variants").items():
         test, points = mapping(variant, "test"), mapping(manifest, "operating_points", name, "thresholds")
         figures = f"{round(test['auroc_loss'], 4) + 0:.4f}", f"{test['flips']:.2%}", test["samples"]
-        rows.append((name, *figures, *(f"{points[k]:.6g}" for k in ("bona_fide_below", "generated_from"))))
+        overall = mapping(variant, "metrics", "overall")
+        rates = (figure(mapping(overall, key), interval=False) for key in ("apcer", "bpcer", "unsure", "ece"))
+        bounds = (f"{points[key]:.6g}" for key in ("bona_fide_below", "generated_from"))
+        rows.append((name, *figures, *rates, *bounds))
     if not rows:
         return []
-    header = ("precision", "AUROC loss", "changed verdicts", "pictures", "bona fide below", "generated from")
+    header = (
+        "precision", "AUROC loss", "changed verdicts", "pictures", "APCER", "BPCER", "unsure", "ECE",
+        "bona fide below", "generated from",
+    )  # fmt: skip
     return [
         _PRECISIONS,
-        "Against fp32 on the test split, each at its own operating point. The evaluation is that of fp32.",
+        "On the test split, each at its own operating point. AUROC is lost and verdicts are changed against "
+        "fp32, of which the evaluation below is.",
         table(header, rows),
     ]
 

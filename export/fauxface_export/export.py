@@ -260,7 +260,13 @@ def _described(
     folder: Path, document: dict[str, Any], metrics: dict[str, Any] | None, terms: list[dict[str, str]]
 ) -> Bundle:
     """Write card and manifest, and return the bundle as the runtime loads it."""
-    (folder / CARD).write_text(card.render(document, metrics, terms), encoding="utf-8")
+    try:
+        text = card.render(document, metrics, terms)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        if metrics is None:
+            raise
+        raise DataError(f"the metrics are damaged ({error!r}); run `fauxface evaluate` again") from error
+    (folder / CARD).write_text(text, encoding="utf-8")
     write_manifest(folder, document)
     return Bundle.load(folder)
 

@@ -69,9 +69,10 @@ def read_metrics(path: Path, digest: str, calibration: Calibration, thresholds: 
         metrics = json.loads(data)
     except ValueError as error:
         raise DataError(f"{path} isn't JSON ({error}); give metrics.json of `fauxface evaluate`") from None
-    if not isinstance(metrics, dict) or not isinstance(metrics.get("overall"), dict):
+    parts = ("overall", "model", "operating_point")
+    if not isinstance(metrics, dict) or not all(isinstance(metrics.get(part), dict) for part in parts):
         raise DataError(f"{path} isn't metrics.json of `fauxface evaluate`; run it on the checkpoint")
-    model, point = metrics.get("model") or {}, metrics.get("operating_point") or {}
+    model, point = metrics["model"], metrics["operating_point"]
     wanted = {
         "temperature": calibration.temperature,
         "bias": calibration.bias,

@@ -27,7 +27,9 @@ from fauxface_export.accuracy import (
     order_key,
 )
 from fauxface_export.golden import spread
+from fauxface_train import metrics
 from fauxface_train.dataset import PreparedData, Sample, load_crop
+from fauxface_train.intervals import REPLICATES
 
 PRECISIONS = ("int8", "fp16")
 
@@ -152,19 +154,26 @@ def make(precision: str, fp32: Path, target: Path, against: Reference, say: Say 
         "test": compare(against.test, against.point, test, point),
     }
     result = found["test"]
-    measured = (
+    lost = (
         f"on {result.samples} test pictures: AUROC loss {result.auroc_loss:.5f} "
         f"(limit {AUROC_LOSS_LIMIT:g}), {result.flips:.2%} of the decisions changed (limit {FLIP_LIMIT:.0%})"
     )
-    say(f"{precision} against fp32 {measured}")
+    say(f"{precision} against fp32 {lost}")
     if not result.holds:
         worst = list(blame(precision, fp32, against, report.get("method", "minmax")).items())[:_NAMED]
         named = ", ".join(f"{name} ({value:.2g})" for name, value in worst)
         raise GateError(
-            f"{precision} failed {measured}; layers that move the logits most: {named}; no bundle was written"
+            f"{precision} failed {lost}; layers that move the logits most: {named}; no bundle was written"
         )
     figures = {name: difference.to_dict() for name, difference in found.items()}
-    return Variant(precision, point, {"limits": LIMITS, **report, **figures, "machine": parity.machine()})
+    measured = {"metrics": {"overall": _overall(against.test, point, test)}, "machine": parity.machine()}
+    return Variant(precision, point, {"limits": LIMITS, **report, **figures, **measured})
+
+
+def _overall(split: Scored, point: OperatingPoint, logits: np.ndarray) -> dict[str, Any]:
+    """Return what `fauxface evaluate` says of a variant over all of a split, at its own operating point."""
+    scored = metrics.Scored(point.calibration.probability(logits), split.labels, split.sources)
+    return metrics.overall(scored, point.thresholds, replicates=REPLICATES, seed=0)
 
 
 def in_manifest(made: Sequence[Variant]) -> dict[str, Any]:

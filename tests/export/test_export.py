@@ -224,6 +224,15 @@ def test_overwriting_with_onnx_alone_and_without_metrics(options, quick, inputs)
     assert any("parity onnxruntime: logits within" in line for line in said)
 
 
+def test_damaged_metrics_are_one_line(options, quick, inputs, tmp_path):
+    damaged = json.loads(inputs.metrics.read_text()) | {"sources": [{"label": "bona_fide"}]}
+    (tmp_path / "m.json").write_text(json.dumps(damaged))
+    chosen = options(formats=("onnx",), metrics=tmp_path / "m.json")
+    with pytest.raises(DataError, match=r"metrics are damaged .*'source'.*evaluate` again"):
+        export(chosen, lambda _: None)
+    assert not chosen.out.exists()
+
+
 @pytest.fixture
 def stand_in(quick, monkeypatch):
     """Data and variants that are made elsewhere: a variant is a copy of the float graph."""
@@ -240,6 +249,14 @@ def stand_in(quick, monkeypatch):
         report = {
             "method": "minmax",
             "test": {"samples": 100, "auroc_fp32": 0.99, "auroc_loss": 0.0012, "flips": 0.0034},
+            "metrics": {
+                "overall": {
+                    "apcer": {"value": 0.2},
+                    "bpcer": {"value": 0.01},
+                    "unsure": {"value": 0.1},
+                    "ece": {"value": 0.02},
+                }
+            },
         }
         return variants.Variant(precision, point, report)
 
@@ -266,7 +283,8 @@ def test_variants_are_kept_with_their_operating_points(precisions, options, tmp_
         np.testing.assert_array_equal(same, crops)
         np.testing.assert_allclose(own, logits, atol=1e-4)
         assert f"made {name}" in said
-        assert f"| {name} | 0.0012 | 0.34% | 100 | 0.35 | 0.65 |" in bundle.card()
+        rates = "0.2000 | 0.0100 | 0.1000 | 0.0200"
+        assert f"| {name} | 0.0012 | 0.34% | 100 | {rates} | 0.35 | 0.65 |" in bundle.card()
     assert manifest.operating_point().calibration.temperature == 0.8
 
 

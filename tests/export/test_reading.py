@@ -57,6 +57,10 @@ BAD = {
     "no metrics": (DataError, lambda p, i: {"metrics": p / "none.json"}),
     "metrics aren't JSON": (DataError, lambda p, i: {"metrics": text(p / "m.json", "{")}),
     "metrics of something else": (DataError, lambda p, i: {"metrics": text(p / "m.json", "[1]")}),
+    "metrics whose model is no object": (
+        DataError,
+        lambda p, i: {"metrics": metrics_with(p / "m.json", i, model="x")},
+    ),
     "metrics of another model": (
         DataError,
         lambda p, i: {"metrics": metrics_with(p / "m.json", i, operating_point={"temperature": 0.9})},

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ pytest.importorskip("onnxscript")
 from fauxface.errors import DataError, GateError
 from fauxface_export import require
 
-DEFAULT = Path(__file__).parents[2] / "train" / "default_model" / "require.toml"
+MODEL = Path(__file__).parents[2] / "train" / "default_model"
+DEFAULT = MODEL / "require.toml"
 
 
 def figure(value, **more):
@@ -180,9 +182,17 @@ def test_requirements_must_exist(tmp_path):
         require.check(tmp_path / "absent.toml", METRICS)
 
 
+def test_the_default_model_s_record_keeps_its_requirements():
+    recorded = json.loads((MODEL / "record" / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
+    said = []
+    require.check(DEFAULT, recorded, said.append)
+    assert "bounds of require.toml hold" in said[0]
+
+
 def test_the_default_models_requirements_bound_what_evaluate_writes():
     degraded = {"conditions": {"jpeg60_half": {"auroc_loss": {"value": 0.01}}}}
-    bounds = require.read(DEFAULT, {**METRICS, "robustness": degraded})
+    overall = METRICS["overall"] | {"apcer": figure(0.2)}
+    bounds = require.read(DEFAULT, {**METRICS, "overall": overall, "robustness": degraded})
     assert {bound.name for bound in bounds} >= {
         "overall.auroc",
         "overall.ece",

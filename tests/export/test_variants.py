@@ -98,6 +98,9 @@ def test_a_variant_is_made_calibrated_and_checked(precision, against, small_onnx
         assert report[split]["auroc_fp32"] == 1
         assert report[split]["flips"] == 0
         assert 0 < report[split]["rms_logit_difference"] < 1
+    overall = report["metrics"]["overall"]
+    assert (overall["samples"], overall["auroc"]["value"]) == (24, 1)
+    assert overall["apcer"]["total"] == overall["bpcer"]["total"] == 12
     assert report["limits"] == {"auroc_loss": 0.002, "flips": 0.01}
     assert report["machine"]["packages"]["onnxruntime"]
     assert said[-1].startswith(f"{precision} against fp32 on 24 test pictures: AUROC loss 0.00000")
