@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from fauxface.cli import build_app
 from fauxface.errors import DataError, GateError
 from fauxface.locator import Location
+from fauxface_train.locator import compare as compare_module
 from fauxface_train.locator.compare import Settings, compare, gather
 from fauxface_train.locator.conditions import CONDITIONS, choose, is_child, rng_for
 from fauxface_train.locator.cost import multiply_adds
@@ -126,6 +128,35 @@ def test_more_false_faces_than_the_reference_fail(random_teacher, drawn_faces):
     assert "no face that is large enough" in Bar(min_recall=0.5).misses(report)[0]
     report["sides"]["96"]["negatives"] = {}
     assert "no negatives" in Bar(max_extra_false=0).misses(report)[0]
+
+
+def test_a_folder_that_cannot_be_read_counts_as_missed(random_teacher, drawn_faces, tmp_path):
+    bad = [tmp_path / "bad", tmp_path / "worse"]
+    for folder in bad:
+        folder.mkdir()
+        (folder / "a.jpg").write_bytes(b"no picture")
+    content = random_teacher.read_bytes()
+    report = compare(content, content, [drawn_faces / "faces", bad[0]], SMALL, negatives=[bad[1]])
+    assert len(report["skipped"]) == 2
+    assert Bar(min_recall=0.5).misses(report) == [f"{bad[0]} at 96 px: none of its files could be read"]
+    assert Bar(max_extra_false=0).misses(report) == [f"{bad[1]} at 96 px: none of its files could be read"]
+    assert Bar(max_time_ratio=100).misses(report) == []
+
+
+def test_large_pictures_are_searched_as_the_runtime_does(random_teacher, drawn_faces, monkeypatch):
+    seen = []
+    opened = compare_module.Locator
+
+    def noted(*arguments, **options):
+        seen.append(options)
+        return opened(*arguments, **options)
+
+    monkeypatch.setattr(compare_module, "Locator", noted)
+    content = random_teacher.read_bytes()
+    settings = dataclasses.replace(SMALL, min_scale=0.6)
+    report = compare(content, content, [drawn_faces / "faces"], settings)
+    assert seen == [{"max_side": 96, "min_scale": 0.6}] * 2
+    assert "copies of 0.6 of a picture" in render(report)
 
 
 def test_comparing_needs_pictures(random_teacher, tmp_path):

@@ -352,6 +352,7 @@ def test_a_diverged_loss_is_one_line(prepared, recipe, tmp_path, monkeypatch):
         ({"metric": "f1"}, "metric"),
         ({"precision": "int8"}, "precision"),
         ({"source_weights": {"a": 0.0}}, "source weights"),
+        ({"source_weights": {"a": float("inf")}}, "source weights must be finite"),
         ({"label_smoothing": 1.0}, "label smoothing"),
         ({"consistency": -1.0}, "consistency must"),
         ({"matched": 1.5}, "matched share"),

@@ -113,7 +113,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="a variant; may be repeated")
     parser.add_argument("--without", action="append", help="a left-out group; may be repeated")
     parser.add_argument("--reconstructions", type=Path, help="OUT of fauxface data reconstruct")
-    parser.add_argument("--samples", type=int, help="pictures per run in place of the plan's")
+    parser.add_argument("--samples", type=int, help="a trial's pictures per run; it isn't recorded")
     options = parser.parse_args()
     plan = tomllib.loads(PLAN.read_text(encoding="utf-8"))
     for variant, group in runs(plan):
@@ -135,7 +135,8 @@ def main() -> None:
             result = {"variant": variant, "without": group, **result}
             with atomic_write(found) as temporary:
                 temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        _keep(options.runs)
+        if options.samples is None:
+            _keep(options.runs)
 
 
 def merged(known: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -19,16 +19,16 @@ def tables(plan: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     """Return the section as Markdown, from the contents of plan.toml and results.json."""
     found = {(row["variant"], row["without"]): row for row in document["runs"]}
     groups = [g for g in plan["compare"]["left_out"] if any(key[1] == g for key in found)]
-    whole = "; `all`: of all test pictures, nothing left out" if "nothing" in groups else ""
     lines = [
-        f"AUROC on test of the left-out source against everything of the other label{whole}. Minutes and the "
-        "type that was computed in are those of the row's runs, in order, some beside other work; machines "
-        "stand in [results.json](../train/ablations/results.json).",
+        "AUROC on test of the left-out source against everything of the other label; in brackets that of all "
+        "test pictures, the left-out ones among them. Minutes and the type that was computed in are those of "
+        "the row's runs, in order, some beside other work; machines stand in "
+        "[results.json](../train/ablations/results.json).",
         "",
         "| variant | pictures | "
-        + " | ".join(map(_column, groups))
-        + " | worst pair | minutes | computed in |",
-        "|---|---|" + "---|" * len(groups) + "---|---|---|",
+        + " | ".join(f"without {group}" for group in groups)
+        + " | minutes | computed in |",
+        "|---|---|" + "---|" * len(groups) + "---|---|",
     ]
     for name, variant in plan["variants"].items():
         rows = [found.get((name, group)) for group in groups]
@@ -36,13 +36,11 @@ def tables(plan: Mapping[str, Any], document: Mapping[str, Any]) -> str:
         if first is None:
             continue
         label = f"`{name}`" + (f": {variant['why']}" if "why" in variant else "")
-        cells = [_cell(row, group) for row, group in zip(rows, groups, strict=True)]
-        all_in = found.get((name, "nothing"))
-        worst = f"{all_in['worst_pair']['value']:.4f}" if all_in else "-"
+        cells = [_cell(row) for row in rows]
         made = [row for row in rows if row]
         minutes = ", ".join(f"{row['seconds'] / 60:.0f}" for row in made)
         types = ", ".join(dict.fromkeys(row["precision"] for row in made))
-        columns = (label, f"{first['samples']:,}", *cells, worst, minutes, types)
+        columns = (label, f"{first['samples']:,}", *cells, minutes, types)
         lines.append(f"| {' | '.join(columns)} |")
     rest = [
         row
@@ -52,28 +50,25 @@ def tables(plan: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     if rest:
         lines += [
             "",
-            "`robust` with each bona fide source left out in turn:",
+            "`robust` with the other generators and each bona fide source left out in turn; APCER and BPCER "
+            "at its own operating point:",
             "",
-            "| left out | pictures | minutes | source on test | AUROC | BPCER |",
-            "|---|---|---|---|---|---|",
+            "| left out | pictures | minutes | source on test | AUROC | APCER | BPCER |",
+            "|---|---|---|---|---|---|---|",
         ]
         for row in rest:
             for source, values in row["left_out"].items():
                 cells = (row["without"], f"{row['samples']:,}", f"{row['seconds'] / 60:.0f}", source)
-                lines.append(f"| {' | '.join(cells)} | {values['auroc']:.4f} | {values['bpcer']:.4f} |")
+                figures = (f"{values[k]:.4f}" if k in values else "" for k in ("auroc", "apcer", "bpcer"))
+                lines.append(f"| {' | '.join((*cells, *figures))} |")
     return "\n".join(lines)
 
 
-def _column(group: str) -> str:
-    return "all" if group == "nothing" else f"without {group}"
-
-
-def _cell(row: Mapping[str, Any] | None, group: str) -> str:
+def _cell(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return "-"
-    if group == "nothing":
-        return f"{row['auroc']:.4f}"
-    return ", ".join(f"{values['auroc']:.4f}" for values in row["left_out"].values()) or "-"
+    figures = ", ".join(f"{values['auroc']:.4f}" for values in row["left_out"].values())
+    return f"{figures} ({row['auroc']:.4f})"
 
 
 def replace(text: str, section: str) -> str:

@@ -1,6 +1,7 @@
 """Keep what made the default bundle: settings, logs, figures and plots that show no picture of the data.
 
 Usage: python train/default_model/record.py RUNS [FOLDER...]     (without a FOLDER of RUNS: all)
+       python train/default_model/record.py --tried RUN NAME     (a training that isn't shipped)
 """
 
 import json
@@ -9,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from fauxface_export.export import portable
 from fauxface_train.locator.verdict import render
@@ -63,9 +65,7 @@ def record(runs: Path, target: Path, folders: Sequence[str] = ()) -> None:
         return [name for name in names if not folders or name.partition("/")[0] in folders]
 
     for name in asked(DOCUMENTS):
-        document = portable(json.loads((runs / name).read_text(encoding="utf-8")))
-        text = _OUTSIDE.sub(r'"\1"', _PICTURE.sub(r'/one picture"', json.dumps(document, indent=1)))
-        _place(target, name).write_text(text + "\n", encoding="utf-8")
+        document = _keep(runs / name, _place(target, name))
         if name == COMPARISON:
             _place(target, name).with_suffix(".md").write_text(render(document, None), encoding="utf-8")
     for name in asked(FILES):
@@ -75,6 +75,23 @@ def record(runs: Path, target: Path, folders: Sequence[str] = ()) -> None:
         lines = (runs / name).read_text(encoding="utf-8").splitlines()
         kept = [line for line in lines if not line.startswith("![") or f"{folder}/{_linked(line)}" in FILES]
         _place(target, name).write_text("\n".join(kept) + "\n", encoding="utf-8")
+
+
+def tried(run: Path, target: Path) -> None:
+    """Keep settings, log and curves of a training that isn't shipped, ended or not."""
+    ended = "held" in json.loads((run / "best.json").read_text(encoding="utf-8"))
+    last = "best.json" if ended else "last.json"
+    _keep(run / last, _place(target, last))
+    for name in ("log.csv", "curves.png"):
+        shutil.copyfile(run / name, _place(target, name))
+
+
+def _keep(document: Path, target: Path) -> dict[str, Any]:
+    """Write a document with the folders cut off every path, and return it."""
+    content = portable(json.loads(document.read_text(encoding="utf-8")))
+    text = _OUTSIDE.sub(r'"\1"', _PICTURE.sub(r'/one picture"', json.dumps(content, indent=1)))
+    target.write_text(text + "\n", encoding="utf-8")
+    return content
 
 
 def _linked(line: str) -> str:
@@ -90,4 +107,7 @@ def _place(target: Path, name: str) -> Path:
 
 
 if __name__ == "__main__":
-    record(Path(sys.argv[1]), TARGET, sys.argv[2:])
+    if sys.argv[1] == "--tried":
+        tried(Path(sys.argv[2]), TARGET / f"tried-{sys.argv[3]}")
+    else:
+        record(Path(sys.argv[1]), TARGET, sys.argv[2:])

@@ -119,6 +119,12 @@ def audit(  # noqa: PLR0917 - Typer passes options by name
     samples: Annotated[
         int, typer.Option(min=40, help="Pictures to look at, at most; balanced over labels and sources.")
     ] = 3000,
+    strength: Annotated[
+        float | None,
+        typer.Option(
+            min=0, help="Factor on the transform's degradations, as you give it to `fauxface train`."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Another seed looks at other pictures.")] = 0,
 ) -> None:
     """Measure how well size, codec, sharpness, colour, framing alone tell the labels apart; write a report.
@@ -135,7 +141,13 @@ def audit(  # noqa: PLR0917 - Typer passes options by name
     prepared = PreparedData.load(data)
     folder = usable_folder(out)
     document = run.audit(
-        prepared, split=split, count=samples, originals=originals, seed=seed, limit=fail_above
+        prepared,
+        split=split,
+        count=samples,
+        originals=originals,
+        strength=strength,
+        seed=seed,
+        limit=fail_above,
     )
     page = run.write(document, folder)[-1]
     for line in run.summary(document):

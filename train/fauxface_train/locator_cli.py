@@ -115,6 +115,14 @@ def compare(
     threshold: Annotated[float, typer.Option(help="Score threshold of LOCATOR.", min=0, max=1)] = 0.6,
     reference_threshold: Annotated[float, typer.Option(help="That of TEACHER.", min=0, max=1)] = 0.6,
     side: Annotated[list[int], typer.Option(help="Limit of the longer side in pixels.", min=32)] = [640, 320],  # noqa: B006
+    min_scale: Annotated[
+        float | None,
+        typer.Option(
+            help="Search this share of a picture, from half of SIDE to SIDE, as the runtime does.",
+            min=0.01,
+            max=1,
+        ),
+    ] = None,
     smallest: Annotated[
         float, typer.Option(help="Smallest face judged, in pixels of a copy of at most 320 px.", min=0)
     ] = 24.0,
@@ -152,6 +160,7 @@ def compare(
     settings = Settings(
         every=every,
         sides=tuple(dict.fromkeys(side)),
+        min_scale=min_scale,
         threshold=threshold,
         reference_threshold=reference_threshold,
         smallest=smallest,

@@ -1,6 +1,7 @@
 """Training recipes: every number that a run depends on, and the two named presets."""
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -165,7 +166,9 @@ class Recipe:
             "patience must be 0 or more": self.patience >= 0,
             f"the metric must be one of {', '.join(METRICS)}": self.metric in METRICS,
             "the precision must be auto, fp32, bf16 or fp16": self.precision in PRECISIONS,
-            "source weights must be positive": all(value > 0 for value in self.source_weights.values()),
+            "source weights must be finite and positive": all(
+                0 < value < math.inf for value in self.source_weights.values()
+            ),
         }
         for message, ok in checks.items():
             if not ok:

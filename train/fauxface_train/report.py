@@ -82,7 +82,8 @@ def blocks(document: dict[str, Any], plots: Sequence[str] = ()) -> list[Block]:
         Text(
             "APCER counts generated faces that weren't called generated, so an unsure one counts as an "
             "error; BPCER counts bona fide faces that were called generated. Intervals in brackets are 95 %: "
-            "Clopper-Pearson for rates, a bootstrap grouped by source for the rest."
+            "Clopper-Pearson for rates of one source, for rates of several the wider of that and a bootstrap "
+            "grouped by source, such a bootstrap for the rest."
         ),
         Heading("Overall"),
         Table(["Figure", "Value"], [[name, show(overall[key])] for name, key in _OVERALL]),

@@ -175,6 +175,19 @@ def test_without_originals_the_manifest_still_tells_sizes_and_the_result_is_repe
     assert "not read, as asked" in report.render(first)
 
 
+def test_the_transform_has_the_strength_that_one_trains_with(clean_rows, write_data, monkeypatch):
+    few = {name: features.GROUPS[name] for name in ("jpeg", "sharpness")}
+    monkeypatch.setattr(features, "GROUPS", few)
+    data = PreparedData.load(write_data(clean_rows[:44]))
+    made = run.audit(data, count=44, originals=False, strength=0, replicates=10)
+    SCHEMA.validate(made)
+    assert made["settings"]["transform"] == "robust, strength 0"
+    assert made["settings"]["degradations"]["gray"] == 0
+    assert "Transform: preset robust, strength 0; seed 0" in report.render(made)
+    with pytest.raises(DataError, match="check --strength"):
+        run.audit(data, count=44, originals=False, strength=1e9)
+
+
 def guarded(read_bytes):
     """Refuse to read originals."""
 

@@ -34,6 +34,7 @@ def audit(
     split: str = "all",
     count: int = 3000,
     originals: bool = True,
+    strength: float | None = None,
     seed: int = 0,
     limit: float | None = None,
     replicates: int = REPLICATES,
@@ -46,6 +47,7 @@ def audit(
         split: "train", "val", "test" or "all".
         count: How many pictures to look at, at most; see `measure.choose`.
         originals: Whether to read the original files, where they are still there.
+        strength: Factor on the degradations' probabilities, as of `fauxface train`; None leaves them.
         seed: Of the choice, the transform, the classifiers and the bootstrap.
         limit: What no group's AUROC after the transform may exceed; see `gate`.
         replicates: Bootstrap resamples of the intervals.
@@ -55,12 +57,14 @@ def audit(
         The content of audit.json; docs/audit.schema.json describes it.
 
     Raises:
-        DataError: A label has too few pictures, or a stored crop can't be read.
+        DataError: A label has too few pictures, a stored crop can't be read, or the strength is out of range.
     """
-    samples = choose(data.samples(None if split == "all" else split), count, seed)
-    _check_counts(data, samples, split)
     degradations = preset(TRANSFORM).degradations
     assert degradations is not None
+    if strength is not None:
+        degradations = degradations.scaled(strength)
+    samples = choose(data.samples(None if split == "all" else split), count, seed)
+    _check_counts(data, samples, split)
     measured = measure(
         data, samples, degradations=degradations, originals=originals, seed=seed, stream=stream
     )
@@ -89,7 +93,7 @@ def audit(
             "folds": FOLDS,
             "confidence": CONFIDENCE,
             "replicates": replicates,
-            "transform": TRANSFORM,
+            "transform": TRANSFORM if strength is None else f"{TRANSFORM}, strength {strength:g}",
             "degradations": dataclasses.asdict(degradations),
         },
         "stages": [{"name": name, "title": title} for name, title in STAGES.items()],

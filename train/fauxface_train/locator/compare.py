@@ -43,6 +43,7 @@ class Settings:
     Attributes:
         every: Of a video, every n-th frame.
         sides: Limits of the longer side of the network's input, in pixels; each is reported for itself.
+        min_scale: As of `Locator`: large pictures are searched in a copy of this share, at most a side.
         threshold: Score threshold of the locator.
         reference_threshold: Score threshold of the reference.
         smallest: Smallest face that is judged: its longer side in pixels of a copy of at most 320 pixels.
@@ -52,6 +53,7 @@ class Settings:
 
     every: int = 10
     sides: tuple[int, ...] = (640, 320)
+    min_scale: float | None = None
     threshold: float = 0.6
     reference_threshold: float = 0.6
     smallest: float = 24.0
@@ -116,8 +118,8 @@ def compare(
     settings = settings or Settings()
     pairs = {
         side: _Pair(
-            Locator(locator, settings.threshold, max_side=side),
-            Locator(reference, settings.reference_threshold, max_side=side),
+            Locator(locator, settings.threshold, max_side=side, min_scale=settings.min_scale),
+            Locator(reference, settings.reference_threshold, max_side=side, min_scale=settings.min_scale),
         )
         for side in settings.sides
     }
@@ -126,7 +128,12 @@ def compare(
     clean: dict[int, dict[str, Tally]] = {side: {} for side in settings.sides}
     skipped: list[str] = []
     copies: list[np.ndarray] = []
-    for file in gather(paths, negatives):
+    files = gather(paths, negatives)
+    for side in settings.sides:
+        for file in files:
+            for names, tallies in ((file.groups, groups), (file.negatives, clean)):
+                tallies[side].update({name: Tally(settings.smallest) for name in names})
+    for file in files:
         for number, image in enumerate(_frames(file.path, settings.every, skipped)):
             if number == 0 and len(copies) < _TIMED_PICTURES:
                 copies.append(image)
@@ -137,7 +144,7 @@ def compare(
                     pools[side].add(*seen, scale)
                 for names, tallies in ((file.groups, groups), (file.negatives, clean)):
                     for name in names:
-                        tallies[side].setdefault(name, Tally(settings.smallest)).add(*seen, scale)
+                        tallies[side][name].add(*seen, scale)
     if not copies:
         raise DataError(f"none of the files could be read: {skipped[0] if skipped else 'none given'}")
     hard = _under_conditions(pairs, faces, settings, skipped) if faces else {}
@@ -145,6 +152,7 @@ def compare(
         "threshold": settings.threshold,
         "reference_threshold": settings.reference_threshold,
         "every": settings.every,
+        "min_scale": settings.min_scale,
         "smallest_px": settings.smallest,
         "nominal_side_px": NOMINAL_SIDE,
         "seed": settings.seed,

@@ -40,7 +40,10 @@ class Bar:
         )
         if values["all"]["reference_faces"] == 0 and any(limit is not None for _, limit, _ in limits):
             yield f"{side} px: the reference finds no face that is large enough; give pictures with faces"
+        unread = f"at {side} px: none of its files could be read"
         for name, group in values["groups"].items():
+            if group["pictures"] == 0 and any(limit is not None for _, limit, _ in limits):
+                yield f"{name} {unread}"
             for key, limit, sign in limits:
                 if limit is None or (group["reference_faces"] == group["found_faces"] == 0):
                     continue
@@ -54,6 +57,8 @@ class Bar:
         if not values["negatives"]:
             yield f"{side} px: no negatives given to count false faces on"
         for name, seen in values["negatives"].items():
+            if seen["pictures"] == 0:
+                yield f"{name} {unread}"
             allowed = seen["reference_faces"] + self.max_extra_false
             if seen["found_faces"] > allowed:
                 yield f"{name} at {side} px: {seen['found_faces']} false faces, {allowed} allowed"
@@ -72,6 +77,10 @@ def render(report: dict[str, Any], misses: list[str] | None = None) -> str:
         f"{report['reference_threshold']:g}; one of {report['every']} frames of a video. Landmark error: "
         "mean distance over the box's longer side. 95 % intervals in brackets."
     )
+    if report["min_scale"] is not None:
+        head += (
+            f" Searched in copies of {report['min_scale']:g} of a picture, at least half as long as allowed."
+        )
     lines = ["# Face locator against its reference", "", head, ""]
     for side, values in report["sides"].items():
         lines += [
