@@ -1,4 +1,4 @@
-"""Write the default bundle's model card, and the figures in its manifest, anew from the recorded evaluation.
+"""Write the default bundle's model card, and the figures in its manifest, anew from the recorded evaluations.
 
 How large a copy is searched for faces is set to what `fauxface export` writes.
 
@@ -7,6 +7,7 @@ Usage: python train/default_model/card.py
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from fauxface.bundle import DEFAULT_BUNDLE, Bundle, write_manifest
 from fauxface.files import atomic_write
@@ -18,15 +19,26 @@ from fauxface_export.reading import read_metrics, read_terms
 HERE = Path(__file__).parent
 
 
+def recorded(bundle: Bundle, folder: str, precision: str) -> dict[str, Any]:
+    """Return a recorded evaluation of the bundle, at the operating point of a precision.
+
+    Raises:
+        DataError: It can't be read, or is of another operating point.
+    """
+    point = bundle.manifest.operating_point(precision)
+    digest = bundle.manifest.provenance["checkpoint_sha256"]
+    path = HERE / "record" / folder / "metrics.json"
+    return read_metrics(path, digest, point.calibration, point.thresholds)
+
+
 def main() -> None:
     """Write both."""
     bundle = Bundle.load()
-    document, point = bundle.document(), bundle.manifest.operating_point()
-    digest = document["provenance"]["checkpoint_sha256"]
-    found = read_metrics(
-        HERE / "record" / "evaluation" / "metrics.json", digest, point.calibration, point.thresholds
-    )
+    document, found = bundle.document(), recorded(bundle, "evaluation", "fp32")
     document["metrics"] = kept_figures(found)
+    for precision, variant in document.get("variants", {}).items():
+        own = recorded(bundle, "evaluation-bundle", precision)
+        variant["metrics"] = {"overall": own["overall"]}
     del document["version"]
     document["locator"] |= {"max_side": MAX_SIDE, "min_scale": MIN_SCALE}
     with atomic_write(DEFAULT_BUNDLE / bundle.manifest.card) as temporary:

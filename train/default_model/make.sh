@@ -53,8 +53,8 @@ train_classifier() { # RUN WEIGHTS [OPTION...]
 train_classifier "$runs/classifier-1" "$shared/models/resnet18_imagenet_partial.npz"
 train_classifier "$runs/classifier-2" "$runs/classifier-1" --lr 0.0006 --seed 1
 classifier=$runs/classifier-2
-fauxface evaluate "$classifier" "$runs/prepared" --out "$runs/evaluation" --conditions all \
-  --pairs 'sharp portraits against StyleGAN=ffhq*,headshots*,genderdet*:sg*,omi_sg2,tpdne*'
+pairs='sharp portraits against StyleGAN=ffhq*,headshots*,genderdet*:sg*,omi_sg2,tpdne*,sfhq1*'
+fauxface evaluate "$classifier" "$runs/prepared" --out "$runs/evaluation" --conditions all --pairs "$pairs"
 
 generator=$runs/generator
 fauxface generator train "$runs/prepared" --out "$generator"
@@ -66,6 +66,6 @@ fauxface export "$classifier" --out "$runs/bundle" --name fauxface-default --loc
   --overwrite
 rm -rf "$bundle" && cp -r "$runs/bundle" "$bundle"
 # What ships, in the precision that this machine takes by default.
-fauxface evaluate "$bundle" "$runs/prepared" --out "$runs/evaluation-bundle" --conditions none
+fauxface evaluate "$bundle" "$runs/prepared" --out "$runs/evaluation-bundle" --pairs "$pairs"
 python "$here/record.py" "$runs"
 python "$here/readme_figures.py"
