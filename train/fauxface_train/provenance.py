@@ -62,8 +62,12 @@ def derivation(parent: Bundle, data: PreparedData) -> dict[str, Any]:
     }
 
 
+_CODE = (":(top)*.py", ":(top)*.toml", ":(top)*.sh", ":(top)runtime")
+"""What of the tree decides what a program does; results that it writes aren't among it."""
+
+
 def commit() -> str | None:
-    """Return the commit of the source tree that runs, with `+changes` where it was edited, or None."""
+    """Return the commit of the source tree that runs, with `+changes` where its code was edited, or None."""
     git = shutil.which("git")
     if git is None:
         return None
@@ -75,7 +79,8 @@ def commit() -> str | None:
 
     try:
         head = ask("rev-parse", "HEAD")
-        return f"{head}+changes" if ask("status", "--porcelain", "--untracked-files=no") else head
+        edited = ask("status", "--porcelain", "--untracked-files=no", "--", *_CODE)
+        return f"{head}+changes" if edited else head
     except (subprocess.CalledProcessError, OSError):
         return None
 

@@ -1,0 +1,39 @@
+import shutil
+import subprocess
+
+import pytest
+
+pytest.importorskip("torch")
+
+from fauxface_train import provenance
+
+GIT = shutil.which("git")
+
+
+@pytest.mark.skipif(GIT is None, reason="git isn't installed")
+@pytest.mark.parametrize(
+    ("edited", "marked"),
+    [
+        ("package/code.py", True),
+        ("setup.toml", True),
+        ("runtime/model.onnx", True),
+        ("results/a.json", False),
+    ],
+)
+def test_a_commit_is_marked_where_code_was_edited(edited, marked, tmp_path, monkeypatch):
+    def git(*arguments):
+        who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        subprocess.run([GIT, *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    for name in ("package/code.py", "setup.toml", "runtime/model.onnx", "results/a.json"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("old")
+    git("init")
+    git("add", ".")
+    git("commit", "-m", "first")
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "package" / "code.py"))
+    head = provenance.commit()
+    assert head is not None
+    assert len(head) == 40
+    (tmp_path / edited).write_text("new")
+    assert provenance.commit() == (f"{head}+changes" if marked else head)
