@@ -24,11 +24,15 @@ from plots import bars
 PEER = "yunet + article"
 OVERLAP = 0.5
 """Least intersection over union of two boxes that are the same face."""
+CONFIRMED = 0.3
+"""Least overlap of a peer's box with another peer's; their boxes are drawn by different rules."""
 AGREEMENT = 0.98
 LOCATED = 0.9
 """Least share of the peer's faces that fauxface must locate: else the speeds are of different work."""
 
 Face = dict[str, Any]
+Frames = list[list[Face]]
+"""The faces of each frame."""
 
 
 def iou(first: list[float], second: list[float]) -> float:
@@ -177,7 +181,7 @@ def main() -> None:
         }
         own = peers.own(bundle)
         workers = peers.open_workers(stack, [*own, *peers.PIPELINES], "pipeline.py", shared, arguments)
-        answers: dict[str, dict[str, list[list[Face]]]] = {}
+        answers: dict[str, dict[str, Frames]] = {}
         for case, path in shown.items():
             for worker in workers.values():
                 worker.ask("prepare", case=case, spec={"video": str(path), "frames": arguments.frames})
@@ -206,20 +210,38 @@ def main() -> None:
     bars(content, arguments.out.with_suffix(".png"), "ms per frame, from file to verdicts")
 
 
-def agreements(answers: dict[str, dict[str, list[list[Face]]]]) -> dict[str, Any]:
-    """Return, by case, own configuration and peer, how far the verdicts agree."""
-    return {
-        case: {
-            own: {
-                name: compare(frames, other)
-                for name, other in found.items()
-                if not name.startswith("fauxface")
-            }
-            for own, frames in found.items()
-            if own.startswith("fauxface")
+def agreements(answers: dict[str, dict[str, Frames]]) -> dict[str, Any]:
+    """Return, by case, own configuration and peer, how far the verdicts on confirmed faces agree."""
+    made = {}
+    for case, found in answers.items():
+        own = {name: frames for name, frames in found.items() if name.startswith("fauxface")}
+        theirs_ = {name: frames for name, frames in found.items() if name not in own}
+        sure = {
+            name: confirmed(frames, [other for rest, other in theirs_.items() if rest != name])
+            for name, frames in theirs_.items()
         }
-        for case, found in answers.items()
-    }
+        made[case] = {
+            name: {peer: compare(frames, theirs) for peer, theirs in sure.items()}
+            for name, frames in own.items()
+        }
+    return made
+
+
+def confirmed(frames: Frames, others: list[Frames]) -> Frames:
+    """Return the faces that one of the others sees too: what a single detector sees may be none, say a shoe.
+
+    Without others, all faces are returned.
+    """
+    if not others:
+        return frames
+    return [
+        [
+            face
+            for face in faces
+            if any(iou(face["box"], seen["box"]) >= CONFIRMED for other in others for seen in other[number])
+        ]
+        for number, faces in enumerate(frames)
+    ]
 
 
 if __name__ == "__main__":

@@ -149,6 +149,16 @@ def test_a_reason_tells_whether_a_face_was_judged(p, size, judged):
     assert video.judged({"reason": reason}) is judged
 
 
+def test_faces_count_that_another_peer_finds_too():
+    shoe, near = face(400), face(30)
+    theirs = [[face(0), shoe], [face(0)]]
+    assert video.confirmed(theirs, [[[near], []], [[], [face(500)]]]) == [[face(0)], []]
+    assert video.confirmed(theirs, []) == theirs
+    found = video.agreements({"clip": {"fauxface int8": [[face(0)]], "a": [[face(0), shoe]], "b": [[near]]}})
+    assert found["clip"]["fauxface int8"]["a"]["theirs"] == 1
+    assert list(found["clip"]["fauxface int8"]) == ["a", "b"]
+
+
 @pytest.mark.parametrize("given", [["absent.mp4"], ["a/clip.mp4", "b/clip.mp4"]])
 def test_clips_must_exist_and_differ(tmp_path, given):
     for name in ("a/clip.mp4", "b/clip.mp4"):

@@ -16,7 +16,7 @@ GIT = shutil.which("git")
     [
         ("package/code.py", True),
         ("setup.toml", True),
-        ("runtime/model.onnx", True),
+        ("runtime/a.onnx", True),
         ("results/a.json", False),
     ],
 )
@@ -25,7 +25,7 @@ def test_a_commit_is_marked_where_code_was_edited(edited, marked, tmp_path, monk
         who = ("-c", "user.name=a", "-c", "user.email=a@example.org")
         subprocess.run([GIT, *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
 
-    for name in ("package/code.py", "setup.toml", "runtime/model.onnx", "results/a.json"):
+    for name in ("package/code.py", "setup.toml", "runtime/a.onnx", "results/a.json"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("old")
     git("init")
