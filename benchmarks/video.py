@@ -215,10 +215,10 @@ def agreements(answers: dict[str, dict[str, Frames]]) -> dict[str, Any]:
     made = {}
     for case, found in answers.items():
         own = {name: frames for name, frames in found.items() if name.startswith("fauxface")}
-        theirs_ = {name: frames for name, frames in found.items() if name not in own}
+        rivals = {name: frames for name, frames in found.items() if name not in own}
         sure = {
-            name: confirmed(frames, [other for rest, other in theirs_.items() if rest != name])
-            for name, frames in theirs_.items()
+            name: confirmed(frames, [other for rest, other in rivals.items() if rest != name])
+            for name, frames in rivals.items()
         }
         made[case] = {
             name: {peer: compare(frames, theirs) for peer, theirs in sure.items()}
