@@ -123,16 +123,14 @@ def compare(
         )
         for side in settings.sides
     }
+    files = gather(paths, negatives)
     pools = {side: Tally(settings.smallest) for side in settings.sides}
-    groups: dict[int, dict[str, Tally]] = {side: {} for side in settings.sides}
-    clean: dict[int, dict[str, Tally]] = {side: {} for side in settings.sides}
+    groups, clean = (
+        {side: {name: Tally(settings.smallest) for name in names} for side in settings.sides}
+        for names in ([n for f in files for n in f.groups], [n for f in files for n in f.negatives])
+    )
     skipped: list[str] = []
     copies: list[np.ndarray] = []
-    files = gather(paths, negatives)
-    for side in settings.sides:
-        for file in files:
-            for names, tallies in ((file.groups, groups), (file.negatives, clean)):
-                tallies[side].update({name: Tally(settings.smallest) for name in names})
     for file in files:
         for number, image in enumerate(_frames(file.path, settings.every, skipped)):
             if number == 0 and len(copies) < _TIMED_PICTURES:
