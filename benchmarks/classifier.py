@@ -20,7 +20,7 @@ import peers
 import weights
 from fauxface.bundle import Bundle
 from fauxface.errors import GateError
-from fauxface.verdicts import Calibration, Thresholds
+from fauxface.manifest import OperatingPoint
 from harness import Row, Turn
 from plots import bars
 
@@ -50,14 +50,14 @@ def compared(bundle: Bundle) -> np.ndarray:
     return np.concatenate([golden, np.stack(soft)])
 
 
-def check(name: str, found: np.ndarray, expected: np.ndarray, rule: dict[str, float]) -> dict[str, Any]:
+def check(name: str, found: np.ndarray, expected: np.ndarray, point: OperatingPoint) -> dict[str, Any]:
     """Compare a configuration's logits with the reference's.
 
     Args:
         name: The configuration.
         found: float [N, 2].
         expected: float [N, 2], from fauxface at fp32.
-        rule: From `weights.rule`.
+        point: The operating point of fp32.
 
     Returns:
         The largest difference of a logit, the RMS difference of the difference of the two logits, and the
@@ -72,7 +72,9 @@ def check(name: str, found: np.ndarray, expected: np.ndarray, rule: dict[str, fl
         )
     difference = float(np.abs(found - expected).max())
     rms = float(np.sqrt(np.mean(np.diff(found - expected) ** 2)))
-    equal = float(np.mean([a == b for a, b in zip(labels(found, rule), labels(expected, rule), strict=True)]))
+    equal = float(
+        np.mean([a == b for a, b in zip(labels(found, point), labels(expected, point), strict=True)])
+    )
     near = rms <= NEAR_LOGITS and equal >= EQUAL_LABELS
     if not (near if name in LOWER_PRECISION else difference <= EXACT_LOGITS):
         raise GateError(
@@ -86,11 +88,9 @@ def check(name: str, found: np.ndarray, expected: np.ndarray, rule: dict[str, fl
     }
 
 
-def labels(logits: np.ndarray, rule: dict[str, float]) -> list[str]:
-    """Return the label of each crop by the bundle's calibration and thresholds."""
-    calibration = Calibration(rule["temperature"], rule["bias"])
-    thresholds = Thresholds(rule["bona_fide_below"], rule["generated_from"])
-    return [thresholds.label(float(p)) for p in calibration.probability(logits)]
+def labels(logits: np.ndarray, point: OperatingPoint) -> list[str]:
+    """Return the label of each crop."""
+    return [point.thresholds.label(p) for p in point.calibration.probability(logits).tolist()]
 
 
 def claims(rows: list[Row]) -> list[dict[str, Any]]:
@@ -120,13 +120,13 @@ def main() -> None:
         }
         configurations = [*peers.NETWORKS, *peers.own(bundle)]
         workers = peers.open_workers(stack, configurations, "classify.py", shared, arguments)
-        rule, expected = weights.rule(bundle), _expected(bundle, crops)
+        point, expected = bundle.manifest.operating_point(), _expected(bundle, crops)
         agreement = {}
         for name, worker in workers.items():
             for batch in (*BATCHES, len(crops)):
                 worker.ask("prepare", case=f"batch {batch}", spec={"batch": batch})
             answer = np.array(worker.ask("answer", case=f"batch {len(crops)}"), np.float64)
-            agreement[name] = check(name, answer, expected, rule)
+            agreement[name] = check(name, answer, expected, point)
         busy = harness.require_idle(arguments.busy)
         turns = [
             Turn(worker, f"batch {batch}", arguments.seconds)
@@ -144,7 +144,7 @@ def main() -> None:
             ratios=harness.ratios_to(rows, "article"),
             claims=claims(rows),
             agreement=agreement,
-            labels_compared=Counter(labels(expected, rule)),
+            labels_compared=Counter(labels(expected, point)),
         )
     harness.write(content, arguments.out)
     bars(content, arguments.out.with_suffix(".png"), "ms per face, from crop to logits")

@@ -10,24 +10,24 @@ pytest.importorskip("matplotlib")
 import classifier
 import face_to_verdict
 import video
-import weights
 from fauxface.bundle import Bundle
 from fauxface.errors import GateError, VideoError
-from fauxface.verdicts import Thresholds
+from fauxface.manifest import OperatingPoint
+from fauxface.verdicts import Calibration, Thresholds
 
-RULE = {"temperature": 1.0, "bias": 0.0, "bona_fide_below": 0.3, "generated_from": 0.7}
+POINT = OperatingPoint(Calibration(), Thresholds(0.3, 0.7))
 
 
 def test_a_configuration_that_answers_otherwise_is_refused():
     expected = np.array([[2.0, -2.0], [-2.0, 2.0]] * 5)
-    found = classifier.check("openvino fp32", expected + np.array([0, 5e-4]), expected, RULE)
+    found = classifier.check("openvino fp32", expected + np.array([0, 5e-4]), expected, POINT)
     assert found == {"max_logit_difference": 0.0005, "rms_logit_difference": 0.0005, "equal_labels": 1.0}
     with pytest.raises(GateError, match="opencv answers otherwise"):
-        classifier.check("opencv", expected + 0.002, expected, RULE)
-    assert classifier.check("openvino", expected * 1.1, expected, RULE)["equal_labels"] == 1.0
+        classifier.check("opencv", expected + 0.002, expected, POINT)
+    assert classifier.check("openvino", expected * 1.1, expected, POINT)["equal_labels"] == 1.0
     for wrong in (expected * 1.2, -expected, np.full_like(expected, np.nan), expected[:3]):
         with pytest.raises(GateError, match=r"means? nothing"):
-            classifier.check("openvino", wrong, expected, RULE)
+            classifier.check("openvino", wrong, expected, POINT)
 
 
 def test_lower_precision_is_held_to_the_logits_of_the_shipped_classifier():
@@ -39,12 +39,12 @@ def test_lower_precision_is_held_to_the_logits_of_the_shipped_classifier():
     np.testing.assert_array_equal(crops[: len(crops) // 2], shipped.golden()[0])
     expected = classifier._expected(shipped, crops)
     found = Classifier(shipped.classifier_bytes("int8"), provider="cpu").logits(crops)
-    rule = weights.rule(shipped)
-    assert len(set(classifier.labels(expected, rule))) > 1
-    assert classifier.check("fauxface int8", found, expected, rule)["rms_logit_difference"] < 0.3
+    point = shipped.manifest.operating_point()
+    assert len(set(classifier.labels(expected, point))) > 1
+    assert classifier.check("fauxface int8", found, expected, point)["rms_logit_difference"] < 0.3
     for wrong in (np.zeros_like(found), found[:, ::-1], np.roll(found, 1, axis=0), found[::-1], 1.5 * found):
         with pytest.raises(GateError, match="fauxface int8 answers otherwise"):
-            classifier.check("fauxface int8", wrong, expected, rule)
+            classifier.check("fauxface int8", wrong, expected, point)
 
 
 def test_verdicts_of_one_face_are_compared():
