@@ -32,7 +32,7 @@ import numpy as np
 
 import harness
 import recording
-from fauxface import Scanner, cli_scan
+from fauxface import Scanner, heap
 from fauxface.cutting import cut_frame
 from fauxface.errors import GateError
 from fauxface.following import locate_frame
@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=harness.positive, default=5)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    cli_scan._share_heap()  # as `fauxface scan` does; holes in a heap per thread would pass for growth
+    heap.share_among_threads()  # as `fauxface scan` does; holes in a heap per thread would pass for growth
     with tempfile.TemporaryDirectory() as folder:
         clips = recording.clips(arguments.clips, Path(folder))
         busy = harness.require_idle(arguments.busy)

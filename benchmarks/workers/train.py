@@ -99,6 +99,7 @@ class Kit:
 
         import torch
 
+        from fauxface import heap
         from fauxface_train import loading
         from fauxface_train.dataset import PreparedData
         from fauxface_train.engine import Engine, pick_device
@@ -106,6 +107,7 @@ class Kit:
         from fauxface_train.presets import preset
         from fauxface_train.sampling import Plan
 
+        heap.keep_freed_memory()  # as `fauxface train` does
         recipe = preset(options["preset"]).changed(samples=_ENDLESS)
         device = pick_device("cpu")
         samples = loading.chosen(PreparedData.load(options["data"]), "train", recipe.exclude)

@@ -1,14 +1,11 @@
 """The command `fauxface scan`."""
 
-import contextlib
-import ctypes
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-_M_ARENA_MAX = -8  # malloc.h of glibc
 _RESULT_SUFFIXES = {".jsonl", ".ndjson", ".json"}
 
 
@@ -83,14 +80,15 @@ def scan(
     Exit codes: 0 all scanned; 1 error, or a single picture without a face; 2 wrong usage; 3 finished, but
     some items couldn't be read; 130 interrupted.
     """
-    _share_heap()
     import cv2
 
+    from fauxface import heap
     from fauxface.output import ResultLog, Table
     from fauxface.scan_run import ScanRun, list_items
     from fauxface.scanner import Scanner
     from fauxface.sources import Kind, parse
 
+    heap.share_among_threads()
     place = parse(source)
     if max_frames is not None and (place.is_files or place.kind is Kind.STDIN):
         raise typer.BadParameter("it is for cameras and streams", param_hint="--max-frames")
@@ -122,16 +120,6 @@ def scan(
         locate_every=locate_every,
     )
     raise typer.Exit(run.run())
-
-
-def _share_heap() -> None:
-    """Let all threads allocate from one heap, where the C library is glibc.
-
-    By default each thread gets a heap of its own; frames that one thread allocates and another one frees then
-    leave holes in many heaps, and the process grows with every one of them.
-    """
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _outputs(out: Path | None, jsonl: Path | None, annotate: Path | None) -> tuple[Path | None, Path | None]:

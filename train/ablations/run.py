@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from fauxface import heap
 from fauxface.files import atomic_write
 from fauxface_train import trainer
 from fauxface_train.dataset import PreparedData
@@ -115,6 +116,7 @@ def main() -> None:
     parser.add_argument("--reconstructions", type=Path, help="OUT of fauxface data reconstruct")
     parser.add_argument("--samples", type=int, help="a trial's pictures per run; it isn't recorded")
     options = parser.parse_args()
+    heap.keep_freed_memory()
     plan = tomllib.loads(PLAN.read_text(encoding="utf-8"))
     for variant, group in runs(plan):
         if (options.only and variant not in options.only) or (

@@ -99,8 +99,10 @@ def train(
     Ctrl-C stops after the current step and leaves a run that --resume continues.
     """
     require_extra("train", "torch", "torchvision", "sklearn", "safetensors", "matplotlib", "tensorboard")
+    from fauxface import heap
     from fauxface_train import presets, run_state, trainer
 
+    heap.keep_freed_memory()
     overrides: dict[str, Any] = {
         "samples": samples,
         "epochs": epochs,
