@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 from pathlib import Path
 
@@ -61,6 +62,9 @@ def test_evaluate_by_hand(steered, tiny):
         "precision": "fp32",
     }
     assert document["operating_point"]["generated_from"] == 0.7
+    # The pictures' own hashes are their numbers, see write_prepared; the last one is of val.
+    digest = hashlib.sha256("".join(f"{number:064x}" for number in range(14)).encode()).hexdigest()
+    assert document["data"]["pictures_sha256"] == digest
 
 
 @pytest.mark.parametrize(

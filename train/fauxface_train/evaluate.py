@@ -20,6 +20,7 @@ from fauxface_train import gated, matched, metrics, pages, plots, report, robust
 from fauxface_train.conditions import CLEAN, Condition
 from fauxface_train.dataset import SPLITS, PreparedData, Sample, load_crop
 from fauxface_train.intervals import CONFIDENCE, REPLICATES
+from fauxface_train.provenance import pictures_digest
 from fauxface_train.scorers import OperatingPoint, Scorer
 
 FORMAT = "fauxface.evaluation/1"
@@ -190,7 +191,12 @@ def evaluate(
             **({"precision": scorer.precision} if scorer.precision else {}),
             **({"checkpoint_sha256": scorer.checkpoint_sha256} if scorer.checkpoint_sha256 else {}),
         },
-        "data": {"name": data.root.resolve().name, "split": split, "margin": data.margin},
+        "data": {
+            "name": data.root.resolve().name,
+            "split": split,
+            "margin": data.margin,
+            "pictures_sha256": pictures_digest(samples),
+        },
         "operating_point": {
             "shipped": scorer.point.shipped,
             "temperature": calibration.temperature,

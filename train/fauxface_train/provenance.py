@@ -52,14 +52,17 @@ def versions() -> dict[str, str]:
 
 def derivation(parent: Bundle, data: PreparedData) -> dict[str, Any]:
     """Return what a bundle that was made from another one records: when, by which version, on what."""
-    samples = data.samples()
-    digest = hashlib.sha256("".join(sorted(sample.sha256 for sample in samples)).encode()).hexdigest()
     return {
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "fauxface": fauxface.__version__,
         "parent": {"sha256": parent.sha256, "name": parent.manifest.name},
-        "data": {"name": data.root.resolve().name, "pictures_sha256": digest},
+        "data": {"name": data.root.resolve().name, "pictures_sha256": pictures_digest(data.samples())},
     }
+
+
+def pictures_digest(samples: Sequence[Sample]) -> str:
+    """Return the SHA-256 that identifies a set of pictures, by their own and in any order."""
+    return hashlib.sha256("".join(sorted(sample.sha256 for sample in samples)).encode()).hexdigest()
 
 
 _CODE = (":(top)*.py", ":(top)*.toml", ":(top)*.sh", ":(top)runtime")
