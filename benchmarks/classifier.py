@@ -111,11 +111,11 @@ def main() -> None:
     with ExitStack() as stack:
         made = stack.enter_context(weights.files(bundle))
         crops = compared(bundle)
-        np.save(made.crops, crops)
+        np.save(made.folder / "compared.npy", crops)
         shared = {
             "weights": str(made.weights),
             "plain": str(made.plain),
-            "crops": str(made.crops),
+            "crops": str(made.folder / "compared.npy"),
             "bundle": str(bundle.path),
         }
         configurations = [*peers.NETWORKS, *peers.own(bundle)]
