@@ -1,10 +1,12 @@
 """Classifiers in other precisions: made, given their own operating point, and held against fp32.
 
-Everything is chosen on the train and val splits. The test split only decides whether the result is shipped.
+Everything is chosen on the train and val splits. The test split only decides whether the result is shipped;
+where it refuses an int8 graph, the next one keeps more in float.
 """
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -138,36 +140,36 @@ def make(precision: str, fp32: Path, target: Path, against: Reference, say: Say 
         GateError: It loses too much AUROC or changes too many decisions on the test split, or ONNX Runtime
             doesn't run it in this precision; the message names the layers that hurt most.
     """
-    report: dict[str, Any]
-    if precision == "int8":
-        report = _make_int8(fp32, target, against, say)
-    else:
-        half.convert(fp32, target)
-        report = {"float_layers": list(half.IN_FLOAT)}
-    onnx_graph.finish(target, like=fp32)
-    score = scorer(target)
-    val = _score(score, against.val.samples, f"{precision} on val")
-    point = matched(against.val, against.point, val)
-    test = _score(score, against.test.samples, f"{precision} on test")
-    found = {
-        "val": compare(against.val, against.point, val, point),
-        "test": compare(against.test, against.point, test, point),
-    }
-    result = found["test"]
-    lost = (
-        f"on {result.samples} test pictures: AUROC loss {result.auroc_loss:.5f} "
-        f"(limit {AUROC_LOSS_LIMIT:g}), {result.flips:.2%} of the decisions changed (limit {FLIP_LIMIT:.0%})"
+    attempts = _int8(fp32, target, against, say) if precision == "int8" else _fp16(fp32, target)
+    report, lost = dict[str, Any](), ""
+    with closing(attempts):
+        for report in attempts:
+            onnx_graph.finish(target, like=fp32)
+            score = scorer(target)
+            val = _score(score, against.val.samples, f"{precision} on val")
+            point = matched(against.val, against.point, val)
+            test = _score(score, against.test.samples, f"{precision} on test")
+            result = compare(against.test, against.point, test, point)
+            lost = _lost(result)
+            say(f"{precision} against fp32 {lost}")
+            if result.holds:
+                found = {"val": compare(against.val, against.point, val, point), "test": result}
+                figures = {name: difference.to_dict() for name, difference in found.items()}
+                overall = _overall(against.test, point, test)
+                measured = {"metrics": {"overall": overall}, "machine": parity.machine()}
+                return Variant(precision, point, {"limits": LIMITS, **report, **figures, **measured})
+    worst = list(blame(precision, fp32, against, report.get("method", "minmax")).items())[:_NAMED]
+    named = ", ".join(f"{name} ({value:.2g})" for name, value in worst)
+    raise GateError(
+        f"{precision} failed {lost}; layers that move the logits most: {named}; no bundle was written"
     )
-    say(f"{precision} against fp32 {lost}")
-    if not result.holds:
-        worst = list(blame(precision, fp32, against, report.get("method", "minmax")).items())[:_NAMED]
-        named = ", ".join(f"{name} ({value:.2g})" for name, value in worst)
-        raise GateError(
-            f"{precision} failed {lost}; layers that move the logits most: {named}; no bundle was written"
-        )
-    figures = {name: difference.to_dict() for name, difference in found.items()}
-    measured = {"metrics": {"overall": _overall(against.test, point, test)}, "machine": parity.machine()}
-    return Variant(precision, point, {"limits": LIMITS, **report, **figures, **measured})
+
+
+def _lost(test: Difference) -> str:
+    return (
+        f"on {test.samples} test pictures: AUROC loss {test.auroc_loss:.5f} (limit {AUROC_LOSS_LIMIT:g}), "
+        f"{test.flips:.2%} of the decisions changed (limit {FLIP_LIMIT:.0%})"
+    )
 
 
 def _overall(split: Scored, point: OperatingPoint, logits: np.ndarray) -> dict[str, Any]:
@@ -251,21 +253,29 @@ class _Candidate:
         return {"method": self.method, "float_layers": list(self.in_float), **self.difference.to_dict()}
 
 
-def _make_int8(fp32: Path, target: Path, against: Reference, say: Say) -> dict[str, Any]:
-    """Write the int8 graph whose probabilities are nearest to fp32's on val; return what was tried.
+def _fp16(fp32: Path, target: Path) -> Generator[dict[str, Any], None, None]:
+    half.convert(fp32, target)
+    yield {"float_layers": list(half.IN_FLOAT)}
 
-    The first and the last convolution stay in float only where nothing holds the limits without.
+
+def _int8(fp32: Path, target: Path, against: Reference, say: Say) -> Generator[dict[str, Any], None, None]:
+    """Write the int8 graph whose probabilities are nearest to fp32's on val; yield what was tried.
+
+    The first and the last convolution stay in float only where nothing holds the limits without: neither on
+    val, nor, which is why this goes on after a yield, on test.
     """
     part = against.val.part(SEARCH_CROPS)
     crops = _crops(part.samples)
     tried: list[_Candidate] = []
+    refused: list[_Candidate] = []
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         seen = against.calibration[:: max(1, len(against.calibration) // RANGE_CROPS)]
         _prepare(fp32, prepared, seen)
         ranges = {method: quantize.ranges(prepared, seen, method) for method in quantize.METHODS}
         convolutions = list(onnx_graph.layers(fp32, ("Conv",)))
-        for in_float in ((), (convolutions[0],), (convolutions[0], convolutions[-1])):
+        levels = ((), (convolutions[0],), (convolutions[0], convolutions[-1]))
+        for in_float in levels:
             for method in quantize.METHODS:
                 path = Path(folder) / f"{len(tried)}.onnx"
                 quantize.quantise(prepared, ranges[method], path, in_float=in_float)
@@ -274,20 +284,23 @@ def _make_int8(fp32: Path, target: Path, against: Reference, say: Say) -> dict[s
                 own = matched(part, against.point, logits)
                 tried.append(_Candidate(method, in_float, path, compare(part, against.point, logits, own)))
                 say(_line(tried[-1]))
-            holding = [candidate for candidate in tried if candidate.difference.holds]
-            best = min(holding or tried, key=lambda candidate: candidate.difference.probability)
-            if best.difference.holds:
-                break
-        target.write_bytes(best.path.read_bytes())
-    operators = quantize.operators(target.read_bytes())
-    quantize.require_integers(operators, len(convolutions) - len(best.in_float))
-    return {
-        "method": best.method,
-        "float_layers": list(best.in_float),
-        "calibration_crops": len(against.calibration),
-        "candidates": [candidate.to_dict() for candidate in tried],
-        "operators": dict(sorted(operators.items())),
-    }
+            left = [candidate for candidate in tried if candidate not in refused]
+            holding = [candidate for candidate in left if candidate.difference.holds]
+            best = min(holding or left, key=lambda candidate: candidate.difference.probability)
+            if not holding and in_float != levels[-1]:
+                continue
+            target.write_bytes(best.path.read_bytes())
+            operators = quantize.operators(target.read_bytes())
+            quantize.require_integers(operators, len(convolutions) - len(best.in_float))
+            yield {
+                "method": best.method,
+                "float_layers": list(best.in_float),
+                "calibration_crops": len(against.calibration),
+                "candidates": [candidate.to_dict() for candidate in tried],
+                "refused_on_test": [[one.method, *one.in_float] for one in refused],
+                "operators": dict(sorted(operators.items())),
+            }
+            refused.append(best)
 
 
 def _prepare(fp32: Path, prepared: Path, calibration: np.ndarray) -> None:

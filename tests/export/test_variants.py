@@ -167,6 +167,33 @@ def test_layers_stay_in_float_only_where_nothing_else_holds(against, small_onnx,
     assert report["operators"]["QLinearConv"] == 2
 
 
+def test_a_graph_that_test_refuses_is_followed_by_one_with_more_in_float(
+    against, small_onnx, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(variants.quantize, "METHODS", ("minmax",))
+    real, refused = variants.compare, []
+
+    def compare(fp32, *arguments):
+        found = real(fp32, *arguments)
+        if fp32 is against.test and not refused:
+            refused.append(found)
+            return accuracy.Difference(found.samples, 1.0, 0.0, 0.02, 0.5, found.logit)
+        return found
+
+    monkeypatch.setattr(variants, "compare", compare)
+    said = []
+    made = variants.make("int8", small_onnx, tmp_path / "variant.onnx", against, said.append)
+    assert made.report["float_layers"] == ["conv1"]
+    assert made.report["refused_on_test"] == [["minmax"]]
+    assert made.report["operators"]["QLinearConv"] == 3
+    assert [line.partition(":")[0] for line in said] == [
+        "int8 by minmax",
+        "int8 against fp32 on 24 test pictures",
+        "int8 by minmax, conv1 in float",
+        "int8 against fp32 on 24 test pictures",
+    ]
+
+
 def test_blame_orders_the_layers(against, small_onnx):
     found = variants.blame("int8", small_onnx, against)
     assert sorted(found) == ["conv1", "layer1.0.conv1", "layer1.0.conv2", "layer2.0.conv1"]
