@@ -54,7 +54,18 @@ def test_every_generator_of_test_is_left_out_once(plan):
         assert sum(fnmatchcase(source, pattern) for pattern in left_out) == 1
 
 
-METRICS = FOLDER.parent / "default_model" / "record" / "evaluation" / "metrics.json"
+def test_each_source_weight_is_of_a_source_that_is_left(plan):
+    trained = json.loads((RECORD / "classifier-1" / "best.json").read_text(encoding="utf-8"))["data"]["train"]
+    sources = {*trained["real"], *trained["fake"], "recon_nearest"}
+    for variant, group in run.runs(plan):
+        recipe = run.recipe_of(plan, variant, group)
+        left = [s for s in sources if not any(fnmatchcase(s, pattern) for pattern in recipe.exclude)]
+        for pattern in recipe.source_weights:
+            assert any(fnmatchcase(source, pattern) for source in left), (variant, group, pattern)
+
+
+RECORD = FOLDER.parent / "default_model" / "record"
+METRICS = RECORD / "evaluation" / "metrics.json"
 TEST_SOURCES = [row["source"] for row in json.loads(METRICS.read_text(encoding="utf-8"))["sources"]]
 
 DOCUMENT = {
