@@ -72,8 +72,9 @@ def locator_sides(data: dict[str, Any]) -> Table:
 
 def video_pipeline(data: dict[str, Any]) -> Table:
     """Return the rates of the stages and of the pipeline."""
-    names = ("decode", "locate", "classify", "one after the other", "pipeline")
-    head = ["clip", "faces per frame", *names, "of the slowest stage", "of what the cores allow"]
+    names = ("decode", "locate", "classify", "one after the other", "pipeline", "independent processes")
+    shares = ["of the slowest stage", "of what the cores allow", "of independent processes"]
+    head = ["clip", "faces per frame", *names, *shares]
     rows = [
         [
             row["clip"],
@@ -81,6 +82,7 @@ def video_pipeline(data: dict[str, Any]) -> Table:
             *(row["frames_per_s"].get(name, "") for name in names),
             f"{row['of_slowest_stage']:.0%}",
             f"{row['of_bound']:.0%}",
+            f"{row['of_independent']:.0%}" if "of_independent" in row else "",
         ]
         for row in data["rows"]
     ]

@@ -4,9 +4,11 @@ Usage: python benchmarks/video_pipeline.py [CLIP ...] [--rounds 5] [--threads N]
 
 Without a clip, one is made of the demo's faces. Each round runs, one after the other: decoding alone (on the
 threads that decode in the pipeline), locating and cutting alone (one frame after the other, from frames in
-memory), classifying alone (in the batches of the pipeline), all of it one after the other on all threads, and
-the pipeline. A stage alone has the threads that one call of it has in the pipeline. Given are medians over
-the rounds. `bound` is the rate at which the stages' work fills every core; no pipeline can be faster.
+memory), classifying alone (in the batches of the pipeline), all of it one after the other on all threads, the
+pipeline, and, on the CPU, independent processes: as many scans of one thread as the pipeline has threads, all
+at once, each through the whole clip. They share nothing and wait for nothing. A stage alone has the threads
+that one call of it has in the pipeline. Given are medians over the rounds. `bound` is the rate at which the
+stages' work fills every core; no pipeline can be faster.
 
 After the rounds, with nothing of them kept, the pipeline goes through the clip six times more. `grown_mb` is
 what the process holds after the last of these passes less what it holds after the first; memory that the C
@@ -23,7 +25,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +46,14 @@ from fauxface.results import Result
 from fauxface.session import Classifier
 from fauxface.sources import Kind, Source
 from fauxface.video import Frame, FrameReader
+from protocol import Worker
 from recording import rate
 
 LIMIT = 0.85
 PASSES = 6
 MOST_GROWN_MB = 16
 IN_MEMORY = 40
+INDEPENDENT = "independent processes"
 
 
 def decode(clip: Path, threads: int) -> tuple[int, float]:
@@ -84,6 +90,30 @@ def scan(scanner: Scanner, clip: Path, *, overlap: bool) -> tuple[list[Result], 
     return found, time.perf_counter() - start
 
 
+def processes(scanner: Scanner, clip: Path, stack: ExitStack) -> list[Worker]:
+    """Start a scan of one thread in a process of its own for each thread of the scanner; none off the CPU."""
+    if scanner.provider != "cpu":
+        return []
+    options = {
+        "bundle": str(scanner.bundle.path),
+        "scanner": {"threads": 1, "precision": scanner.precision},
+    }
+    found = []
+    for number in range(scanner.threads):
+        name = f"process {number + 1}"
+        worker = Worker(name, sys.executable, "pipeline.py", "fauxface", options, own_code=True)
+        found.append(stack.enter_context(worker))
+        worker.ask("prepare", case=clip.name, spec={"video": str(clip), "frames": None})
+    return found
+
+
+def at_once(workers: Sequence[Worker], clip: Path) -> float:
+    """Return the frames per second of all processes together, each going through the clip once."""
+    with ThreadPoolExecutor(len(workers)) as pool:
+        runs = pool.map(lambda w: w.ask("time", case=clip.name, seconds=0, least=1, lead=0), workers)
+        return sum(run["units"][0] / run["seconds"][0] for run in runs)
+
+
 def passes(scanner: Scanner, clip: Path) -> list[float]:
     """Return the MB that the process holds after each pass through a clip; no result is kept."""
     found = []
@@ -102,8 +132,10 @@ def sampled(clip: Path, threads: int) -> list[Frame]:
         return [frame for i, frame in enumerate(reader) if i % step == 0][:IN_MEMORY]
 
 
-def timed(scanner: Scanner, clip: Path, rounds: int) -> tuple[dict[str, float], int, int]:
-    """Return the median rate of each stage, of all in turn and of the pipeline, and the frames and faces.
+def timed(
+    scanner: Scanner, clip: Path, rounds: int, workers: Sequence[Worker]
+) -> tuple[dict[str, float], int, int]:
+    """Return the median rate of each stage, all in turn, pipeline and processes, and the frames and faces.
 
     Raises:
         GateError: The pipeline finds something else than the stages one after the other.
@@ -130,6 +162,8 @@ def timed(scanner: Scanner, clip: Path, rounds: int) -> tuple[dict[str, float], 
         run("one after the other", len(expected), seconds)
         found, seconds = scan(scanner, clip, overlap=True)
         run("pipeline", len(found), seconds)
+        if workers:
+            run(INDEPENDENT, 1, 1 / at_once(workers, clip))
         faces = sum(len(result.faces) for result in found)
         if found != expected:
             raise GateError(f"{clip.name}: the pipeline finds something else; its rate would mean nothing")
@@ -142,7 +176,8 @@ def measure(scanner: Scanner, clip: Path, rounds: int) -> dict[str, Any]:
     Raises:
         GateError: The pipeline finds something else than the stages one after the other.
     """
-    medians, frames, faces = timed(scanner, clip, rounds)
+    with ExitStack() as stack:
+        medians, frames, faces = timed(scanner, clip, rounds, processes(scanner, clip, stack))
     memory = passes(scanner, clip)
     grown = memory[-1] - memory[0]
     stages = {name: medians[name] for name in ("decode", "locate", "classify") if name in medians}
@@ -160,6 +195,11 @@ def measure(scanner: Scanner, clip: Path, rounds: int) -> dict[str, Any]:
         "of_slowest_stage": round(medians["pipeline"] / stages[slowest], 3),
         "bound": round(bound, 2),
         "of_bound": round(medians["pipeline"] / bound, 3),
+        **(
+            {"of_independent": round(medians["pipeline"] / medians[INDEPENDENT], 3)}
+            if INDEPENDENT in medians
+            else {}
+        ),
         "resident_mb": [round(value, 1) for value in memory],
         "grown_mb": round(grown, 1),
         "held": medians["pipeline"] >= LIMIT * stages[slowest] and grown <= MOST_GROWN_MB,
@@ -208,8 +248,9 @@ def main() -> None:
         rates = ", ".join(f"{name} {value}" for name, value in row["frames_per_s"].items())
         sys.stdout.write(
             f"{row['clip']}: frames/s: {rates}; the pipeline reaches {row['of_slowest_stage']:.0%} of "
-            f"{row['slowest_stage']}, {row['of_bound']:.0%} of what the cores allow; memory grew by "
-            f"{row['grown_mb']} MB in {PASSES} passes\n"
+            f"{row['slowest_stage']}, {row['of_bound']:.0%} of what the cores allow"
+            + (f", {row['of_independent']:.0%} of {INDEPENDENT}" if "of_independent" in row else "")
+            + f"; memory grew by {row['grown_mb']} MB in {PASSES} passes\n"
         )
     recording.require_held(rows, "clip")
 

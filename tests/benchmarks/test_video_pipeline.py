@@ -10,11 +10,16 @@ def test_rates_of_stages_and_pipeline(load, scanner, clip):
     row = load("video_pipeline").measure(scanner, clip, rounds=1)
     assert (row["frames"], row["faces"]) == (12, 10)
     rates = row["frames_per_s"]
-    assert list(rates) == ["decode", "locate", "classify", "one after the other", "pipeline"]
+    assert list(rates) == [
+        "decode", "locate", "classify", "one after the other", "pipeline", "independent processes",
+    ]  # fmt: skip
     assert all(value > 0 for value in rates.values())
     stages = {name: rates[name] for name in ("decode", "locate", "classify")}
     assert row["slowest_stage"] == min(stages, key=lambda name: stages[name])
     assert row["of_slowest_stage"] == pytest.approx(rates["pipeline"] / min(stages.values()), rel=0.01)
+    assert row["of_independent"] == pytest.approx(
+        rates["pipeline"] / rates["independent processes"], rel=0.01
+    )
     used = sum(row["threads_of_stages"][name] / rate for name, rate in stages.items())
     assert row["bound"] == pytest.approx(2 / used, rel=0.01)
     assert row["held"] == (row["of_slowest_stage"] >= 0.85 and row["grown_mb"] <= 16)
