@@ -23,7 +23,7 @@ def keep_freed_memory() -> None:
     """Keep what is freed for the next allocation.
 
     By default large blocks are returned to the system at once and come back as pages of zeros, one page fault
-    each: for a network's activations that is hundreds of thousands of faults per second.
+    each: for a network's activations that is tens of thousands of faults per step.
     """
     _set(_M_MMAP_MAX, 0)
     _set(_M_TRIM_THRESHOLD, _LARGEST_INT)
