@@ -80,15 +80,16 @@ def scan(
     Exit codes: 0 all scanned; 1 error, or a single picture without a face; 2 wrong usage; 3 finished, but
     some items couldn't be read; 130 interrupted.
     """
+    from fauxface import heap
+
+    heap.share_among_threads()
     import cv2
 
-    from fauxface import heap
     from fauxface.output import ResultLog, Table
     from fauxface.scan_run import ScanRun, list_items
     from fauxface.scanner import Scanner
     from fauxface.sources import Kind, parse
 
-    heap.share_among_threads()
     place = parse(source)
     if max_frames is not None and (place.is_files or place.kind is Kind.STDIN):
         raise typer.BadParameter("it is for cameras and streams", param_hint="--max-frames")
