@@ -1,5 +1,6 @@
 """The scripts in train/ablations: what is run, with which recipe, and what the table says of it."""
 
+import dataclasses
 import importlib.util
 import json
 import tomllib
@@ -90,6 +91,30 @@ def test_results_of_other_machines_stay_unless_run_again():
     new = [{"variant": "robust", "without": g, "auroc": 0.9} for g in ("gan", "camera")]
     found = [(row["variant"], row["without"], row["auroc"]) for row in run.merged(old, new)]
     assert found == [("plain", "gan", 0.8), ("robust", "camera", 0.9), ("robust", "gan", 0.9)]
+
+
+def test_a_trial_s_result_is_neither_kept_nor_taken_for_the_run(plan, tmp_path, monkeypatch):
+    recorded, trained = tmp_path / "results.json", []
+
+    def train(prepared, folder, recipe, weights, added=()):
+        trained.append(recipe.samples)
+        folder.mkdir(parents=True, exist_ok=True)
+        return {"recipe": dataclasses.asdict(recipe)}
+
+    def go(*more):
+        given = ["run.py", "prepared", str(tmp_path / "runs"), "--only", "robust", "--without", "sdxl", *more]
+        monkeypatch.setattr("sys.argv", given)
+        run.main()
+
+    monkeypatch.setattr(run, "run", train)
+    monkeypatch.setattr(run, "RESULTS", recorded)
+    go("--samples", "640")
+    assert not recorded.exists()
+    go()
+    go()
+    assert trained == [640, plan["samples"]]
+    (kept,) = json.loads(recorded.read_text())["runs"]
+    assert kept["recipe"]["samples"] == plan["samples"]
 
 
 def test_the_table_shows_what_was_run():

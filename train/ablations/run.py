@@ -10,6 +10,7 @@ that the command may be repeated. `table.py` puts the results into docs/training
 import argparse
 import dataclasses
 import json
+import shutil
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ HERE = Path(__file__).parent
 PLAN = HERE / "plan.toml"
 RESULTS = HERE / "results.json"
 FORMAT = "fauxface.ablations/2"
+RESULT = "result.json"
 
 
 def runs(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -87,8 +89,11 @@ def figures(document: Mapping[str, Any], excluded: tuple[str, ...]) -> dict[str,
 def run(
     prepared: Path, folder: Path, recipe: Recipe, weights: str, added: Sequence[Path] = ()
 ) -> dict[str, Any]:
-    """Train and measure one run; return its result."""
+    """Train and measure one run; return its result. A run of another recipe in its folder makes way."""
     resume = (folder / RESUME_FILE).exists()
+    if resume and trainer.stored_recipe(folder) != recipe:
+        shutil.rmtree(folder)
+        resume = False
     outcome = trainer.train(prepared, folder, recipe, weights=weights, added=added, resume=resume)
     if not outcome.finished:
         sys.exit(130)
@@ -123,11 +128,11 @@ def main() -> None:
             options.without and group not in options.without
         ):
             continue
-        folder = options.runs / variant / group.replace(" ", "-")
-        found = folder / "result.json"
-        if not found.exists():
+        folder = _place(options.runs, variant, group)
+        found = folder / RESULT
+        recipe = recipe_of(plan, variant, group, options.samples)
+        if not is_of(found, recipe):
             sys.stderr.write(f"== {variant}, without {group}\n")
-            recipe = recipe_of(plan, variant, group, options.samples)
             added = []
             if plan["variants"][variant].get("reconstructions"):
                 if options.reconstructions is None:
@@ -138,7 +143,16 @@ def main() -> None:
             with atomic_write(found) as temporary:
                 temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         if options.samples is None:
-            _keep(options.runs)
+            _keep(options.runs, plan)
+
+
+def is_of(result: Path, recipe: Recipe) -> bool:
+    """Tell whether there is a result, and of this recipe: a trial's, or one of an earlier plan, isn't."""
+    if not result.exists():
+        return False
+    return json.loads(result.read_text(encoding="utf-8"))["recipe"] == json.loads(
+        json.dumps(dataclasses.asdict(recipe))
+    )
 
 
 def merged(known: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -147,10 +161,18 @@ def merged(known: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]
     return [every[key] for key in sorted(every)]
 
 
-def _keep(folder: Path) -> None:
-    """Write all results so far into the repository, beside those of other machines."""
+def _place(runs: Path, variant: str, group: str) -> Path:
+    return runs / variant / group.replace(" ", "-")
+
+
+def _keep(folder: Path, plan: Mapping[str, Any]) -> None:
+    """Write the plan's results so far into the repository, beside those of other machines."""
     known = json.loads(RESULTS.read_text(encoding="utf-8"))["runs"] if RESULTS.exists() else []
-    found = [json.loads(p.read_text(encoding="utf-8")) for p in folder.glob("*/*/result.json")]
+    found = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for variant, group in runs(plan)
+        if is_of(path := _place(folder, variant, group) / RESULT, recipe_of(plan, variant, group))
+    ]
     with atomic_write(RESULTS) as temporary:
         document = {"format": FORMAT, "runs": merged(known, found)}
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

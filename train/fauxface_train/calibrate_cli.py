@@ -36,7 +36,8 @@ def calibrate(
         typer.Option(help="Find the face, or take the whole picture (ready crops); not for prepared data."),
     ] = "locate",
     bpcer: Annotated[
-        float, typer.Option(min=0.0001, max=0.5, help="Highest BPCER of any real source.")
+        float,
+        typer.Option(min=0.0001, max=0.5, help="BPCER that the pictures of no real source may contradict."),
     ] = 0.01,
     name: Annotated[str | None, typer.Option(help="Name of the new bundle; the parent's by default.")] = None,
     signed_off_by: Annotated[

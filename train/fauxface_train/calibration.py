@@ -93,7 +93,7 @@ def operating_point(
             [N, K, 2] where each face was framed K times.
         labels: int [N], 0 bona fide, 1 generated.
         sources: N names.
-        bpcer_target: Highest BPCER of any real source; see `choose_thresholds`.
+        bpcer_target: BPCER that no real source may contradict; see `choose_thresholds`.
         fitted_on: What the faces were, in words; the conditions are added.
 
     Returns:

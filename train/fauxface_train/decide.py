@@ -23,7 +23,7 @@ def decide(
     Args:
         val: The validation split.
         logits: Scores uint8 [N, 128, 128, 3] RGB as float32 [N, 2].
-        bpcer_target: Highest BPCER of any real source; see `choose_thresholds`.
+        bpcer_target: BPCER that no real source may contradict; see `choose_thresholds`.
 
     Returns:
         The checkpoint's entries "calibration", "thresholds", "gates" and "held", JSON values, of which "held"

@@ -112,7 +112,7 @@ class Recipe:
         precision: "auto", "fp32", "bf16" or "fp16".
         channels_last: Whether the network runs in channels_last memory format.
         compile: Whether torch.compile is tried.
-        bpcer: Highest BPCER of any real source of the val split, by which the thresholds are chosen.
+        bpcer: BPCER that the val pictures of no real source may contradict; see `choose_thresholds`.
         seed: Seed of sampling, degradations and the initial head.
     """
 

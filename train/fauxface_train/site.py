@@ -109,7 +109,7 @@ def refit(
         labels: int [N], 0 bona fide, 1 generated.
         sources: N names.
         parent: The operating point to start from.
-        bpcer_target: Highest BPCER of any real source.
+        bpcer_target: BPCER that no real source may contradict.
 
     Raises:
         DataError: There are fewer than `FEWEST` real pictures, or lengths or values are wrong.

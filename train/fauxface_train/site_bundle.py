@@ -35,14 +35,15 @@ def calibrate(
     """Write a bundle whose operating points are fitted to prepared pictures; nothing else of it changes.
 
     The manifest's `provenance.calibrations` gets a record of this calibration: when, by which version, on
-    what, with which result, and the SHA-256 of the parent. `metrics` and `provenance.held`, which belong to
-    the parent's operating point, move there too. The model card gets a section of its own.
+    what, with which result, and the SHA-256 of the parent. `metrics`, each variant's own `metrics` and
+    `provenance.held`, which belong to the parent's operating points, move there too. The model card gets a
+    section of its own.
 
     Args:
         bundle: The parent.
         data: Prepared pictures; all splits are used.
         out: The folder to make.
-        bpcer_target: Highest BPCER of any real source.
+        bpcer_target: BPCER that no real source may contradict.
         name: Name of the new bundle; the parent's when not given.
         signed_off_by: Who answers for it; the manifest and the card name them.
         provider: As for `Classifier`.
@@ -87,6 +88,12 @@ def calibrate(
     if others := {key: value for key, value in changed.items() if key != "fp32"}:
         document["operating_points"] = others
     document |= {"name": name or manifest.name, "created": record["created"], "metrics": {}}
+    if own := {name: found["metrics"] for name, found in manifest.variants.items() if "metrics" in found}:
+        record["parent_variant_metrics"] = own
+        document["variants"] = {
+            name: {key: value for key, value in found.items() if key != "metrics"}
+            for name, found in manifest.variants.items()
+        }
     provenance = dict(document.get("provenance") or {})
     record["parent_held"] = provenance.pop("held", {})
     document["provenance"] = provenance | {
@@ -200,7 +207,8 @@ def _card(text: str, record: Mapping[str, Any]) -> str:
             lines.append(f"| {precision} | {result['fitted']} | {figure.upper()} | {cells} |")
     kept = text.partition(_CARD_MARK)[0].rstrip()
     if _SUPERSEDED not in kept:
-        kept = kept.replace("## Operating point\n", f"## Operating point\n\n{_SUPERSEDED}\n", 1)
+        for heading in ("## Operating point\n", "## Other precisions\n"):
+            kept = kept.replace(heading, f"{heading}\n{_SUPERSEDED}\n", 1)
     return f"{kept}\n\n" + "\n".join(lines) + "\n"
 
 

@@ -102,7 +102,7 @@ def choose_thresholds(
         p: float [N], calibrated probability of "generated" in [0, 1]; or [N, K] of K views of each face.
         labels: int [N], 0 bona fide, 1 generated.
         sources: N names of the data sets or generators that the samples come from.
-        bpcer_target: Highest BPCER of any real source, in (0, 1).
+        bpcer_target: BPCER that no real source may contradict, in (0, 1).
         conditions: K names of the conditions that the views show; None: one.
         risk_target: Highest share of wrong verdicts among the decided.
 
@@ -222,7 +222,7 @@ def held(
         labels: int [N], 0 bona fide, 1 generated.
         sources: N names.
         generated_from: The threshold.
-        bpcer_target: Highest BPCER of any real source.
+        bpcer_target: BPCER that no real source may contradict.
         conditions: K names of the conditions that the views show; None: one.
 
     Raises:

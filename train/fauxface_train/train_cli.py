@@ -53,7 +53,8 @@ def train(
     bpcer: Annotated[
         float | None,
         typer.Option(
-            help="Highest BPCER of any real source, by which thresholds are chosen; 0.01 if not given."
+            help="BPCER that the val pictures of no real source may contradict, by which the thresholds "
+            "are chosen; 0.01 if not given."
         ),
     ] = None,
     source_weight: Annotated[

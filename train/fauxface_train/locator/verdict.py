@@ -77,7 +77,7 @@ def render(report: dict[str, Any], misses: list[str] | None = None) -> str:
         f"{report['reference_threshold']:g}; one of {report['every']} frames of a video. Landmark error: "
         "mean distance over the box's longer side. 95 % intervals in brackets."
     )
-    if report["min_scale"] is not None:
+    if report.get("min_scale") is not None:  # reports of earlier releases don't have it
         head += (
             f" Searched in copies of {report['min_scale']:g} of a picture, at least half as long as allowed."
         )
