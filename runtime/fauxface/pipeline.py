@@ -135,9 +135,9 @@ class Pipeline:
         # Reentrant: the garbage collector may close a dropped pipeline in a thread that holds it.
         self._lock = threading.RLock()
         self._ended = threading.Condition(self._lock)
-        self._running = 0
         self._stopped = False
         self._threads: list[threading.Thread] = []
+        self._running: set[threading.Thread] = set()
         self._channels: list[_Channel[Any]] = []
 
     def __enter__(self) -> Self:
@@ -162,12 +162,12 @@ class Pipeline:
                 ticket.turn.notify()
             if threading.current_thread() in self._threads:
                 return  # collected in one of its own threads, which would wait for itself
-            while self._running:
+            while any(_launched(thread) for thread in self._running):
                 try:
                     self._ended.wait(_WAIT_S)
                 except KeyboardInterrupt as error:
                     interrupt = error
-        for thread in self._threads:
+        for thread in filter(_launched, self._threads):
             thread.join()
         _open_pipelines.discard(self)
         if interrupt is not None:
@@ -261,17 +261,19 @@ class Pipeline:
     def _start(self, target: Callable[..., None], *arguments: Any) -> None:
         def run() -> None:
             try:
-                target(*arguments)
+                if not self._stopped:  # else what it would use may be released
+                    target(*arguments)
             finally:
                 with self._lock:
-                    self._running -= 1
+                    self._running.discard(thread)
                     self._ended.notify_all()
 
         thread = threading.Thread(target=run, daemon=True)
         with self._lock:
-            thread.start()
+            # Known before it starts: Ctrl-C may come while it does, after which it runs all the same.
             self._threads.append(thread)
-            self._running += 1
+            self._running.add(thread)
+            thread.start()
 
     def _work(self, flow: _Flow[T, U, V], prepare: Callable[[T], U]) -> None:
         try:
@@ -360,6 +362,11 @@ class Pipeline:
             changed.wait(_WAIT_S)
         if self._stopped:
             raise _StoppedError
+
+
+def _launched(thread: threading.Thread) -> bool:
+    """Tell whether a thread runs or ran; one whose start failed, or was interrupted too early, doesn't."""
+    return thread.ident is not None
 
 
 def newest(items: Iterable[T]) -> Generator[T, None, None]:

@@ -257,7 +257,28 @@ def test_a_second_interrupt_waits_for_the_threads(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         pipeline.close()
     assert leave.is_set()
-    assert pipeline._running == 0
+    assert not pipeline._running
+
+
+@pytest.mark.parametrize("launched", [True, False])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupt_while_a_thread_starts_leaves_nothing_waiting(monkeypatch, launched, error):
+    start = threading.Thread.start
+
+    def starting(thread):
+        if launched:
+            start(thread)
+        raise error
+
+    def opened():
+        with Pipeline(2) as pipeline:
+            monkeypatch.setattr(threading.Thread, "start", starting)
+            pipeline.flow(itertools.count(), [abs], Fours(), list)
+
+    before = threading.active_count()
+    with pytest.raises(error):
+        opened()
+    assert threading.active_count() == before
 
 
 def test_a_pipeline_may_be_closed_in_a_thread_of_its_own():
