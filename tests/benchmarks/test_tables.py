@@ -1,5 +1,6 @@
 import json
 import re
+from functools import partial
 
 import pytest
 
@@ -178,23 +179,34 @@ def test_labels_and_probabilities_are_shown_where_a_result_has_them(folder, deta
 
 
 def test_the_committed_results_lack_no_claim():
-    assert tables.missing(tables.read(tables.README.parent / tables.PAGES[tables.README])) == []
+    assert tables.missing(tables.read(tables.README.parent / tables.PAGES[tables.README]), tables.CLIPS) == []
 
 
 def test_a_claim_that_is_missing_is_named(folder):
     documents = tables.read(folder)
+    missing = partial(tables.missing, documents, clips=())
     documents["video"]["claims"] = [{"claim": text} for text in REQUIRED]
-    assert tables.missing(documents) == []
+    assert missing() == []
     for text in REQUIRED:
         documents["video"]["claims"] = [{"claim": other} for other in REQUIRED if other != text]
-        assert tables.missing(documents) == [text.removesuffix(", batch 32")]
+        assert missing() == [text.removesuffix(", batch 32")]
     other_clip = [{"claim": text.replace("article, batch 1", "article, demo")} for text in REQUIRED]
     documents["video"]["claims"] = other_clip
-    assert len(tables.missing(documents)) == 3
+    assert len(missing()) == 3
     documents["video"]["rows"] = [{"case": "demo"}]
-    assert tables.missing(documents) == []
+    assert missing() == []
     del documents["video"]
-    assert "video, fauxface int8 against yunet + article, CLIP" in tables.missing(documents)
+    assert "video, fauxface int8 against yunet + article, portrait" in missing(clips=("portrait",))
+
+
+def test_every_clip_of_the_main_page_must_be_there():
+    documents = tables.read(tables.README.parent / tables.PAGES[tables.README])
+    video = documents["video"]
+    for key, name in (("rows", "case"), ("claims", "claim")):
+        video[key] = [row for row in video[key] if "portrait" not in row[name]]
+    found = tables.missing(documents, tables.CLIPS)
+    assert len(found) == 3
+    assert all("portrait" in text for text in found)
 
 
 @pytest.mark.parametrize(
@@ -216,6 +228,7 @@ def test_check_fails_where_it_should(monkeypatch, folder, holds, stale, claims, 
     readme.write_text(blocks)
     monkeypatch.setattr(tables, "README", readme)
     monkeypatch.setattr(tables, "PAGES", {readme: "."})
+    monkeypatch.setattr(tables, "CLIPS", ())
     monkeypatch.setattr(harness, "RESULTS", folder)
     if not stale:
         monkeypatch.setattr("sys.argv", ["tables.py"])

@@ -234,6 +234,7 @@ def change(name):
         (lambda: change("classifier.onnx"), ["a.png", "--bundle", "bundle"], "BundleError"),
         (None, ["a.png", "--locator", "a.png"], "BundleError"),
         (None, ["a.png", "--provider", "gpu"], "ProviderError"),
+        (None, ["a.png", "--threads", "0"], "ProviderError"),
         (None, ["a.png", "--jsonl", "a.png"], "OutputError"),
         (None, ["a.png", "--jsonl", "a.png", "--overwrite"], "OutputError"),
         (None, ["a.png", "--jsonl", "a.png/r.jsonl"], "OutputError"),
