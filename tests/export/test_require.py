@@ -182,8 +182,9 @@ def test_requirements_must_exist(tmp_path):
         require.check(tmp_path / "absent.toml", METRICS)
 
 
-def test_the_default_model_s_record_keeps_its_requirements():
-    recorded = json.loads((MODEL / "record" / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("folder", ["evaluation", "evaluation-bundle"], ids=["fp32", "int8"])
+def test_the_default_model_s_records_keep_its_requirements(folder):
+    recorded = json.loads((MODEL / "record" / folder / "metrics.json").read_text(encoding="utf-8"))
     said = []
     require.check(DEFAULT, recorded, said.append)
     assert "bounds of require.toml hold" in said[0]

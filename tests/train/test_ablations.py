@@ -136,8 +136,8 @@ def test_the_table_shows_what_was_run():
         ],
     }
     lines = table.tables(plan, results).splitlines()
-    assert "| `robust` | 32,000 | 0.9000 (0.9700) | 0.9000 (0.9700) | 10, 9 | float32, bfloat16 |" in lines
-    assert "| `plain`: framing only | 32,000 | 0.9000 (0.9700) | - | 10 | float32 |" in lines
+    assert "| `robust` | 32,000 | 0.9000 (0.9700) | 0.9000 (0.9700) | 10, 9 | float32, bfloat16 | yes |" in lines
+    assert "| `plain`: framing only | 32,000 | 0.9000 (0.9700) | - | 10 | float32 | no |" in lines
     assert "| camera | 32,000 | 9 | camera | 0.9900 |  | 0.0000 |" in lines
     assert "| other | 32,000 | 9 | new_gan | 0.9000 | 0.5000 |  |" in lines
     assert not any("later" in line for line in lines)

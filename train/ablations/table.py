@@ -27,8 +27,8 @@ def tables(plan: Mapping[str, Any], document: Mapping[str, Any]) -> str:
         "",
         "| variant | pictures | "
         + " | ".join(f"without {group}" for group in groups)
-        + " | minutes | computed in |",
-        "|---|---|" + "---|" * len(groups) + "---|---|",
+        + " | minutes | computed in | kept |",
+        "|---|---|" + "---|" * len(groups) + "---|---|---|",
     ]
     for name, variant in plan["variants"].items():
         rows = [found.get((name, group)) for group in groups]
@@ -40,7 +40,8 @@ def tables(plan: Mapping[str, Any], document: Mapping[str, Any]) -> str:
         made = [row for row in rows if row]
         minutes = ", ".join(f"{row['seconds'] / 60:.0f}" for row in made)
         types = ", ".join(dict.fromkeys(row["precision"] for row in made))
-        columns = (label, f"{first['samples']:,}", *cells, minutes, types)
+        kept = "yes" if name == "robust" else "no"
+        columns = (label, f"{first['samples']:,}", *cells, minutes, types, kept)
         lines.append(f"| {' | '.join(columns)} |")
     rest = [
         row

@@ -12,7 +12,7 @@ from typing import Any
 from fauxface.bundle import DEFAULT_BUNDLE, Bundle, write_manifest
 from fauxface.files import atomic_write
 from fauxface.locator import MAX_SIDE, MIN_SCALE
-from fauxface_export import card
+from fauxface_export import card, require
 from fauxface_export.export import kept_figures
 from fauxface_export.reading import read_metrics, read_terms
 
@@ -31,18 +31,30 @@ def recorded(bundle: Bundle, folder: str, precision: str) -> dict[str, Any]:
     return read_metrics(path, digest, point.calibration, point.thresholds)
 
 
-def main() -> None:
-    """Write both."""
-    bundle = Bundle.load()
+def made(bundle: Bundle) -> tuple[dict[str, Any], str]:
+    """Return the manifest's content and the card, both with the recorded figures.
+
+    Raises:
+        GateError: A precision's figures miss a requirement.
+    """
     document, found = bundle.document(), recorded(bundle, "evaluation", "fp32")
+    require.check(HERE / "require.toml", found)
     document["metrics"] = kept_figures(found)
     for precision, variant in document.get("variants", {}).items():
         own = recorded(bundle, "evaluation-bundle", precision)
+        require.check(HERE / "require.toml", own)
         variant["metrics"] = {"overall": own["overall"]}
     del document["version"]
     document["locator"] |= {"max_side": MAX_SIDE, "min_scale": MIN_SCALE}
+    return document, card.render(document, found, read_terms(HERE / "terms.csv"))
+
+
+def main() -> None:
+    """Write both."""
+    bundle = Bundle.load()
+    document, text = made(bundle)
     with atomic_write(DEFAULT_BUNDLE / bundle.manifest.card) as temporary:
-        temporary.write_text(card.render(document, found, read_terms(HERE / "terms.csv")), encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")
     write_manifest(DEFAULT_BUNDLE, document)
     sys.stdout.write(f"{DEFAULT_BUNDLE}: model {Bundle.load().sha256}\n")
 
