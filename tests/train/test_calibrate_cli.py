@@ -98,13 +98,13 @@ def test_variants_get_their_own_operating_point_and_unknown_fields_stay(run, pre
             "thresholds": {"bona_fide_below": 0.2, "generated_from": 0.9, "rule": "y"},
         }
     }
-    document["variants"] = {"int8": {"method": "percentile", "metrics": {"overall": 4}}}
+    document["variants"] = {"int8": {"method": "percentile", "metrics": {"overall": 4}}, "later": 5}
     (parent / "MODEL_CARD.md").write_text("# tiny\n\n## Operating point\n\n## Other precisions\n\nA table.\n")
     write_manifest(parent, document)
     out = tmp_path / "new"
     assert run(parent, prepared, "--out", out).exit_code == 0
     new = manifest(out)
-    assert new["variants"] == {"int8": {"method": "percentile"}}
+    assert new["variants"] == {"int8": {"method": "percentile"}, "later": 5}
     assert new["provenance"]["calibrations"][0]["parent_variant_metrics"] == {"int8": {"overall": 4}}
     headings = [part.partition("\n\n")[::2] for part in Bundle.load(out).card().split("## ")[1:]]
     held = {name for name, text in headings if "no longer hold" in text}

@@ -88,12 +88,10 @@ def calibrate(
     if others := {key: value for key, value in changed.items() if key != "fp32"}:
         document["operating_points"] = others
     document |= {"name": name or manifest.name, "created": record["created"], "metrics": {}}
-    if own := {name: found["metrics"] for name, found in manifest.variants.items() if "metrics" in found}:
+    variants = {name: dict(found) for name, found in manifest.variants.items() if isinstance(found, Mapping)}
+    if own := {name: found.pop("metrics") for name, found in variants.items() if "metrics" in found}:
         record["parent_variant_metrics"] = own
-        document["variants"] = {
-            name: {key: value for key, value in found.items() if key != "metrics"}
-            for name, found in manifest.variants.items()
-        }
+        document["variants"] = {**manifest.variants, **variants}
     provenance = dict(document.get("provenance") or {})
     record["parent_held"] = provenance.pop("held", {})
     document["provenance"] = provenance | {
