@@ -148,4 +148,4 @@ def test_the_table_shows_what_was_run():
 def test_the_page_shows_the_committed_results():
     page = table.PAGE.read_text(encoding="utf-8")
     assert "<!-- ablations -->" in page
-    assert table.replace(page, table.current()) == page
+    assert table.fill(page, "ablations", table.current()) == page

@@ -76,4 +76,4 @@ def test_the_table_says_of_each_goal_whether_it_is_reached():
 def test_the_page_shows_what_is_recorded():
     page = goals.PAGE.read_text(encoding="utf-8")
     assert "<!-- goals -->" in page
-    assert goals.replace(page, goals.table(goals.recorded())) == page
+    assert goals.pages.fill(page, "goals", goals.table(goals.recorded())) == page

@@ -64,6 +64,13 @@ def text():
     return pages.html("Evaluation of <x>", BLOCKS, {"mistakes.png": png()})
 
 
+def test_only_what_stands_between_the_named_marks_is_exchanged():
+    page = "a\n<!-- one -->\nold\n<!-- /one -->\n<!-- two -->\n<!-- /two -->\n"
+    filled = pages.fill(page, "one", r"new \1")
+    assert filled == page.replace("old", r"new \1")
+    assert pages.fill(filled, "absent", "x") == filled
+
+
 def test_markdown():
     assert pages.markdown(BLOCKS) == (
         "# Evaluation <of> faces\n\n"

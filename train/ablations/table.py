@@ -4,12 +4,13 @@ Usage: python train/ablations/table.py
 """
 
 import json
-import re
 import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from fauxface_train.pages import fill
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent.parent / "docs" / "training.md"
@@ -72,12 +73,6 @@ def _cell(row: Mapping[str, Any] | None) -> str:
     return f"{figures} ({row['auroc']:.4f})"
 
 
-def replace(text: str, section: str) -> str:
-    """Return the page's text with the section between the markers exchanged."""
-    pattern = r"(<!-- ablations -->\n).*?(<!-- /ablations -->)"
-    return re.sub(pattern, lambda m: f"{m[1]}{section}\n{m[2]}", text, flags=re.S)
-
-
 def current() -> str:
     """Return the section for the committed plan and results."""
     plan = tomllib.loads((HERE / "plan.toml").read_text(encoding="utf-8"))
@@ -85,5 +80,5 @@ def current() -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(replace(PAGE.read_text(encoding="utf-8"), current()), encoding="utf-8")
+    PAGE.write_text(fill(PAGE.read_text(encoding="utf-8"), "ablations", current()), encoding="utf-8")
     sys.stdout.write(f"{PAGE}\n")

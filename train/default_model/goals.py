@@ -4,12 +4,13 @@ Usage: python train/default_model/goals.py
 """
 
 import json
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from fauxface_train import pages
 
 HERE = Path(__file__).parent
 PAGE = HERE / "README.md"
@@ -133,15 +134,15 @@ def recorded() -> dict[str, list[Goal]]:
 
 def table(goals: Mapping[str, list[Goal]]) -> str:
     """Return all goals as a Markdown table."""
-    lines = ["| | asked | measured | |", "|---|---|---|---|"]
+    rows: list[tuple[str, ...]] = []
     for title, group in goals.items():
-        lines.append(f"| **{title}** | | | |")
+        rows.append((f"**{title}**", "", "", ""))
         for goal in group:
             sign = "at least" if goal.least else "at most"
             name = f"{goal.what} ({goal.where})" if goal.where else goal.what
             mark = "reached" if goal.reached else "**not reached**"
-            lines.append(f"| {name} | {sign} {goal.bound:g} | {_shown(goal)} | {mark} |")
-    return "\n".join(lines)
+            rows.append((name, f"{sign} {goal.bound:g}", _shown(goal), mark))
+    return "\n".join(pages.table(("", "asked", "measured", ""), rows))
 
 
 def _shown(goal: Goal) -> str:
@@ -149,12 +150,8 @@ def _shown(goal: Goal) -> str:
     return f"{value} ({goal.interval[0]:.4f} to {goal.interval[1]:.4f})" if goal.interval else value
 
 
-def replace(text: str, section: str) -> str:
-    """Return the page's text with the section between the markers exchanged."""
-    pattern = r"(<!-- goals -->\n).*?(<!-- /goals -->)"
-    return re.sub(pattern, lambda m: f"{m[1]}{section}\n{m[2]}", text, flags=re.S)
-
-
 if __name__ == "__main__":
-    PAGE.write_text(replace(PAGE.read_text(encoding="utf-8"), table(recorded())), encoding="utf-8")
+    PAGE.write_text(
+        pages.fill(PAGE.read_text(encoding="utf-8"), "goals", table(recorded())), encoding="utf-8"
+    )
     sys.stdout.write(f"{PAGE}\n")

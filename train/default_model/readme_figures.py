@@ -4,10 +4,11 @@ Usage: python train/default_model/readme_figures.py
 """
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
+
+from fauxface_train.pages import fill
 
 ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"
@@ -51,12 +52,6 @@ def figures(document: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def replace(text: str, section: str) -> str:
-    """Return a README's text with the section between the markers exchanged."""
-    pattern = r"(<!-- metrics -->\n).*?(<!-- /metrics -->)"
-    return re.sub(pattern, lambda m: f"{m[1]}{section}\n{m[2]}", text, flags=re.S)
-
-
 def _shown(figure: dict[str, Any]) -> str:
     if figure["value"] is None:
         return "-"
@@ -82,5 +77,7 @@ def _machine(training: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     document = json.loads(BUNDLE.read_text(encoding="utf-8"))
-    README.write_text(replace(README.read_text(encoding="utf-8"), figures(document)), encoding="utf-8")
+    README.write_text(
+        fill(README.read_text(encoding="utf-8"), "metrics", figures(document)), encoding="utf-8"
+    )
     sys.stdout.write(f"{README}\n")

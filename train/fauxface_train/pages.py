@@ -53,6 +53,12 @@ def markdown(blocks: Iterable[Block]) -> str:
     return "\n\n".join(_markdown(block) for block in blocks) + "\n"
 
 
+def fill(text: str, name: str, section: str) -> str:
+    """Return a page's text with what stands between `<!-- name -->` and `<!-- /name -->` exchanged."""
+    pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)"
+    return re.sub(pattern, lambda found: f"{found[1]}{section}\n{found[2]}", text, flags=re.DOTALL)
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """Return the lines of a Markdown table; pipes in cells are escaped."""
     lines = [header, ["---"] * len(header), *rows]
