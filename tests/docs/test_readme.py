@@ -60,7 +60,8 @@ def test_links_lead_somewhere(page):
 def test_figures_are_those_of_the_shipped_bundle():
     document = json.loads((ROOT / "runtime/fauxface/default_bundle/bundle.json").read_text(encoding="utf-8"))
     tables = load(ROOT / "train" / "default_model" / "readme_figures.py")
-    assert tables.fill(README, "metrics", tables.figures(document)) == README
+    ablations = json.loads(tables.ABLATIONS.read_text(encoding="utf-8"))
+    assert tables.fill(README, "metrics", tables.figures(document, ablations)) == README
 
 
 def test_cli_reference_is_current():

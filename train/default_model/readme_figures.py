@@ -13,6 +13,7 @@ from fauxface_train.pages import fill
 ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"
 RECORD = Path(__file__).parent / "record"
+ABLATIONS = ROOT / "train" / "ablations" / "results.json"
 BUNDLE = ROOT / "runtime" / "fauxface" / "default_bundle" / "bundle.json"
 
 _ROWS = (
@@ -29,8 +30,8 @@ _ROWS = (
 )
 
 
-def figures(document: dict[str, Any]) -> str:
-    """Return the README's section as Markdown, from the content of bundle.json."""
+def figures(document: dict[str, Any], ablations: dict[str, Any]) -> str:
+    """Return the README's section as Markdown, from bundle.json and the ablations' results."""
     metrics = document["metrics"]
     overall = metrics["overall"]
     last = document["provenance"]["training"]
@@ -48,6 +49,8 @@ def figures(document: dict[str, Any]) -> str:
         "source, with terms: [model card](runtime/fauxface/default_bundle/MODEL_CARD.md). Measured by "
         "`fauxface evaluate` (commands and logs: [train/default_model](train/default_model/)); the "
         f"training took {_hours():.1f} hours on {_machine(last)}.",
+        "",
+        _unseen(ablations),
     ]
     return "\n".join(lines)
 
@@ -64,6 +67,27 @@ def _worst(metrics: dict[str, Any], key: str) -> str:
     return f"{figure['source']} with {_shown(figure)}"
 
 
+def _unseen(ablations: dict[str, Any]) -> str:
+    """Say what a generator costs that was left out of training: the worst and the best of those tried."""
+    found = [
+        (figures["auroc"], figures["apcer"], source, run["samples"])
+        for run in ablations["runs"]
+        if run["variant"] == "robust"
+        for source, figures in run["left_out"].items()
+        if "apcer" in figures
+    ]
+    (worst, _, hardest, _), (best, _, easiest, _) = min(found), max(found)
+    apcer = [each for _, each, _, _ in found]
+    (samples,) = {count for *_, count in found}
+    return (
+        f"Of generators that weren't: with each one left out in turn, in runs of {samples:,} pictures, AUROC "
+        f"of its faces was {worst:.3f} ({hardest}) to {best:.3f} ({easiest}), and at the run's own threshold "
+        f"{min(apcer):.0%} to {max(apcer):.0%} of them weren't called generated "
+        "([table](docs/training.md#what-was-tried)). So `bona_fide` doesn't rule out a generator that the "
+        "model never saw.".replace("%", " %")
+    )
+
+
 def _hours() -> float:
     """Return how long all cycles of the classifier took."""
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in RECORD.glob("classifier-*/best.json")]
@@ -77,7 +101,8 @@ def _machine(training: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     document = json.loads(BUNDLE.read_text(encoding="utf-8"))
+    ablations = json.loads(ABLATIONS.read_text(encoding="utf-8"))
     README.write_text(
-        fill(README.read_text(encoding="utf-8"), "metrics", figures(document)), encoding="utf-8"
+        fill(README.read_text(encoding="utf-8"), "metrics", figures(document, ablations)), encoding="utf-8"
     )
     sys.stdout.write(f"{README}\n")
