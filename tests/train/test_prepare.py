@@ -262,6 +262,16 @@ def test_near_duplicates_under_both_labels_are_dropped(tmp_path: Path, faces: Pa
     assert not {"5.png", "stolen.jpg"} & {Path(row["original"]).name for row in rows(tmp_path / "out")}
 
 
+def test_copies_of_a_picture_under_both_labels_are_dropped_too(tmp_path: Path, faces: Path):
+    """Whichever label a near copy of a disputed picture has, it is disputed as well."""
+    save(faces / "fake/gan/stolen.png", picture(5))
+    save(faces / "fake/gan/again.jpg", picture(5), quality=60)
+    report = run(faces, tmp_path / "out").report
+    assert (report["counts"]["conflicts"], report["counts"]["near_duplicates"]) == (3, 0)
+    names = {Path(row["original"]).name for row in rows(tmp_path / "out")}
+    assert not {"5.png", "stolen.png", "again.jpg"} & names
+
+
 def test_split_follows_content_only(tmp_path: Path, faces: Path):
     fill(faces, "real", "cam", range(200, 260))
     run(faces, tmp_path / "out", crop_rule=CropRule(whole=True))
