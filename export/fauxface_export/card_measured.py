@@ -28,8 +28,8 @@ _SEEN = {
     "val": "The model was selected and calibrated on this split, which flatters the figures.",
 }
 _OTHERS = (
-    "These aren't the prepared data that the model was trained on; whether some of the pictures were trained on "
-    "wasn't checked."
+    "These aren't the prepared data that the model was trained on; whether some of the pictures were trained "
+    "on wasn't checked."
 )
 
 _OVERALL = (

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fauxface.errors import SourceError
-from fauxface.sources import Kind, PictureSource, Source, camera_index, parse
+from fauxface.sources import Kind, PictureSource, Source, camera_index, fixed_folder, parse
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_folder_is_listed_recursively_in_order(tree, given, shown):
         (shown + name for name in LISTED), key=lambda name: Path(name).parts
     )
     assert len(listing) == len(LISTED)
-    assert listing.skipped == 3
+    assert listing.skipped.total() == 3
     assert listing.unreadable == []
     assert [path.name for path in listing if listing.is_video(path)] == ["clip.MP4"]
 
@@ -157,7 +157,7 @@ def test_pipes_in_a_folder_are_left_out(tree, text):
     os.mkfifo(tree / "photos" / "pipe.png")
     after = PictureSource(parse(text))
     assert after.paths == before.paths
-    assert after.skipped == before.skipped + 1
+    assert after.skipped - before.skipped == {".png": 1}
 
 
 def test_folder_that_cannot_be_listed_is_named(tree, monkeypatch):
@@ -197,7 +197,7 @@ GLOBS = [
 def test_glob_is_listed_in_order(tree, pattern, paths, skipped):
     listing = PictureSource(parse(pattern))
     assert [path.as_posix() for path in listing] == paths
-    assert listing.skipped == skipped
+    assert listing.skipped.total() == skipped
     absolute = PictureSource(parse(str(tree / pattern)))
     assert absolute.paths == [tree / path for path in paths]
 
@@ -246,6 +246,29 @@ def test_properties(tree, text, files, frames, live):
     assert (source.is_files, source.is_frames, source.is_live) == (files, frames, live)
 
 
+def test_a_stable_name_of_a_camera_leads_to_its_number(monkeypatch):
+    """Numbers change when the machine starts; names in /dev/v4l/by-id are links to them."""
+    name = "/dev/v4l/by-id/usb-Maker_4K_1234-video-index0"
+    monkeypatch.setattr(os.path, "realpath", lambda path: "/dev/video7" if path == name else path)
+    monkeypatch.setattr(Path, "exists", lambda path: str(path) == name)
+    source = parse(name)
+    assert (source.kind, source.shown, camera_index(source)) == (Kind.CAMERA, name, 7)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "folder"),
+    [
+        ("shots/**/*.jpg", "shots"),
+        ("shots/2024/a*.jpg", "shots/2024"),
+        ("*.jpg", "."),
+        ("../x/[ab]/1.jpg", "../x"),
+        ("/p/q?/r/1.jpg", "/p"),
+    ],
+)
+def test_fixed_folder(pattern, folder):
+    assert fixed_folder(pattern) == Path(folder)
+
+
 @pytest.mark.parametrize(("text", "index"), [("camera:0", 0), ("camera:12", 12), ("/dev/video3", 3)])
 def test_camera_index(text, index):
     assert camera_index(Source(Kind.CAMERA, text)) == index
@@ -260,6 +283,9 @@ def test_camera_index(text, index):
         ("rtsp://user:se@cr@et@host:554/a", "rtsp://user:***@host:554/a"),
         ("http://host/a?user=me&Password=secret&x=1", "http://host/a?user=me&Password=***&x=1"),
         ("http://host/a?token=secret", "http://host/a?token=***"),
+        ("https://host/a?access_token=secret&auth-token=s", "https://host/a?access_token=***&auth-token=***"),
+        ("srt://host:9000?mode=caller&passphrase=secret123", "srt://host:9000?mode=caller&passphrase=***"),
+        ("http://host/a?client_secret=abc&tokens=3", "http://host/a?client_secret=***&tokens=3"),
         ('rtspsrc user-id=me user-pw="se cret" ! appsink', "rtspsrc user-id=me user-pw=*** ! appsink"),
         ("http://host/a?bypass=1&compass=2", "http://host/a?bypass=1&compass=2"),
         ("rtsp://host:554/a", "rtsp://host:554/a"),

@@ -40,7 +40,7 @@ def document():
 
 @pytest.mark.parametrize("count", [10, 50])
 def test_a_set_without_errors_claims_no_certainty(count):
-    """Figures that only a bootstrap bounds get no interval; those of two rates are bounded by the rates' own."""
+    """What only a bootstrap bounds gets no interval; figures of two rates are bounded by the rates' own."""
     rows = [(0.0, 0, "camera")] * count + [(1.0, 1, "gan")] * count
     overall = metrics.evaluate(scored(rows), POINT, replicates=20)["overall"]
     for key, value in (("auroc", 1.0), ("ap", 1.0), ("eer", 0.0)):
@@ -63,7 +63,7 @@ def test_a_share_that_no_sample_reaches_has_no_tpr(count, known):
 
 
 def test_each_label_has_half_of_the_weight_in_each_resample():
-    """With p = 0.5 throughout the balanced error is 0 whichever sources are drawn; unequal halves would show."""
+    """With p = 0.5 throughout the error is 0 whichever sources are drawn; unequal halves would show."""
     rows = [(0.5, 0, "large")] * 60 + [(0.5, 0, "small")] * 3 + [(0.5, 1, "gan")] * 10
     found = metrics.ranking(scored(rows), balanced=True, replicates=40, seed=0)
     assert found["ece"] == pytest.approx({"value": 0, "low": 0, "high": 0})

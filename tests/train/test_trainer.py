@@ -342,7 +342,7 @@ def test_a_pattern_that_excludes_nothing_is_one_line(prepared, write_prepared, r
 
 @pytest.mark.parametrize("changed", [False, True])
 def test_a_finished_run_is_left_as_it_is(changed, prepared, recipe, tmp_path):
-    """Its evaluation names the checkpoint by SHA-256; only one that isn't calibrated is still to be finished."""
+    """Its evaluation names the checkpoint by SHA-256; only an uncalibrated one is finished."""
     out = tmp_path / "run"
     first = _go(prepared, out, recipe)
     if changed:
@@ -469,7 +469,7 @@ def test_added_data_join_the_training_alone(prepared, write_prepared, recipe, tm
     ],
 )
 def test_added_pictures_that_the_data_hold_already(split, label, source, message, write_prepared):
-    """A second copy of a train picture isn't taken; one that is measured on, or has the other label, is refused."""
+    """A second copy isn't taken; a picture that is measured on, or has the other label, is refused."""
     same = {"sha256": "f" * 64}
     data = PreparedData.load(write_prepared([(split, label, source, 3, same), ("train", "fake", "b", 5, {})]))
     extra = write_prepared([("train", "fake", "x", 3, same), ("train", "fake", "y", 4, {})], name="extra")

@@ -34,8 +34,8 @@ def fit(
 
     Minimises the class-balanced negative log-likelihood (each label has half of the weight, so the
     probability assumes that a real and a generated face are equally likely beforehand). The targets are
-    smoothed to 1 / (n + 2) and (n + 1) / (n + 2), n being the label's number of faces, which keeps the fit finite
-    where the scores separate the labels perfectly. Temperature lies in [0.05, 20], bias in [-10, 10].
+    smoothed to 1 / (n + 2) and (n + 1) / (n + 2), n being the label's number of faces, which keeps the fit
+    finite where the scores separate the labels perfectly. Temperature lies in [0.05, 20], bias in [-10, 10].
 
     Sources: Platt, "Probabilistic outputs for support vector machines", 1999 (smoothed targets); Guo et al.,
     "On calibration of modern neural networks", ICML 2017 (temperature).

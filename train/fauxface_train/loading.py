@@ -47,12 +47,12 @@ def chosen(data: PreparedData, split: str, exclude: Sequence[str]) -> list[Sampl
 def joining(data: PreparedData, folders: Sequence[str | Path], exclude: Sequence[str]) -> list[Sample]:
     """Return the train samples of further prepared data, without the excluded sources.
 
-    A picture that `data` or an earlier folder trains on already, under the same label, isn't taken again, and a
-    reconstruction of an excluded source's picture isn't taken at all.
+    A picture that `data` or an earlier folder trains on already, under the same label, isn't taken again, and
+    a reconstruction of an excluded source's picture isn't taken at all.
 
     Raises:
-        DataError: A folder isn't prepared data, was prepared with another crop rule, or has no train split; or
-            a picture of it is in val or test of `data`, or known under the other label.
+        DataError: A folder isn't prepared data, was prepared with another crop rule, or has no train split;
+            or a picture of it is in val or test of `data`, or known under the other label.
     """
     known = {s.sha256: (s.split, s.label) for s in data.samples()}
     hidden = {s.sha256[:16] for s in data.samples() if _matches(s.source, exclude)}
@@ -67,14 +67,16 @@ def joining(data: PreparedData, folders: Sequence[str | Path], exclude: Sequence
         if not found:
             raise DataError(f"{folder} has no train split to add; prepare it with one")
         wanted = [
-            s for s in found if not _matches(s.source, exclude) and s.original.rpartition(":")[2] not in hidden
+            s
+            for s in found
+            if not _matches(s.source, exclude) and s.original.rpartition(":")[2] not in hidden
         ]
         fresh = {s.sha256: ("train", s.label) for s in wanted}
         clashes = sum(known.get(sha256, at) != at for sha256, at in fresh.items())
         if clashes:
             raise DataError(
-                f"{clashes} train pictures of {folder} are in another split or under the other label in {data.root}; "
-                "prepare both together, so that nothing that is trained on is measured on"
+                f"{clashes} train pictures of {folder} are in another split or under the other label in "
+                f"{data.root}; prepare both together, so that nothing that is trained on is measured on"
             )
         samples += [s for s in wanted if s.sha256 not in known]
         known |= fresh

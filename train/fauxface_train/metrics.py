@@ -397,7 +397,7 @@ def _of_both(scored: Scored, called: np.ndarray, *, replicates: int, seed: int) 
 
 
 def _widened(figure: Value, ends: np.ndarray) -> Value:
-    """Return a figure whose interval reaches to both ends at least: those of the exact intervals of its rates."""
+    """Return a figure whose interval reaches to both ends at least, which its rates' exact intervals give."""
     low, high = float(ends[0]), float(ends[1])
     return figure | {"low": min(figure.get("low", low), low), "high": max(figure.get("high", high), high)}
 

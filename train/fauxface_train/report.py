@@ -9,7 +9,8 @@ from fauxface_train.intervals import FPR_TARGETS
 from fauxface_train.pages import Block, Heading, Items, Picture, Table, Text
 
 _OTHERS = (
-    "; not the prepared data that the model was trained on: whether these pictures are among those wasn't checked"
+    "; not the prepared data that the model was trained on: whether these pictures are among those wasn't "
+    "checked"
 )
 
 _OVERALL = (

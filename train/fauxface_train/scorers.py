@@ -244,7 +244,7 @@ def _point_of_bundle(bundle: Bundle, precision: str = "fp32") -> OperatingPoint:
 
 
 def _manifest_of(info: Mapping[str, Any]) -> str:
-    """Return the hash of the manifest that a checkpoint's description or a bundle's provenance names, or ""."""
+    """Return the manifest's hash that a checkpoint's description or a bundle's provenance names, or ""."""
     data = info.get("data")
     named = data.get("manifest_sha256") if isinstance(data, Mapping) else None
     return named if isinstance(named, str) else ""

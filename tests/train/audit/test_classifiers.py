@@ -123,7 +123,9 @@ def test_folds_are_disjoint_and_keep_sources_in_their_shares_or_whole():
         assert set(labels[train]) == set(labels[test]) == {0, 1}
 
 
-@pytest.mark.parametrize("names", [["aa", "bb", "bc", "ab"], ["ab", "ac", "bc", "cb"], ["aa", "bb", "cc", "dd"]])
+@pytest.mark.parametrize(
+    "names", [["aa", "bb", "bc", "ab"], ["ab", "ac", "bc", "cb"], ["aa", "bb", "cc", "dd"]]
+)
 def test_a_name_in_both_labels_is_one_source_of_the_folds(names):
     """Each row names the source of the bona fide and that of the generated pictures."""
     labels = np.tile(np.repeat([0, 1], 10), len(names))

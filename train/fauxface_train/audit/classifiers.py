@@ -165,7 +165,7 @@ def by_source(
     if folds < 2:
         return
     fold = np.zeros(len(labels), int)
-    both = np.intersect1d(*names)
+    both = np.intersect1d(names[0], names[1])
     dealt = [0] * folds
     for inside in _by_size(sources, both):
         fold[inside] = dealt.index(min(dealt))
