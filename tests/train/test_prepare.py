@@ -316,6 +316,25 @@ def test_validation_is_carved_from_given_training_pictures(tmp_path: Path):
     assert {splits[str(seed)] for seed in range(60)} == {"train", "val"}
 
 
+def test_validation_is_carved_folder_by_folder(tmp_path: Path):
+    """Whether a folder gives val says nothing of another one's pictures, whichever was prepared first."""
+    fill(tmp_path / "mine", "real", "cam", range(60), "train")
+    fill(tmp_path / "mine", "real", "cam", range(100, 105), "test")
+    fill(tmp_path / "whole", "fake", "gan", range(200, 215), "train")
+    fill(tmp_path / "whole", "fake", "gan", range(220, 225), "val")
+    fill(tmp_path / "plain", "fake", "other", range(300, 330))
+    folders = [str(tmp_path / name) for name in ("mine", "whole", "plain")]
+    found = {}
+    for number in (1, 2, 3):
+        run(folders[:number], tmp_path / "out", crop_rule=CropRule(whole=True))
+        split = {row["original"]: row["split"] for row in rows(tmp_path / "out")}
+        assert {name: split[name] for name in found} == found
+        found = split
+    cam, gan = ([split for path, split in found.items() if f"/{name}/" in path] for name in ("cam", "gan"))
+    assert set(cam) == {"train", "val", "test"}
+    assert (gan.count("train"), gan.count("val")) == (15, 5)
+
+
 def test_demographics_reach_the_manifest(tmp_path: Path):
     save(tmp_path / "faces/real/utkface/30_1_2_20170105174847679.jpg.chip.jpg", picture(1))
     save(tmp_path / "faces/fake/gan/31_0_0_20170105174847679.jpg", picture(2))

@@ -340,6 +340,34 @@ def test_a_pattern_that_excludes_nothing_is_one_line(prepared, write_prepared, r
         loading.check_excluded(data, [extra], ("recon_b",))
 
 
+def test_sources_that_are_never_validated_on_are_named(write_prepared, recipe, tmp_path):
+    pictures = [
+        (split, label, source, redness, {})
+        for label, source, split in (
+            ("real", "camera", "train"),
+            ("real", "camera", "val"),
+            ("real", "phone", "train"),
+            ("fake", "gan", "train"),
+            ("fake", "phone", "val"),
+            ("fake", "gan", "val"),
+        )
+        for redness in range(0, 120, 20)
+    ]
+    extra = write_prepared([("train", "fake", "recon", 70, {})], name="extra")
+    said = []
+    trainer.train(
+        write_prepared(pictures),
+        tmp_path / "run",
+        recipe,
+        weights="none",
+        added=[extra],
+        surroundings=_around(say=said.append, stop_after=1),
+    )
+    assert [line for line in said if "no validation picture" in line] == [
+        "note: no validation picture of phone; neither selection nor thresholds see them"
+    ]
+
+
 @pytest.mark.parametrize("changed", [False, True])
 def test_a_finished_run_is_left_as_it_is(changed, prepared, recipe, tmp_path):
     """Its evaluation names the checkpoint by SHA-256; only an uncalibrated one is finished."""

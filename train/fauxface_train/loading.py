@@ -100,6 +100,15 @@ def check_excluded(data: PreparedData, folders: Sequence[str | Path], exclude: S
             raise DataError(f"--exclude {pattern!r} matches no source; there are {', '.join(sorted(names))}")
 
 
+def without_validation(data: PreparedData, train: Sequence[Sample], val: Sequence[Sample]) -> list[str]:
+    """Return the sources of the data's own train pictures that have no val picture under the same label.
+
+    Pictures from other folders, see `joining`, are never validated on, and aren't named.
+    """
+    own = {(s.label, s.source) for s in train if s.path.is_relative_to(data.root)}
+    return sorted({source for _, source in own - {(s.label, s.source) for s in val}})
+
+
 def _matches(source: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(source, pattern) for pattern in patterns)
 

@@ -99,6 +99,10 @@ def train(
     samples = loading.chosen(data, "train", recipe.exclude) + loading.joining(data, added, recipe.exclude)
     val_samples = loading.chosen(data, "val", recipe.exclude)
     facts = provenance.describe_data(data, samples, val_samples, added)
+    if unseen := loading.without_validation(data, samples, val_samples):
+        around.say(
+            f"note: no validation picture of {', '.join(unseen)}; neither selection nor thresholds see them"
+        )
     if stored is not None and stored["data"] != facts:
         raise DataError(
             f"{' with '.join(map(str, (folder, *added)))} isn't the data that {out} was started with; "
