@@ -33,6 +33,7 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _DEVICE = re.compile(r"/dev/video\d+")
+_SIZE = re.compile(r"@(\d{2,5})x(\d{2,5})$", re.ASCII)
 _VIDEO_MAGIC = (
     (4, b"ftyp"),
     (8, b"AVI "),
@@ -98,9 +99,9 @@ def parse(text: str) -> Source:
     nothing is opened but a file whose suffix says nothing.
 
     Args:
-        text: An image, a folder, a glob, a video file, `camera:0` or `/dev/video0`, an RTSP or HTTP URL (also
-            RTMP, SRT, UDP), a GStreamer pipeline (elements joined by " ! "), or `-` for an image on standard
-            input.
+        text: An image, a folder, a glob, a video file, a camera (`camera:0` or `/dev/video0`, and
+            `camera:0@1920x1080` to ask for a size), an RTSP or HTTP URL (also RTMP, SRT, UDP), a GStreamer
+            pipeline (elements joined by " ! "), or `-` for an image on standard input.
 
     Raises:
         SourceError: The text names nothing that can be scanned.
@@ -112,7 +113,7 @@ def parse(text: str) -> Source:
     if "\0" in text:
         raise SourceError(f"{text!r}: a path can't hold a zero byte; check the source")
     if _DEVICE.fullmatch(_device(text)):
-        if not Path(text).exists():
+        if not Path(_SIZE.sub("", text)).exists():
             raise SourceError(
                 f"{text}: there is no such camera; see /dev/video* for those that are connected"
             )
@@ -129,12 +130,18 @@ def fixed_folder(pattern: str) -> Path:
 
 def camera_index(source: Source) -> int:
     """Return the number of a camera source: 0 for `camera:0`, `/dev/video0` and a link to that."""
-    return int(re.sub(r"\D", "", _device(source.text)))
+    return int(re.sub(r"\D", "", _device(_SIZE.sub("", source.text))))
+
+
+def camera_size(source: Source) -> tuple[int, int] | None:
+    """Return the width and height that a camera source asks for, or None: the driver's own choice."""
+    found = _SIZE.search(source.text)
+    return None if found is None else (int(found[1]), int(found[2]))
 
 
 def _device(text: str) -> str:
     """Return what a name in /dev leads to, such as a camera's name in /dev/v4l/by-id; other text as it is."""
-    return os.path.realpath(text) if text.startswith("/dev/") else text
+    return os.path.realpath(_SIZE.sub("", text)) if text.startswith("/dev/") else text
 
 
 class PictureSource:
@@ -273,8 +280,10 @@ def _masked(text: str) -> str:
 def _kind_of_text(text: str) -> Kind:
     shown = _masked(text)
     if text.lower().startswith("camera:"):
-        if not re.fullmatch(r"camera:\d{1,4}", text, re.IGNORECASE | re.ASCII):
-            raise SourceError(f"{shown}: a camera is given by its number; write camera:0")
+        if not re.fullmatch(r"camera:\d{1,4}", _SIZE.sub("", text), re.IGNORECASE | re.ASCII):
+            raise SourceError(
+                f"{shown}: a camera is given by its number; write camera:0 or camera:0@1920x1080"
+            )
         return Kind.CAMERA
     if " ! " in text:
         return Kind.GSTREAMER

@@ -18,7 +18,7 @@ import numpy as np
 from fauxface.containers import Layout, inspect
 from fauxface.errors import OutputError, VideoError
 from fauxface.files import atomic_write
-from fauxface.sources import Kind, Source, camera_index
+from fauxface.sources import Kind, Source, camera_index, camera_size
 
 STREAM_TIMEOUT_MS = 10_000
 """How long opening a URL, and waiting for its next frame, may take."""
@@ -108,6 +108,13 @@ class FrameReader:
             raise VideoError(_why_closed(self.source, self._layout))
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        asked = camera_size(self.source) if self.source.kind is Kind.CAMERA else None
+        if asked not in (None, (self.width, self.height)):
+            self.close()
+            raise VideoError(
+                f"{self.source.text}: the camera gives {self.width}x{self.height} instead; "
+                "ask for a size that it has"
+            )
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if math.isfinite(fps) and fps > 0 else None
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -314,7 +321,9 @@ def _open(source: Source, threads: int | None) -> cv2.VideoCapture:
             return cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads or 0])
     if source.kind is Kind.CAMERA:
         api = cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY
-        return cv2.VideoCapture(camera_index(source), api)
+        width, height = camera_size(source) or (0, 0)
+        asked = [cv2.CAP_PROP_FRAME_WIDTH, width, cv2.CAP_PROP_FRAME_HEIGHT, height] if width else []
+        return cv2.VideoCapture(camera_index(source), api, asked)
     if source.kind is Kind.URL:
         timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, STREAM_TIMEOUT_MS]
         timeouts += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, STREAM_TIMEOUT_MS]

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fauxface.errors import SourceError
-from fauxface.sources import Kind, PictureSource, Source, camera_index, fixed_folder, parse
+from fauxface.sources import Kind, PictureSource, Source, camera_index, camera_size, fixed_folder, parse
 
 
 @pytest.fixture
@@ -37,6 +37,7 @@ TEXTS = [
     ("-", Kind.STDIN),
     ("camera:0", Kind.CAMERA),
     ("Camera:12", Kind.CAMERA),
+    ("camera:0@1920x1080", Kind.CAMERA),
     ("rtsp://host/stream", Kind.URL),
     ("RTSP://user:pass@host:554/stream?x=*", Kind.URL),
     ("http://host/a.mp4", Kind.URL),
@@ -72,6 +73,10 @@ REFUSED = [
     ("camera:", "by its number"),
     ("camera:front", "by its number"),
     ("camera:-1", "by its number"),
+    ("camera:0@", "by its number"),
+    ("camera:0@1920", "by its number"),
+    ("camera:0@1920x1080x3", "by its number"),
+    ("/dev/video9876@640x480", "no such camera"),
     ("/dev/video9876", "no such camera"),
     ("ftp://host/a.jpg", "ftp URLs can't be read"),
     ("file:///tmp/a.jpg", "plain path"),
@@ -269,9 +274,19 @@ def test_fixed_folder(pattern, folder):
     assert fixed_folder(pattern) == Path(folder)
 
 
-@pytest.mark.parametrize(("text", "index"), [("camera:0", 0), ("camera:12", 12), ("/dev/video3", 3)])
-def test_camera_index(text, index):
-    assert camera_index(Source(Kind.CAMERA, text)) == index
+@pytest.mark.parametrize(
+    ("text", "index", "size"),
+    [
+        ("camera:0", 0, None),
+        ("camera:12", 12, None),
+        ("/dev/video3", 3, None),
+        ("camera:1@1920x1080", 1, (1920, 1080)),
+        ("/dev/video3@640x480", 3, (640, 480)),
+    ],
+)
+def test_camera_index_and_size(text, index, size):
+    source = Source(Kind.CAMERA, text)
+    assert (camera_index(source), camera_size(source)) == (index, size)
 
 
 @pytest.mark.parametrize(

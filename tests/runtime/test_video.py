@@ -357,6 +357,32 @@ def test_live_source_that_stops_is_an_error(tmp_path, clips, monkeypatch):
     assert 0 <= times[0] < 1
 
 
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("camera:2", []),
+        (
+            f"camera:2@{WIDTH}x{HEIGHT}",
+            [cv2.CAP_PROP_FRAME_WIDTH, WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, HEIGHT],
+        ),
+    ],
+)
+def test_a_camera_is_asked_for_a_size(text, asked, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        cv2, "VideoCapture", lambda index, _, options: opened.append((index, options)) or Pipeline()
+    )
+    with FrameReader(Source(Kind.CAMERA, text)) as reader:
+        assert (reader.width, reader.height) == (WIDTH, HEIGHT)
+    assert opened == [(2, asked)]
+
+
+def test_a_camera_without_the_size_is_an_error(monkeypatch):
+    monkeypatch.setattr(video, "_open", lambda *_: Pipeline())
+    with pytest.raises(VideoError, match=f"gives {WIDTH}x{HEIGHT} instead; ask for a size that it has"):
+        FrameReader(Source(Kind.CAMERA, "camera:0@1920x1080"))
+
+
 @pytest.mark.parametrize(("length", "failed"), [(0, True), (2, False)])
 def test_http_stream_without_a_length_that_stops_is_an_error(length, failed, monkeypatch):
     capture = Pipeline(BGRA[:, :, :3], BGRA[:, :, :3])
