@@ -368,6 +368,14 @@ def test_sources_that_are_never_validated_on_are_named(write_prepared, recipe, t
     ]
 
 
+def test_a_resumed_run_names_the_command_that_started_it(prepared, recipe, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    for command, changes in (("train --lr 3", {"stop_after": 2}), ("train --resume", {})):
+        monkeypatch.setattr(trainer.provenance, "command", lambda command=command: command)
+        _go(prepared, out, recipe, resume=(out / "resume.pt").exists(), **changes)
+    assert checkpoint.load(out).info["provenance"]["command"] == "train --lr 3"
+
+
 @pytest.mark.parametrize("changed", [False, True])
 def test_a_finished_run_is_left_as_it_is(changed, prepared, recipe, tmp_path):
     """Its evaluation names the checkpoint by SHA-256; only an uncalibrated one is finished."""

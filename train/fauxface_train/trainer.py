@@ -166,6 +166,7 @@ class Run:
     def go(self, views: loading.Views) -> Outcome:
         """Train to the end, or until interrupted."""
         at, plan = self.position, self._plan
+        at.command = at.command or provenance.command()
         around, engine = self._around, self._engine
         workers = loading.default_workers(engine.device) if around.workers is None else around.workers
         around.say(
@@ -182,7 +183,7 @@ class Run:
             if stopped:
                 self._save_position(logs)
                 return self._outcome(False, {})
-            metrics = self._finished() if at.step else None
+            metrics = self._finished()
             if metrics is None:
                 metrics = self._finish()
                 self._save_position(logs)
@@ -324,7 +325,7 @@ class Run:
             **decided,
             data=self._facts,
             provenance={
-                "command": provenance.command(),
+                "command": at.command,
                 "commit": provenance.commit(),
                 "versions": provenance.versions(),
                 "machine": provenance.machine(),
