@@ -27,6 +27,10 @@ _SEEN = {
     "all": "**Pictures that were trained on are among these; the figures say little about others.**",
     "val": "The model was selected and calibrated on this split, which flatters the figures.",
 }
+_OTHERS = (
+    "These aren't the prepared data that the model was trained on; whether some of the pictures were trained "
+    "on wasn't checked."
+)
 
 _OVERALL = (
     ("auroc", "AUROC"),
@@ -60,6 +64,11 @@ Single pictures of faces were tested: no video, no document, no injected stream;
 unless an artefact is named so above."""
 
 
+def _seen(data: Mapping[str, Any]) -> str:
+    """Say whether the measured pictures were trained on, as far as it is known."""
+    return _OTHERS if data.get("trained_on") == "others" else _SEEN.get(data.get("split", ""), "")
+
+
 def evaluation(metrics: Mapping[str, Any]) -> list[str]:
     """Return the figures overall, by source, by demographic cell, by pair of sources and by condition."""
     data, overall = mapping(metrics, "data"), mapping(metrics, "overall")
@@ -67,7 +76,7 @@ def evaluation(metrics: Mapping[str, Any]) -> list[str]:
         f"Split `{text(data.get('split', 'not recorded'))}` of `{text(data.get('name', 'not recorded'))}`: "
         f"{overall.get('samples', '?')} pictures, {overall.get('bona_fide', '?')} bona fide and "
         f"{overall.get('generated', '?')} generated, measured {metrics.get('created', '(no date)')}. "
-        f"95 % intervals in brackets. {_SEEN.get(data.get('split', ''), '')}".rstrip(),
+        f"95 % intervals in brackets. {_seen(data)}".rstrip(),
         table(
             ("figure", "value"), [(name, figure(overall[key])) for key, name in _OVERALL if key in overall]
         ),

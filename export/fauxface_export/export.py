@@ -179,7 +179,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
                 "margin": margin,
                 "padding": "reflect101",
                 "resize": "halve-linear",
-                "min_face_px": MIN_FACE_PX,
+                "min_face_px": max(MIN_FACE_PX, int(loaded.info.get("min_face_px") or 0)),
             },
             "locator": {
                 "file": LOCATOR,

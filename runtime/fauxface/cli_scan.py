@@ -1,6 +1,10 @@
 """The command `fauxface scan`."""
 
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -97,7 +101,9 @@ def scan(
         raise typer.BadParameter("it needs --faces locate", param_hint="--locate-every")
     jsonl, annotate = _outputs(out, jsonl, annotate)
     cv2.setNumThreads(1)  # what OpenCV does here is short; its pool would only compete with the other stages
-    items = list_items(place, annotate)
+    to_stdout = jsonl is not None and str(jsonl) == "-"
+    table = Table(sys.stderr if to_stdout else sys.stdout, rows=not to_stdout)
+    items = list_items(place, annotate, table.line)
     scanner = Scanner(
         bundle,
         provider=provider,
@@ -107,12 +113,11 @@ def scan(
         precision=precision,
         max_side=max_side,
     )
-    to_stdout = jsonl is not None and str(jsonl) == "-"
     run = ScanRun(
         scanner,
         place,
         items,
-        Table(sys.stderr if to_stdout else sys.stdout, rows=not to_stdout),
+        table,
         log=None if jsonl is None or to_stdout else ResultLog(jsonl, scanner.model, overwrite=overwrite),
         to_stdout=to_stdout,
         annotate=annotate,
@@ -120,7 +125,29 @@ def scan(
         max_frames=max_frames,
         locate_every=locate_every,
     )
-    raise typer.Exit(run.run())
+    with _ended_as_by_ctrl_c():
+        code = run.run()
+    raise typer.Exit(code)
+
+
+@contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a scan as Ctrl-C does, so that all that was scanned until then is complete.
+
+    A signal that is ignored, as SIGHUP under nohup, stays so.
+    """
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    ours = [number for number, handler in before.items() if handler == signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        ours = []
+    for number in ours:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, before[number])
 
 
 def _outputs(out: Path | None, jsonl: Path | None, annotate: Path | None) -> tuple[Path | None, Path | None]:

@@ -57,6 +57,7 @@ _FOREIGN = (
     (4, b"ftypmif1", "HEIF"),
 )
 _PREFIX = 32
+_BYTES_PER_PIXEL, _BYTES_BESIDE = 8, 64 << 20
 _ORIENTATION = 0x0112
 _SAVE_OPTIONS = {
     ".jpg": ("JPEG", {"quality": 92}),
@@ -107,6 +108,10 @@ def read(
         with Path(name).open("rb") as file:
             prefix = file.read(_PREFIX)
             _format_of(prefix, name)
+            if os.fstat(file.fileno()).st_size > _BYTES_PER_PIXEL * max_pixels + _BYTES_BESIDE:
+                raise ImageError(
+                    f"{name}: has more bytes than a picture of {max_pixels} pixels needs; scale or crop it"
+                )
             data = prefix + file.read()
     except FileNotFoundError:
         raise ImageError(f"{name}: there is no such file; check the path") from None
@@ -114,6 +119,8 @@ def read(
         raise ImageError(f"{name}: is a folder, not a picture; give a picture file") from None
     except PermissionError:
         raise ImageError(f"{name}: permission denied; make the file readable") from None
+    except MemoryError:
+        raise ImageError(f"{name}: doesn't fit the memory; scale or crop it") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{name}: can't be read: {reason}; check the path and the disk") from error

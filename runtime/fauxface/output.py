@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import RawIOBase
@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 import typer
+
+if sys.platform != "win32":
+    import fcntl
 
 from fauxface.annotate import WORDS, percent
 from fauxface.errors import OutputError
@@ -74,6 +77,7 @@ class ResultLog:
 
     Attributes:
         recorded: What an earlier scan recorded, by source.
+        interrupted: The video, camera or stream that FILE.part holds a part of, or None.
         resume: How an interrupted scan is resumed, in words.
 
     Raises:
@@ -89,6 +93,7 @@ class ResultLog:
         path = Path(os.path.realpath(path)) if path.is_symlink() else path
         self.path, self.part = path, path.with_name(path.name + ".part")
         self.recorded: dict[str, Recorded] = {}
+        self.interrupted: str | None = None
         self.resume = "run the same command again" + (" without --overwrite" if overwrite else "")
         self._earlier: Path | None = None
         if not overwrite:
@@ -108,8 +113,19 @@ class ResultLog:
             raises, FILE.part stays if it holds anything that FILE doesn't.
 
         Raises:
-            OutputError: The file can't be written.
+            OutputError: The file can't be written, or another scan is writing it.
         """
+        with _alone(self.path):
+            with self._appending(keep) as write:
+                yield write
+            try:
+                self.part.replace(self.path)
+            except OSError as error:
+                raise OutputError(f"can't rename {self.part} to {self.path}: {error.strerror}") from error
+
+    @contextmanager
+    def _appending(self, keep: Container[str]) -> Iterator[Callable[[Result], None]]:
+        """Make FILE.part of the records to keep, and yield what writes further ones; see `writing`."""
         with atomic_write(self.part) as temporary, temporary.open("wb") as file:
             if self._earlier is not None:
                 for line, result in _records(self._earlier, partial=self._earlier == self.part):
@@ -134,10 +150,6 @@ class ResultLog:
                 if not written and (self._earlier != self.part or self.part.stat().st_size == 0):
                     self.part.unlink()
                 raise
-        try:
-            self.part.replace(self.path)
-        except OSError as error:
-            raise OutputError(f"can't rename {self.part} to {self.path}: {error.strerror}") from error
 
     def finish(self) -> None:
         """Give FILE.part its name where an interrupted scan had nothing left to do."""
@@ -155,6 +167,39 @@ class ResultLog:
             self.recorded.setdefault(last.source, Recorded()).add(last)
         if path == self.part and last is not None and last.frame is not None:
             del self.recorded[last.source]
+            self.interrupted = last.source
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold a lock beside a file while it is written, where the system has such; it ends with the process.
+
+    Raises:
+        OutputError: Another process holds it, or it can't be made.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("wb")
+    except OSError as error:
+        raise OutputError(f"can't write {path}: {error.strerror}; choose a writable path") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            held = lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat())
+        except BlockingIOError:
+            held = False
+        except OSError:  # a file system without locks
+            held = True
+        if not held:
+            raise OutputError(f"another scan is writing {path}; wait for its end, or choose another file")
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _write_whole(file: RawIOBase, data: bytes) -> None:
@@ -326,11 +371,6 @@ class Table:
 def printable(text: str) -> str:
     """Escape control characters and undecodable bytes, so that no file name drives the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def common_folder(paths: Sequence[str]) -> Path:
-    """Return the deepest folder that holds all the files."""
-    return Path(os.path.commonpath([Path(path).parent for path in paths]))
 
 
 def _count(number: int, noun: str) -> str:

@@ -16,12 +16,12 @@ import numpy as np
 from fauxface import images
 from fauxface.annotate import draw
 from fauxface.errors import FauxfaceError, NoFaceError, OutputError, SourceError, VideoError
-from fauxface.output import ResultLog, Table, Tally, annotated_paths, common_folder, printable
+from fauxface.output import ResultLog, Table, Tally, annotated_paths, printable
 from fauxface.progress import Progress
 from fauxface.results import ItemError, Result
 from fauxface.scanner import Scanner
-from fauxface.sources import Kind, PictureSource, Source
-from fauxface.video import FrameWriter
+from fauxface.sources import Kind, PictureSource, Source, fixed_folder, parse
+from fauxface.video import FrameWriter, usable_fps
 
 EXIT_FAILED, EXIT_SOME_UNREADABLE, EXIT_INTERRUPTED = 1, 3, 130
 
@@ -39,12 +39,15 @@ class Item:
     kind: str
 
 
-def list_items(place: Source, annotate: Path | None) -> list[Item]:
+def list_items(
+    place: Source, annotate: Path | None, say: Callable[[str], None] = lambda _: None
+) -> list[Item]:
     """List what a scan goes through, in order.
 
     Args:
         place: What to scan.
         annotate: Where annotated files go; what lies in it isn't scanned.
+        say: Told how many files of a folder or a glob were left out, by suffix.
 
     Raises:
         SourceError: There is nothing to scan.
@@ -53,6 +56,12 @@ def list_items(place: Source, annotate: Path | None) -> list[Item]:
         return [Item(place.shown, "picture" if place.kind is Kind.STDIN else "video")]
     files = PictureSource(place)
     items = [Item(str(path), "video" if files.is_video(path) else "picture") for path in files]
+    if files.skipped:
+        counted = sorted(files.skipped.items(), key=lambda each: (-each[1], each[0]))
+        kinds = [f"{count} {printable(kind) or 'without suffix'}" for kind, count in counted[:5]]
+        more = ", ..." if len(counted) > 5 else ""
+        left_out = f"{files.skipped.total()} file{'s' if files.skipped.total() > 1 else ''} left out"
+        say(f"{left_out}, which fauxface doesn't read: {', '.join(kinds)}{more}")
     if annotate is not None and place.kind in (Kind.FOLDER, Kind.GLOB):
         inside = Path(os.path.realpath(annotate))
         items = [item for item in items if not Path(os.path.realpath(item.source)).is_relative_to(inside)]
@@ -170,16 +179,25 @@ class ScanRun:
             return {self._items[0].source: annotate / "stdin.png"}
         if not self._place.is_files:
             name = re.sub(r"[^A-Za-z0-9._]+", "-", self._items[0].source).strip("-.")[:80]
-            return {self._items[0].source: annotate / f"{name or 'stream'}.mp4"}
+            return {self._items[0].source: _unused(annotate / f"{name or 'stream'}.mp4")}
         files = [item for item in self._items if item.kind != "folder"]
-        is_folder = self._place.kind is Kind.FOLDER
-        root = Path(self._place.text) if is_folder else common_folder([item.source for item in files])
+        path = self._place.text
+        root = fixed_folder(path) if self._place.kind is Kind.GLOB else Path(path)
+        if not self._batch:
+            root = root.parent
         return annotated_paths([(item.source, item.kind == "video") for item in files], root, annotate)
 
     def _is_done(self, item: Item) -> bool:
         """Tell whether an earlier scan recorded the item; raise if it did so in another way."""
-        record = self._log.recorded.get(item.source) if self._log is not None else None
-        if self._log is None or record is None:
+        if self._log is None:
+            return False
+        if item.source == self._log.interrupted and not self._place.is_files:
+            raise OutputError(
+                f"{self._log.part} holds what a scan of {item.source} recorded before it broke off; "
+                "rename it, choose another file or --overwrite"
+            )
+        record = self._log.recorded.get(item.source)
+        if record is None:
             return False
         if not self._place.is_files:
             problem = ""
@@ -199,7 +217,10 @@ class ScanRun:
     def _sink(self, todo: set[str]) -> AbstractContextManager[Callable[[Result], None]]:
         if self._log is None:
             return nullcontext(self._write_stdout)
-        return self._log.writing(set(self._log.recorded) - todo)
+        keep = set(self._log.recorded) - todo
+        if self._log.interrupted is not None and not _is_file(self._log.interrupted):
+            keep.add(self._log.interrupted)  # nobody can scan it again
+        return self._log.writing(keep)
 
     def _write_stdout(self, result: Result) -> None:
         if self._to_stdout:
@@ -282,7 +303,7 @@ class ScanRun:
                 for result, image in scanned:
                     if target is not None and image is not None:
                         if writer is None:
-                            fps = None if reader.fps is None else reader.fps / self._every
+                            fps = usable_fps(reader.fps) / self._every
                             size = (image.shape[1], image.shape[0])
                             writer = stack.enter_context(FrameWriter(target, fps, size))
                         writer.write(_of_size(draw(image, result), writer.size))
@@ -309,6 +330,22 @@ class ScanRun:
 
     def _error(self, item: Item, error: FauxfaceError) -> Result:
         return Result(item.source, None, None, ItemError.of(error), (), self._scanner.model)
+
+
+def _is_file(source: str) -> bool:
+    """Tell whether the source of a record is, or was, a file and no camera, stream or standard input."""
+    try:
+        return parse(source).is_files
+    except SourceError:
+        return True
+
+
+def _unused(path: Path) -> Path:
+    """Return a path, with a number where there is such a file: what a camera saw can't be had again."""
+    names = itertools.chain(
+        [path], (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
+    )
+    return next(name for name in names if not name.exists())
 
 
 def _of_size(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -1,9 +1,11 @@
 """What a scan reads: from the text a user gives to files, a camera, a stream or standard input."""
 
 import glob
+import itertools
 import os
 import re
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,7 +27,13 @@ VIDEO_SUFFIXES = frozenset(
 
 _SCHEMES = ("rtsp", "rtsps", "rtmp", "srt", "udp", "http", "https")
 _LOGIN = re.compile(r"(://[^/\s]*?):[^/\s]*@")
-_SECRET = re.compile(r"""\b(pass(?:word|wd)?|pwd|user-pw|proxy-pw|token)=("[^"]*"|[^&\s]+)""", re.IGNORECASE)
+_SECRET = re.compile(
+    r"""(?<![a-z0-9])((?:[a-z0-9]+[_-])*(?:pass(?:word|wd|phrase)?|pwd|user-pw|proxy-pw|token|secret))"""
+    r"""=("[^"]*"|[^&\s]+)""",
+    re.IGNORECASE,
+)
+_DEVICE = re.compile(r"/dev/video\d+")
+_SIZE = re.compile(r"@(\d{2,5})x(\d{2,5})$", re.ASCII)
 _VIDEO_MAGIC = (
     (4, b"ftyp"),
     (8, b"AVI "),
@@ -91,9 +99,9 @@ def parse(text: str) -> Source:
     nothing is opened but a file whose suffix says nothing.
 
     Args:
-        text: An image, a folder, a glob, a video file, `camera:0` or `/dev/video0`, an RTSP or HTTP URL (also
-            RTMP, SRT, UDP), a GStreamer pipeline (elements joined by " ! "), or `-` for an image on standard
-            input.
+        text: An image, a folder, a glob, a video file, a camera (`camera:0` or `/dev/video0`, and
+            `camera:0@1920x1080` to ask for a size), an RTSP or HTTP URL (also RTMP, SRT, UDP), a GStreamer
+            pipeline (elements joined by " ! "), or `-` for an image on standard input.
 
     Raises:
         SourceError: The text names nothing that can be scanned.
@@ -104,8 +112,8 @@ def parse(text: str) -> Source:
         return Source(Kind.STDIN, text)
     if "\0" in text:
         raise SourceError(f"{text!r}: a path can't hold a zero byte; check the source")
-    if re.fullmatch(r"/dev/video\d+", text):
-        if not Path(text).exists():
+    if _DEVICE.fullmatch(_device(text)):
+        if not Path(_SIZE.sub("", text)).exists():
             raise SourceError(
                 f"{text}: there is no such camera; see /dev/video* for those that are connected"
             )
@@ -115,9 +123,25 @@ def parse(text: str) -> Source:
     return Source(_kind_of_text(text), text)
 
 
+def fixed_folder(pattern: str) -> Path:
+    """Return the folder that a glob names before its first wildcard: `shots` of `shots/**/*.jpg`."""
+    return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), Path(pattern).parts[:-1]))
+
+
 def camera_index(source: Source) -> int:
-    """Return the number of a camera source: 0 for `camera:0` and `/dev/video0`."""
-    return int(re.sub(r"\D", "", source.text))
+    """Return the number of a camera source: 0 for `camera:0`, `/dev/video0` and a link to that."""
+    return int(re.sub(r"\D", "", _device(_SIZE.sub("", source.text))))
+
+
+def camera_size(source: Source) -> tuple[int, int] | None:
+    """Return the width and height that a camera source asks for, or None: the driver's own choice."""
+    found = _SIZE.search(source.text)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
+def _device(text: str) -> str:
+    """Return what a name in /dev leads to, such as a camera's name in /dev/v4l/by-id; other text as it is."""
+    return os.path.realpath(_SIZE.sub("", text)) if text.startswith("/dev/") else text
 
 
 class PictureSource:
@@ -131,7 +155,7 @@ class PictureSource:
     Attributes:
         paths: The files to scan.
         skipped: How many files were left out since their suffix is of neither a picture nor a video, or
-            since they are pipes, sockets or devices.
+            since they are pipes, sockets or devices; by suffix, in lower case.
         unreadable: Folders that couldn't be listed.
 
     Args:
@@ -143,7 +167,7 @@ class PictureSource:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.skipped = 0
+        self.skipped: Counter[str] = Counter()
         self.unreadable: list[Path] = []
         if source.kind in (Kind.IMAGE, Kind.VIDEO):
             self.paths = [Path(source.text)]
@@ -182,7 +206,7 @@ class PictureSource:
             if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not is_special(path):
                 chosen.append(path)
             else:
-                self.skipped += 1
+                self.skipped[path.suffix.lower()] += 1
         return sorted(set(chosen), key=lambda path: path.parts)
 
     def _walk(self, root: Path) -> Iterator[Path]:
@@ -256,8 +280,10 @@ def _masked(text: str) -> str:
 def _kind_of_text(text: str) -> Kind:
     shown = _masked(text)
     if text.lower().startswith("camera:"):
-        if not re.fullmatch(r"camera:\d{1,4}", text, re.IGNORECASE | re.ASCII):
-            raise SourceError(f"{shown}: a camera is given by its number; write camera:0")
+        if not re.fullmatch(r"camera:\d{1,4}", _SIZE.sub("", text), re.IGNORECASE | re.ASCII):
+            raise SourceError(
+                f"{shown}: a camera is given by its number; write camera:0 or camera:0@1920x1080"
+            )
         return Kind.CAMERA
     if " ! " in text:
         return Kind.GSTREAMER

@@ -18,7 +18,7 @@ import numpy as np
 from fauxface.containers import Layout, inspect
 from fauxface.errors import OutputError, VideoError
 from fauxface.files import atomic_write
-from fauxface.sources import Kind, Source, camera_index
+from fauxface.sources import Kind, Source, camera_index, camera_size
 
 STREAM_TIMEOUT_MS = 10_000
 """How long opening a URL, and waiting for its next frame, may take."""
@@ -27,6 +27,7 @@ FALLBACK_FPS = 25.0
 """The frame rate that is written when the source's is unknown or absurd."""
 
 _SHORTFALL = 0.8
+_JUMP_S = 0.5
 _MOST_PRECISE_FPS = 65.0
 """In MPEG-4 part 2, a second has at most 65535 ticks; OpenCV takes a thousand per frame where it has to."""
 _FFMPEG_LOG = "OPENCV_FFMPEG_LOGLEVEL"
@@ -57,6 +58,11 @@ class Frame:
         return cv2.cvtColor(self.pixels, cv2.COLOR_BGR2RGB) if self.order == "BGR" else self.pixels
 
 
+def usable_fps(fps: float | None) -> float:
+    """Return a rate that can be written: `FALLBACK_FPS` for None, not finite, not positive or above 240."""
+    return float(fps) if fps is not None and math.isfinite(fps) and 0 < fps <= 240 else FALLBACK_FPS
+
+
 class FrameReader:
     """Reads the frames of a video once, in order; use it as a context manager and iterate over it.
 
@@ -64,7 +70,10 @@ class FrameReader:
     container (MP4/MOV, AVI, Matroska/WebM) announces more bytes than the file has, and not all announced
     frames came; or, for other containers, less than 80 % of them came. FFmpeg's frame count alone isn't
     trusted further, since trimmed and variable-rate videos announce more frames than they show. A camera or a
-    live stream that stops delivering raises VideoError too.
+    stream that stops delivering raises VideoError too: live, or from an HTTP server that announces no length.
+
+    Times never fall. Where a file's own jump back, as where recordings were joined, they go on from the last
+    one.
 
     Attributes:
         width: Width of the frames in pixels, upright.
@@ -99,6 +108,13 @@ class FrameReader:
             raise VideoError(_why_closed(self.source, self._layout))
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+        asked = camera_size(self.source) if self.source.kind is Kind.CAMERA else None
+        if asked not in (None, (self.width, self.height)):
+            self.close()
+            raise VideoError(
+                f"{self.source.text}: the camera gives {self.width}x{self.height} instead; "
+                "ask for a size that it has"
+            )
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if math.isfinite(fps) and fps > 0 else None
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -115,13 +131,18 @@ class FrameReader:
         self._capture.release()
 
     def __iter__(self) -> Iterator[Frame]:
-        index, last_s, start = 0, 0.0, None
+        index, start = 0, None
+        last_s = before = offset = 0.0
         while self._capture.isOpened() and self._capture.grab():
             start = time.monotonic() if start is None else start
             if index % self._every == 0:
                 good, pixels = self._capture.retrieve()
                 if good and pixels is not None and pixels.size:
-                    last_s = max(last_s, self._position_s(index, start))
+                    position = self._position_s(index, start)
+                    if position < before - _JUMP_S:
+                        offset = last_s - position + self._every / usable_fps(self.fps)
+                    before = position
+                    last_s = max(last_s, offset + position)
                     yield Frame(index, last_s, self._bgr(pixels), "BGR")
             index += 1
         if self._capture.isOpened():
@@ -152,7 +173,7 @@ class FrameReader:
         name = self.source.shown
         if frames == 0:
             raise VideoError(f"{name}: {_NO_FRAME}; check that it is a complete video or a working stream")
-        if self.source.is_live:
+        if self.source.is_live or (self.source.kind is Kind.URL and self.frame_count is None):
             raise VideoError(
                 f"{name}: stopped delivering after {frames} frames; check the camera or the network"
             )
@@ -173,8 +194,7 @@ class FrameWriter:
 
     Args:
         path: The file, with the suffix .mp4.
-        fps: Frames per second; `FALLBACK_FPS` where it is None, not finite, not positive or above 240. Rates
-            above 65 are rounded to two decimals.
+        fps: Frames per second, see `usable_fps`. Rates above 65 are rounded to two decimals.
         size: Width and height of the frames in pixels.
 
     Raises:
@@ -186,7 +206,7 @@ class FrameWriter:
         if min(size) < 1:
             raise ValueError(f"the size of a video must be positive, not {size}")
         self.path, self.size = Path(path), size
-        self.fps = float(fps) if fps is not None and math.isfinite(fps) and 0 < fps <= 240 else FALLBACK_FPS
+        self.fps = usable_fps(fps)
         if self.fps > _MOST_PRECISE_FPS:
             self.fps = round(self.fps, 2)
         self.frames = 0
@@ -301,7 +321,9 @@ def _open(source: Source, threads: int | None) -> cv2.VideoCapture:
             return cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads or 0])
     if source.kind is Kind.CAMERA:
         api = cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY
-        return cv2.VideoCapture(camera_index(source), api)
+        width, height = camera_size(source) or (0, 0)
+        asked = [cv2.CAP_PROP_FRAME_WIDTH, width, cv2.CAP_PROP_FRAME_HEIGHT, height] if width else []
+        return cv2.VideoCapture(camera_index(source), api, asked)
     if source.kind is Kind.URL:
         timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, STREAM_TIMEOUT_MS]
         timeouts += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, STREAM_TIMEOUT_MS]

@@ -107,6 +107,14 @@ def test_a_split_that_was_seen_is_said_so(split, said):
     assert said not in card.render(MANIFEST, metrics("test"))
 
 
+def test_other_data_than_those_of_the_training_are_said_so():
+    said = "whether some of the pictures were trained on wasn't checked"
+    for relation, shown in (("others", True), ("these", False)):
+        measured = metrics("test")
+        measured["data"] |= {"trained_on": relation}
+        assert (said in card.render(MANIFEST, measured)) == shown
+
+
 def test_names_can_neither_break_a_table_nor_start_a_tag():
     hostile = {"source": "a|b\n# c <script>", "label": "bona_fide", "samples": 1, "bpcer": {"value": 0.5}}
     text = card.render(MANIFEST, metrics(sources=[hostile]))

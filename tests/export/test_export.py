@@ -324,8 +324,10 @@ def test_portable(given, cut):
 
 
 def test_gates_of_the_checkpoint_reach_the_bundle(options, inputs, tmp_path, quick):
-    gated = inputs.checkpoint_with(tmp_path / "gated", gates={"min_sharpness": 5.2}, held={"x": 1})
+    fields = {"gates": {"min_sharpness": 5.2}, "held": {"x": 1}, "min_face_px": 80}
+    gated = inputs.checkpoint_with(tmp_path / "gated", **fields)
     export(options(checkpoint=gated))
     manifest = Bundle.load(tmp_path / "out" / "bundle").manifest
     assert manifest.gates.to_dict() == {"min_sharpness": 5.2}
+    assert manifest.crop.min_face_px == 80
     assert manifest.provenance["held"] == {"x": 1}

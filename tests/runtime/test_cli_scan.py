@@ -101,6 +101,24 @@ def test_new_files_are_added(scan):
     assert "1 of 2 files were recorded by an earlier scan" in out
 
 
+def test_a_glob_that_matches_more_later_keeps_its_tree(scan):
+    """Where the tree begins is said by the pattern, not by what matches today."""
+    for year in ("2024", "2025"):
+        images.write(f"shots/{year}/a.png", scene())
+        assert scan("shots/**/*.png", "--out", "out")[0] == 0
+    assert tree("out") == ["annotated/2024/a.png", "annotated/2025/a.png", "results.jsonl"]
+    assert len(records("out/results.jsonl")) == 2
+
+
+def test_files_that_are_left_out_are_counted(scan):
+    images.write("in/a.png", scene())
+    for name in ("b.HEIC", "c.heic", "notes.txt", "README"):
+        Path("in", name).write_bytes(b"x")
+    _, out, _ = scan("in")
+    assert "4 files left out, which fauxface doesn't read: 2 .heic, 1 without suffix, 1 .txt" in out
+    assert "left out" not in scan("in/a.png")[1]
+
+
 @pytest.mark.parametrize("stop_after", [0, 1, 3, 5, 6, 8, 10, 11])
 def test_interrupted_folder_is_resumed(scan, monkeypatch, stop_after):
     archive(Path("in"))

@@ -1,4 +1,6 @@
+import os
 import shutil
+import signal
 import time
 from pathlib import Path
 
@@ -102,6 +104,62 @@ def test_interrupting_a_camera_completes_its_files(scan, monkeypatch):
     assert len(records("out/results.jsonl")) == 3
     with FrameReader("out/annotated/camera-0.mp4") as reader:
         assert len(list(reader)) == 3
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_to_end_completes_a_camera_s_files(name, scan, monkeypatch):
+    """What a service manager sends to a kiosk's scan ends it as Ctrl-C does."""
+    monkeypatch.setattr(scanner_module, "FrameReader", FakeCamera)
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    row = Table.result
+
+    def kill(self, result):
+        row(self, result)
+        kill.rows += 1
+        if kill.rows == 3:
+            os.kill(os.getpid(), number)
+
+    kill.rows = 0
+    monkeypatch.setattr(Table, "result", kill)
+    assert scan("camera:0", "--out", "out")[0] == 130
+    assert len(records("out/results.jsonl")) == 3
+    with FrameReader("out/annotated/camera-0.mp4") as reader:
+        assert len(list(reader)) == 3
+    assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("again", ["camera:0", "camera:1"])
+def test_what_a_camera_s_scan_had_recorded_when_the_power_went_is_kept(again, scan, monkeypatch):
+    monkeypatch.setattr(scanner_module, "FrameReader", FakeCamera)
+    assert scan("camera:0", "--max-frames", 3, "--jsonl", "r.jsonl")[0] == 0
+    part = Path("r.jsonl").rename("r.jsonl.part")
+    before = part.read_bytes()
+    code, _, err = scan(again, "--max-frames", 2, "--jsonl", "r.jsonl")
+    if again == "camera:0":
+        assert code == 1
+        assert "r.jsonl.part holds what a scan of camera:0 recorded before it broke off; rename it" in err
+        assert part.read_bytes() == before
+    else:
+        assert code == 0
+        assert [r["source"] for r in records("r.jsonl")] == ["camera:0"] * 3 + ["camera:1"] * 2
+
+
+def test_a_camera_s_annotated_video_is_not_overwritten(scan, monkeypatch):
+    monkeypatch.setattr(scanner_module, "FrameReader", FakeCamera)
+    for day in ("monday", "tuesday"):
+        code, *_ = scan("camera:0", "--max-frames", 2, "--jsonl", f"{day}.jsonl", "--annotate", "seen")
+        assert code == 0
+    assert tree("seen") == ["camera-0-2.mp4", "camera-0.mp4"]
+
+
+@pytest.mark.parametrize(("rate", "written"), [(1000.0, 2.5), (None, 2.5), (50.0, 5.0)])
+def test_a_rate_that_cannot_be_is_replaced_before_frames_are_skipped(rate, written, scan, monkeypatch):
+    monkeypatch.setattr(scanner_module, "FrameReader", FakeCamera)
+    monkeypatch.setattr(FakeCamera, "fps", rate)
+    assert scan("camera:0", "--max-frames", 2, "--every", 10, "--annotate", "seen")[0] == 0
+    with FrameReader("seen/camera-0.mp4") as reader:
+        assert reader.fps == pytest.approx(written)
 
 
 def test_password_is_written_nowhere(scan, monkeypatch):

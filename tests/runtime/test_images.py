@@ -338,3 +338,43 @@ def test_write_refuses_what_it_cannot_write(tmp_path):
     with pytest.raises(ValueError, match="uint8"):
         images.write(tmp_path / "a.png", NOISE.astype(np.float32))
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_of_more_bytes_than_pixels_need_is_not_read(tmp_path, monkeypatch):
+    """A whole-slide TIFF of 6 GB would take the memory before its header were looked at."""
+    path = tmp_path / "a.png"
+    images.write(path, NOISE)
+    monkeypatch.setattr(images, "_BYTES_BESIDE", path.stat().st_size - 1)
+    with pytest.raises(ImageError, match="more bytes than a picture of 0 pixels needs"):
+        images.read(path, max_pixels=0)
+    monkeypatch.setattr(images, "_BYTES_BESIDE", path.stat().st_size)
+    with pytest.raises(ImageError, match="pixels"):
+        images.read(path, max_pixels=0)
+
+
+def test_a_file_that_does_not_fit_the_memory_is_one_line(tmp_path, monkeypatch):
+    path = tmp_path / "a.png"
+    images.write(path, NOISE)
+
+    class Full:
+        def __init__(self, file):
+            self.file, self.reads = file, 0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self.file.close()
+
+        def fileno(self):
+            return self.file.fileno()
+
+        def read(self, *size):
+            if size:
+                return self.file.read(*size)
+            raise MemoryError
+
+    plain_open = Path.open
+    monkeypatch.setattr(Path, "open", lambda self, *a: Full(plain_open(self, *a)))
+    with pytest.raises(ImageError, match="doesn't fit the memory"):
+        images.read(path)

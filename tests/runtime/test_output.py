@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fauxface.errors import OutputError
-from fauxface.output import ResultLog, Table, Tally, annotated_paths, common_folder, printable
+from fauxface.output import ResultLog, Table, Tally, annotated_paths, printable
 from fauxface.results import Face, ItemError, Result
 
 MODEL, OTHER = "a" * 64, "b" * 64
@@ -83,9 +83,33 @@ def test_interrupted_video_is_scanned_again(tmp_path, results, recorded):
     write(path.with_name("r.jsonl.part"), *results, partial=b'{"schema": "fauxf')
     log = ResultLog(path, MODEL)
     assert set(log.recorded) == recorded
+    assert log.interrupted == next((r.source for r in results[-1:] if r.frame is not None), None)
     with log.writing(log.recorded):
         pass
     assert {source for source, _ in keys(path)} == recorded
+
+
+def test_two_scans_never_write_one_file(tmp_path):
+    path = tmp_path / "r.jsonl"
+    first, second = ResultLog(path, MODEL), ResultLog(path, MODEL)
+    with first.writing(set()) as add:
+        add(picture("a.jpg"))
+        with pytest.raises(OutputError, match=r"another scan is writing .*r\.jsonl"), second.writing(set()):
+            pytest.fail("both write")
+        add(picture("b.jpg"))
+    assert keys(path) == [("a.jpg", None), ("b.jpg", None)]
+    assert [p.name for p in tmp_path.iterdir()] == ["r.jsonl"]
+    third = ResultLog(path, MODEL)
+    with third.writing(third.recorded) as add:
+        add(picture("c.jpg"))
+    assert keys(path)[-1] == ("c.jpg", None)
+
+
+def test_a_lock_that_a_killed_scan_left_is_no_hindrance(tmp_path):
+    (tmp_path / ".r.jsonl.lock").touch()
+    with ResultLog(tmp_path / "r.jsonl", MODEL).writing(set()) as add:
+        add(picture("a.jpg"))
+    assert [p.name for p in tmp_path.iterdir()] == ["r.jsonl"]
 
 
 def test_last_video_of_a_finished_file_is_complete(tmp_path):
@@ -238,20 +262,6 @@ def test_annotated_files_keep_the_tree_and_never_collide(tmp_path):
         "v-2.mp4",
     ]
     assert len({name.casefold() for name in names}) == len(sources)
-
-
-@pytest.mark.parametrize(
-    ("sources", "root"),
-    [
-        (["a/b/1.jpg", "a/b/2.jpg"], "a/b"),
-        (["a/b/1.jpg", "a/c/1.jpg"], "a"),
-        (["1.jpg", "a/1.jpg"], "."),
-        (["../x/1.jpg"], "../x"),
-        (["/p/q/1.jpg", "/p/r/s/1.jpg"], "/p"),
-    ],
-)
-def test_common_folder(sources, root):
-    assert common_folder(sources) == Path(root)
 
 
 def test_path_that_leads_upwards_stays_inside(tmp_path):

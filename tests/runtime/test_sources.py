@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fauxface.errors import SourceError
-from fauxface.sources import Kind, PictureSource, Source, camera_index, parse
+from fauxface.sources import Kind, PictureSource, Source, camera_index, camera_size, fixed_folder, parse
 
 
 @pytest.fixture
@@ -37,6 +37,7 @@ TEXTS = [
     ("-", Kind.STDIN),
     ("camera:0", Kind.CAMERA),
     ("Camera:12", Kind.CAMERA),
+    ("camera:0@1920x1080", Kind.CAMERA),
     ("rtsp://host/stream", Kind.URL),
     ("RTSP://user:pass@host:554/stream?x=*", Kind.URL),
     ("http://host/a.mp4", Kind.URL),
@@ -72,6 +73,10 @@ REFUSED = [
     ("camera:", "by its number"),
     ("camera:front", "by its number"),
     ("camera:-1", "by its number"),
+    ("camera:0@", "by its number"),
+    ("camera:0@1920", "by its number"),
+    ("camera:0@1920x1080x3", "by its number"),
+    ("/dev/video9876@640x480", "no such camera"),
     ("/dev/video9876", "no such camera"),
     ("ftp://host/a.jpg", "ftp URLs can't be read"),
     ("file:///tmp/a.jpg", "plain path"),
@@ -126,7 +131,7 @@ def test_folder_is_listed_recursively_in_order(tree, given, shown):
         (shown + name for name in LISTED), key=lambda name: Path(name).parts
     )
     assert len(listing) == len(LISTED)
-    assert listing.skipped == 3
+    assert listing.skipped.total() == 3
     assert listing.unreadable == []
     assert [path.name for path in listing if listing.is_video(path)] == ["clip.MP4"]
 
@@ -157,7 +162,7 @@ def test_pipes_in_a_folder_are_left_out(tree, text):
     os.mkfifo(tree / "photos" / "pipe.png")
     after = PictureSource(parse(text))
     assert after.paths == before.paths
-    assert after.skipped == before.skipped + 1
+    assert after.skipped - before.skipped == {".png": 1}
 
 
 def test_folder_that_cannot_be_listed_is_named(tree, monkeypatch):
@@ -197,7 +202,7 @@ GLOBS = [
 def test_glob_is_listed_in_order(tree, pattern, paths, skipped):
     listing = PictureSource(parse(pattern))
     assert [path.as_posix() for path in listing] == paths
-    assert listing.skipped == skipped
+    assert listing.skipped.total() == skipped
     absolute = PictureSource(parse(str(tree / pattern)))
     assert absolute.paths == [tree / path for path in paths]
 
@@ -246,9 +251,42 @@ def test_properties(tree, text, files, frames, live):
     assert (source.is_files, source.is_frames, source.is_live) == (files, frames, live)
 
 
-@pytest.mark.parametrize(("text", "index"), [("camera:0", 0), ("camera:12", 12), ("/dev/video3", 3)])
-def test_camera_index(text, index):
-    assert camera_index(Source(Kind.CAMERA, text)) == index
+def test_a_stable_name_of_a_camera_leads_to_its_number(monkeypatch):
+    """Numbers change when the machine starts; names in /dev/v4l/by-id are links to them."""
+    name = "/dev/v4l/by-id/usb-Maker_4K_1234-video-index0"
+    monkeypatch.setattr(os.path, "realpath", lambda path: "/dev/video7" if path == name else path)
+    monkeypatch.setattr(Path, "exists", lambda path: str(path) == name)
+    source = parse(name)
+    assert (source.kind, source.shown, camera_index(source)) == (Kind.CAMERA, name, 7)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "folder"),
+    [
+        ("shots/**/*.jpg", "shots"),
+        ("shots/2024/a*.jpg", "shots/2024"),
+        ("*.jpg", "."),
+        ("../x/[ab]/1.jpg", "../x"),
+        ("/p/q?/r/1.jpg", "/p"),
+    ],
+)
+def test_fixed_folder(pattern, folder):
+    assert fixed_folder(pattern) == Path(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "index", "size"),
+    [
+        ("camera:0", 0, None),
+        ("camera:12", 12, None),
+        ("/dev/video3", 3, None),
+        ("camera:1@1920x1080", 1, (1920, 1080)),
+        ("/dev/video3@640x480", 3, (640, 480)),
+    ],
+)
+def test_camera_index_and_size(text, index, size):
+    source = Source(Kind.CAMERA, text)
+    assert (camera_index(source), camera_size(source)) == (index, size)
 
 
 @pytest.mark.parametrize(
@@ -260,6 +298,9 @@ def test_camera_index(text, index):
         ("rtsp://user:se@cr@et@host:554/a", "rtsp://user:***@host:554/a"),
         ("http://host/a?user=me&Password=secret&x=1", "http://host/a?user=me&Password=***&x=1"),
         ("http://host/a?token=secret", "http://host/a?token=***"),
+        ("https://host/a?access_token=secret&auth-token=s", "https://host/a?access_token=***&auth-token=***"),
+        ("srt://host:9000?mode=caller&passphrase=secret123", "srt://host:9000?mode=caller&passphrase=***"),
+        ("http://host/a?client_secret=abc&tokens=3", "http://host/a?client_secret=***&tokens=3"),
         ('rtspsrc user-id=me user-pw="se cret" ! appsink', "rtspsrc user-id=me user-pw=*** ! appsink"),
         ("http://host/a?bypass=1&compass=2", "http://host/a?bypass=1&compass=2"),
         ("rtsp://host:554/a", "rtsp://host:554/a"),

@@ -357,6 +357,64 @@ def test_live_source_that_stops_is_an_error(tmp_path, clips, monkeypatch):
     assert 0 <= times[0] < 1
 
 
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("camera:2", []),
+        (
+            f"camera:2@{WIDTH}x{HEIGHT}",
+            [cv2.CAP_PROP_FRAME_WIDTH, WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, HEIGHT],
+        ),
+    ],
+)
+def test_a_camera_is_asked_for_a_size(text, asked, monkeypatch):
+    opened = []
+    monkeypatch.setattr(
+        cv2, "VideoCapture", lambda index, _, options: opened.append((index, options)) or Pipeline()
+    )
+    with FrameReader(Source(Kind.CAMERA, text)) as reader:
+        assert (reader.width, reader.height) == (WIDTH, HEIGHT)
+    assert opened == [(2, asked)]
+
+
+def test_a_camera_without_the_size_is_an_error(monkeypatch):
+    monkeypatch.setattr(video, "_open", lambda *_: Pipeline())
+    with pytest.raises(VideoError, match=f"gives {WIDTH}x{HEIGHT} instead; ask for a size that it has"):
+        FrameReader(Source(Kind.CAMERA, "camera:0@1920x1080"))
+
+
+@pytest.mark.parametrize(("length", "failed"), [(0, True), (2, False)])
+def test_http_stream_without_a_length_that_stops_is_an_error(length, failed, monkeypatch):
+    capture = Pipeline(BGRA[:, :, :3], BGRA[:, :, :3])
+    get = capture.get
+    monkeypatch.setattr(capture, "get", lambda n: length if n == cv2.CAP_PROP_FRAME_COUNT else get(n))
+    monkeypatch.setattr(video, "_open", lambda *_: capture)
+    frames, error = read(Source(Kind.URL, "http://cam/video.mjpg"))
+    assert len(frames) == 2
+    assert (error is not None and "stopped delivering after 2 frames" in error) == failed
+
+
+@pytest.mark.parametrize(
+    ("positions", "times"),
+    [
+        ([0, 600, 1200, 20, 60, 100], [0, 0.6, 1.2, 1.24, 1.28, 1.32]),
+        ([0, 40, 9e6, 120, 160], [0, 0.04, 9000, 9000.04, 9000.08]),
+        ([0, 80, 40, 120], [0, 0.08, 0.08, 0.12]),
+    ],
+    ids=["joined recordings", "one absurd time", "a little out of order"],
+)
+def test_times_that_jump_back_go_on(positions, times, tmp_path, clips, monkeypatch):
+    (tmp_path / "clip.mp4").write_bytes(clips[".mp4"])
+    capture, left = Pipeline(*[BGRA[:, :, :3]] * len(positions)), list(positions)
+    fixed = {cv2.CAP_PROP_FPS: 25, cv2.CAP_PROP_FRAME_WIDTH: WIDTH, cv2.CAP_PROP_FRAME_HEIGHT: HEIGHT}
+    monkeypatch.setattr(
+        capture, "get", lambda n: left.pop(0) if n == cv2.CAP_PROP_POS_MSEC else fixed.get(n, 0)
+    )
+    monkeypatch.setattr(video, "_open", lambda *_: capture)
+    frames, _ = read(tmp_path / "clip.mp4")
+    assert [frame.time_s for frame in frames] == pytest.approx(times)
+
+
 def test_every_must_be_positive(tmp_path):
     with pytest.raises(ValueError, match="every"):
         FrameReader(tmp_path / "clip.mp4", every=0)

@@ -32,7 +32,7 @@ def write_prepared(tmp_path):
                 "split": split,
                 "label": label,
                 "source": source,
-                "sha256": f"{number:064x}",
+                "sha256": f"{0 if name == 'prepared' else int.from_bytes(name.encode()):032x}{number:032x}",
                 "width": 100,
                 "height": 100,
                 "box_x": 10,

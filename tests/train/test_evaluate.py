@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -38,6 +39,17 @@ def test_the_nominal_crop_is_scored(steered, tiny):
     got = tiny.calibration.probability(scores.logits["clean"])
     redness = [0, 0, 5, 100, 0, 10, 30, 100, 100, 90, 80, 0, 25, 100]
     np.testing.assert_allclose(got, probability(np.array(redness)), atol=1e-5)
+
+
+def test_it_is_said_whether_the_model_was_trained_on_these_data(steered, tiny):
+    data = PreparedData.load(steered)
+    manifest = hashlib.sha256((steered / "manifest.csv").read_bytes()).hexdigest()
+    for trained_on, relation in ((manifest, "these"), ("0" * 64, "others"), ("", None)):
+        scorer = dataclasses.replace(tiny, trained_on=trained_on)
+        document = evaluate.evaluate(scorer, data, replicates=2).document
+        assert document["data"].get("trained_on") == relation
+        text = pages.markdown(report.blocks(document))
+        assert ("whether these pictures are among those wasn't checked" in text) == (relation == "others")
 
 
 def test_evaluate_by_hand(steered, tiny):

@@ -120,8 +120,12 @@ def test_pairs_name_the_worst(example):
 
 def test_pairs_begin_with_the_sharpest(example):
     scored, _ = example
-    sharpness = {"camera": 5, "phone": 50, "gan": 7, "diffusion": 3}
-    sources = [{"source": name, "sharpness": {"value": value}} for name, value in sharpness.items()]
+    sharpness = {"bona_fide": {"camera": 5, "phone": 50, "gan": 1}, "generated": {"gan": 7, "diffusion": 3}}
+    sources = [
+        {"source": name, "label": label, "sharpness": {"value": value}}
+        for label, values in sharpness.items()
+        for name, value in values.items()
+    ]
     table = metrics.pairs(scored, replicates=2)
     axes = plots.pairs(table, sources).axes[0]
     assert [text.get_text() for text in axes.get_yticklabels()] == ["phone", "camera"]

@@ -262,6 +262,16 @@ def test_near_duplicates_under_both_labels_are_dropped(tmp_path: Path, faces: Pa
     assert not {"5.png", "stolen.jpg"} & {Path(row["original"]).name for row in rows(tmp_path / "out")}
 
 
+def test_copies_of_a_picture_under_both_labels_are_dropped_too(tmp_path: Path, faces: Path):
+    """Whichever label a near copy of a disputed picture has, it is disputed as well."""
+    save(faces / "fake/gan/stolen.png", picture(5))
+    save(faces / "fake/gan/again.jpg", picture(5), quality=60)
+    report = run(faces, tmp_path / "out").report
+    assert (report["counts"]["conflicts"], report["counts"]["near_duplicates"]) == (3, 0)
+    names = {Path(row["original"]).name for row in rows(tmp_path / "out")}
+    assert not {"5.png", "stolen.png", "again.jpg"} & names
+
+
 def test_split_follows_content_only(tmp_path: Path, faces: Path):
     fill(faces, "real", "cam", range(200, 260))
     run(faces, tmp_path / "out", crop_rule=CropRule(whole=True))
@@ -304,6 +314,25 @@ def test_validation_is_carved_from_given_training_pictures(tmp_path: Path):
     splits = {Path(row["original"]).stem: row["split"] for row in rows(tmp_path / "out")}
     assert {splits[str(seed)] for seed in range(100, 105)} == {"test"}
     assert {splits[str(seed)] for seed in range(60)} == {"train", "val"}
+
+
+def test_validation_is_carved_folder_by_folder(tmp_path: Path):
+    """Whether a folder gives val says nothing of another one's pictures, whichever was prepared first."""
+    fill(tmp_path / "mine", "real", "cam", range(60), "train")
+    fill(tmp_path / "mine", "real", "cam", range(100, 105), "test")
+    fill(tmp_path / "whole", "fake", "gan", range(200, 215), "train")
+    fill(tmp_path / "whole", "fake", "gan", range(220, 225), "val")
+    fill(tmp_path / "plain", "fake", "other", range(300, 330))
+    folders = [str(tmp_path / name) for name in ("mine", "whole", "plain")]
+    found = {}
+    for number in (1, 2, 3):
+        run(folders[:number], tmp_path / "out", crop_rule=CropRule(whole=True))
+        split = {row["original"]: row["split"] for row in rows(tmp_path / "out")}
+        assert {name: split[name] for name in found} == found
+        found = split
+    cam, gan = ([split for path, split in found.items() if f"/{name}/" in path] for name in ("cam", "gan"))
+    assert set(cam) == {"train", "val", "test"}
+    assert (gan.count("train"), gan.count("val")) == (15, 5)
 
 
 def test_demographics_reach_the_manifest(tmp_path: Path):

@@ -35,5 +35,9 @@ def test_a_commit_is_marked_where_code_was_edited(edited, marked, tmp_path, monk
     head = provenance.commit()
     assert head is not None
     assert len(head) == 40
+    (tmp_path / "package" / "copy.py").write_text("installed")
+    with monkeypatch.context() as patch:
+        patch.setattr(provenance, "__file__", str(tmp_path / "package" / "copy.py"))
+        assert provenance.commit() is None
     (tmp_path / edited).write_text("new")
     assert provenance.commit() == (f"{head}+changes" if marked else head)

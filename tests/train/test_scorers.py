@@ -102,9 +102,11 @@ def test_a_checkpoint_scores_as_the_module_that_is_exported(net, crops, tmp_path
         1.3,
         calibration={"temperature": 2.0, "bias": 0.5, "fitted_on": "val"},
         thresholds={"bona_fide_below": 0.2, "generated_from": 0.9, "rule": "r"},
+        data={"manifest_sha256": "ab" * 32},
     )
     checkpoint.save(tmp_path / "run" / "best", net.state_dict(), info)
     scorer = scorers.open_scorer(tmp_path / "run", provider="cpu")
+    assert scorer.trained_on == "ab" * 32
     with torch.no_grad():
         want = model.Deployed(net)(torch.from_numpy(crops)).numpy()
     np.testing.assert_allclose(scorer.logits(crops), want, atol=1e-6)

@@ -173,6 +173,14 @@ def test_worst_source_is_the_lowest_of_the_large_ones():
     assert metrics["balanced_accuracy"] == pytest.approx((75 / 103 + 1) / 2)
 
 
+def test_a_name_in_both_labels_is_two_sources():
+    """36 and 5 pictures of one name are two small sources, not one large enough to choose a checkpoint by."""
+    sources = np.array(["mine"] * 41 + ["big"] * 80)
+    labels = np.array([0] * 36 + [1] * 5 + [0] * 40 + [1] * 40)
+    found = validation.per_source(np.where(labels == 1, 1.0, -1.0), labels, sources)
+    assert set(found) == {"big/real", "big/fake"}
+
+
 def test_early_stopping_keeps_the_best(prepared, recipe, tmp_path, monkeypatch):
     values = iter([0.6, 0.9, 0.8, 0.7, 0.95])
     measure = trainer.Run._measure
@@ -322,6 +330,69 @@ def test_excluded_sources_are_left_out(write_prepared, recipe):
         loading.chosen(data, "train", ("fake_*",))
 
 
+def test_a_pattern_that_excludes_nothing_is_one_line(prepared, write_prepared, recipe, tmp_path):
+    extra = write_prepared([("train", "fake", "recon_a", 70, {})], name="extra")
+    data = PreparedData.load(prepared)
+    loading.check_excluded(data, [extra], ("gan", "recon_*"))
+    with pytest.raises(DataError, match=r"--exclude 'GAN\*' matches no source; there are camera, gan$"):
+        _go(prepared, tmp_path / "run", recipe.changed(exclude=("camera", "GAN*")))
+    with pytest.raises(DataError, match="there are camera, gan, recon_a"):
+        loading.check_excluded(data, [extra], ("recon_b",))
+
+
+def test_sources_that_are_never_validated_on_are_named(write_prepared, recipe, tmp_path):
+    pictures = [
+        (split, label, source, redness, {})
+        for label, source, split in (
+            ("real", "camera", "train"),
+            ("real", "camera", "val"),
+            ("real", "phone", "train"),
+            ("fake", "gan", "train"),
+            ("fake", "phone", "val"),
+            ("fake", "gan", "val"),
+        )
+        for redness in range(0, 120, 20)
+    ]
+    extra = write_prepared([("train", "fake", "recon", 70, {})], name="extra")
+    said = []
+    trainer.train(
+        write_prepared(pictures),
+        tmp_path / "run",
+        recipe,
+        weights="none",
+        added=[extra],
+        surroundings=_around(say=said.append, stop_after=1),
+    )
+    assert [line for line in said if "no validation picture" in line] == [
+        "note: no validation picture of phone; neither selection nor thresholds see them"
+    ]
+
+
+def test_a_resumed_run_names_the_command_that_started_it(prepared, recipe, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    for command, changes in (("train --lr 3", {"stop_after": 2}), ("train --resume", {})):
+        monkeypatch.setattr(trainer.provenance, "command", lambda command=command: command)
+        _go(prepared, out, recipe, resume=(out / "resume.pt").exists(), **changes)
+    assert checkpoint.load(out).info["provenance"]["command"] == "train --lr 3"
+
+
+@pytest.mark.parametrize("changed", [False, True])
+def test_a_finished_run_is_left_as_it_is(changed, prepared, recipe, tmp_path):
+    """Its evaluation names the checkpoint by SHA-256; only an uncalibrated one is finished."""
+    out = tmp_path / "run"
+    first = _go(prepared, out, recipe)
+    if changed:
+        best = checkpoint.load(out)
+        info = best.info | {"calibration": best.info["calibration"] | {"fitted_on": ""}}
+        checkpoint.save(out / "best", best.net.state_dict(), info)
+    before = {path.name: path.read_bytes() for path in out.glob("*.safetensors")}
+    again = _go(prepared, out, recipe, resume=True)
+    assert (again.finished, again.metrics) == (True, first.metrics)
+    after = {path.name: path.read_bytes() for path in out.glob("*.safetensors")}
+    assert (after == before) != changed
+    assert checkpoint.load(out).info["calibration"]["fitted_on"]
+
+
 def test_a_run_is_not_overwritten_and_data_not_swapped(prepared, write_prepared, recipe, tmp_path):
     out = tmp_path / "run"
     _go(prepared, out, recipe, stop_after=1)
@@ -354,6 +425,7 @@ def test_a_diverged_loss_is_one_line(prepared, recipe, tmp_path, monkeypatch):
         ({"source_weights": {"a": 0.0}}, "source weights"),
         ({"source_weights": {"a": float("inf")}}, "source weights must be finite"),
         ({"label_smoothing": 1.0}, "label smoothing"),
+        ({"seed": -1}, "seed must"),
         ({"consistency": -1.0}, "consistency must"),
         ({"matched": 1.5}, "matched share"),
         ({"matched": 0.5, "balanced": False}, "balanced batches"),
@@ -421,6 +493,37 @@ def test_added_data_join_the_training_alone(prepared, write_prepared, recipe, tm
     assert facts["train"]["fake"] == {"gan": 6, "recon_a": 1}
     assert facts["val"]["fake"] == {"gan": 6}
     assert [set(row) for row in facts["added"]] == [{"prepare_sha256", "manifest_sha256"}]
+
+
+@pytest.mark.parametrize(
+    ("split", "label", "source", "message"),
+    [
+        ("train", "fake", "gan", None),
+        ("train", "real", "camera", "1 train pictures of .* under the other label"),
+        ("val", "fake", "gan", "1 train pictures of .* in another split"),
+        ("test", "fake", "gan", "in another split"),
+    ],
+)
+def test_added_pictures_that_the_data_hold_already(split, label, source, message, write_prepared):
+    """A second copy isn't taken; a picture that is measured on, or has the other label, is refused."""
+    same = {"sha256": "f" * 64}
+    data = PreparedData.load(write_prepared([(split, label, source, 3, same), ("train", "fake", "b", 5, {})]))
+    extra = write_prepared([("train", "fake", "x", 3, same), ("train", "fake", "y", 4, {})], name="extra")
+    if message is None:
+        assert [s.source for s in loading.joining(data, [extra, extra], ())] == ["y"]
+    else:
+        with pytest.raises(DataError, match=message):
+            loading.joining(data, [extra], ())
+        assert [s.source for s in loading.joining(data, [extra], ("x",))] == ["y"]
+
+
+def test_reconstructions_of_an_excluded_source_are_left_out(write_prepared):
+    rows = [("train", "real", name, 3, {"sha256": f"{n}" * 64}) for n, name in enumerate("ab", 1)]
+    data = PreparedData.load(write_prepared(rows))
+    made = [("train", "fake", "recon_x", 3, {"original": "recon_x:" + f"{n}" * 16}) for n in (1, 2)]
+    extra = write_prepared(made, name="extra")
+    kept = loading.joining(data, [extra], ("a",))
+    assert [s.original for s in kept] == ["recon_x:" + "2" * 16]
 
 
 @pytest.mark.parametrize(

@@ -23,14 +23,19 @@ SHARES = {CLEAN: 0.60, WEB: 0.35, HARD: 0.05}
 
 
 def fit(
-    logits: np.ndarray, labels: np.ndarray, *, weights: np.ndarray | None = None, fitted_on: str = ""
+    logits: np.ndarray,
+    labels: np.ndarray,
+    *,
+    weights: np.ndarray | None = None,
+    views: int = 1,
+    fitted_on: str = "",
 ) -> Calibration:
     """Fit what makes sigmoid((logits[1] - logits[0]) / temperature + bias) a probability.
 
     Minimises the class-balanced negative log-likelihood (each label has half of the weight, so the
     probability assumes that a real and a generated face are equally likely beforehand). The targets are
-    smoothed to 1 / (n + 2) and (n + 1) / (n + 2), n being the label's count, which keeps the fit finite where
-    the scores separate the labels perfectly. Temperature lies in [0.05, 20], bias in [-10, 10].
+    smoothed to 1 / (n + 2) and (n + 1) / (n + 2), n being the label's number of faces, which keeps the fit
+    finite where the scores separate the labels perfectly. Temperature lies in [0.05, 20], bias in [-10, 10].
 
     Sources: Platt, "Probabilistic outputs for support vector machines", 1999 (smoothed targets); Guo et al.,
     "On calibration of modern neural networks", ICML 2017 (temperature).
@@ -39,6 +44,7 @@ def fit(
         logits: float [N, 2], in the order bona fide, generated.
         labels: int [N], 0 bona fide, 1 generated.
         weights: float [N], above 0, what each sample counts within its label; None: all alike.
+        views: How many samples show each face; n counts the faces.
         fitted_on: What the samples were, in words; kept with the result.
 
     Returns:
@@ -48,7 +54,7 @@ def fit(
         DataError: A label has no sample, or a logit isn't finite.
     """
     difference, positive = _checked(np.asarray(logits, np.float64), labels)
-    counts = np.bincount(positive, minlength=2).astype(np.float64)
+    counts = np.bincount(positive, minlength=2) / views
     target = np.where(positive == 1, (counts[1] + 1) / (counts[1] + 2), 1 / (counts[0] + 2))
     each = np.ones(len(positive)) if weights is None else np.asarray(weights, np.float64)
     weight = 0.5 * each / np.bincount(positive, weights=each, minlength=2)[positive]
@@ -111,7 +117,7 @@ def operating_point(
     times = Counter(name for name, _ in views)
     shares = np.repeat([SHARES.get(name, 1.0) / times[name] for name, _ in views], len(labels))
     every = np.concatenate([view for _, view in views])
-    fitted = fit(every, np.tile(labels, len(views)), weights=shares, fitted_on=shown)
+    fitted = fit(every, np.tile(labels, len(views)), weights=shares, views=len(views), fitted_on=shown)
     held = [(name, view) for name, view in views if name != HARD] or views
     p = np.stack([fitted.probability(view) for _, view in held], axis=1)
     conditions = [name for name, _ in held] if isinstance(logits, Mapping) else None

@@ -51,7 +51,7 @@ def describe(margin: float, **fields: Any) -> dict[str, Any]:
 
     Args:
         margin: Side of the crop over the longer side of the face box.
-        **fields: Further entries: config, metrics, calibration, thresholds, data, provenance.
+        **fields: Further entries: min_face_px, config, metrics, calibration, thresholds, data, provenance.
     """
     return {
         "format": FORMAT,

@@ -147,6 +147,11 @@ class PreparedData:
         return float(self.info["crop"]["margin"])
 
     @property
+    def min_face_px(self) -> int:
+        """Smaller faces were left out, by the longer side of the face box in pixels; 0 for whole pictures."""
+        return int(self.info["crop"].get("min_face_px", 0)) if self.info.get("faces") != "whole" else 0
+
+    @property
     def room(self) -> float:
         """Side of the stored crop over the side of the nominal crop: the space for jitter."""
         return float(self.info["room"])

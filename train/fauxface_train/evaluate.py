@@ -20,7 +20,7 @@ from fauxface_train import gated, matched, metrics, pages, plots, report, robust
 from fauxface_train.conditions import CLEAN, Condition
 from fauxface_train.dataset import SPLITS, PreparedData, Sample, load_crop
 from fauxface_train.intervals import CONFIDENCE, REPLICATES
-from fauxface_train.provenance import pictures_digest
+from fauxface_train.provenance import hashes, pictures_digest
 from fauxface_train.scorers import OperatingPoint, Scorer
 
 FORMAT = "fauxface.evaluation/1"
@@ -196,6 +196,7 @@ def evaluate(
             "split": split,
             "margin": data.margin,
             "pictures_sha256": pictures_digest(samples),
+            **({"trained_on": _relation(scorer, data)} if scorer.trained_on else {}),
         },
         "operating_point": {
             "shipped": scorer.point.shipped,
@@ -219,6 +220,11 @@ def evaluate(
         mine = (scored.sources == source["source"]) & (scored.labels == LABELS.index(source["label"]))
         source["sharpness"] = {"value": float(np.median(scores.sharpness[mine]))}
     return Evaluation(samples, scores.logits[CLEAN], scored, document, p)
+
+
+def _relation(scorer: Scorer, data: PreparedData) -> str:
+    """Return "these" where the model was trained on the train split of these very data, else "others"."""
+    return "these" if hashes(data.root)["manifest_sha256"] == scorer.trained_on else "others"
 
 
 def write(evaluation: Evaluation, scorer: Scorer, data: PreparedData, out: str | Path) -> list[Path]:

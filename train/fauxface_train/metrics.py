@@ -96,7 +96,13 @@ def rate(events: np.ndarray, of: Scored | None = None) -> Value:
 
 
 def bounded(value: float, draws: np.ndarray) -> Value:
-    """Return a figure with the percentile interval of its bootstrap values [B]."""
+    """Return a figure with the percentile interval of its bootstrap values [B].
+
+    Without one where all of them are the same, as where the labels are told apart without an error: resamples
+    of such a set say nothing of what others would show.
+    """
+    if np.ptp(draws) == 0:
+        return {"value": value}
     low, high = percentile_interval(draws)
     return {"value": value, "low": low, "high": high}
 
@@ -224,14 +230,24 @@ def ranking(scored: Scored, *, balanced: bool, replicates: int, seed: int) -> di
     terms: list[np.ndarray] = []
     for counts in resamples(labels, scored.sources, seed, replicates):
         drawn = counts * weight
+        if balanced:
+            # Drawn sources have other sizes than all of them: each label gets its half in each resample too.
+            for value in (REAL, FAKE):
+                drawn[:, labels == value] /= drawn[:, labels == value].sum(axis=1, keepdims=True)
         curves = weighted_curves(p, labels, drawn)
         each = [curves.auroc, curves.ap, curves.eer, *(curves.tpr[target] for target in FPR_TARGETS)]
         draws.append(np.stack(each, axis=1))
         terms.append(calibration_residuals(p, labels, drawn))
     found = calibration_residuals(p, labels, weight[None])[0]
     low, high = calibration_interval(found, np.concatenate(terms))
+    reals = int(np.count_nonzero(labels == REAL))
     return {
         **_each_bounded(keys[:-1], values, np.concatenate(draws)),
+        **{
+            f"tpr_at_fpr_{target:g}": missing(f"needs {round(1 / target)} bona fide samples, not {reals}")
+            for target in FPR_TARGETS
+            if reals * target < 1
+        },
         "ece": {"value": float(np.sum(np.abs(found))), "low": low, "high": high},
     }
 
@@ -343,6 +359,9 @@ def _versus(scored: Scored, label: int, name: str) -> Scored:
 def _of_both(scored: Scored, called: np.ndarray, *, replicates: int, seed: int) -> dict[str, Value]:
     """Return balanced accuracy, and ACER: half of the sum of the worst source's APCER and the pooled BPCER.
 
+    Their intervals are the wider of two at each end: the bootstrap's, and the mean of the two rates'
+    Clopper-Pearson ends, without which a set without an error would leave none possible.
+
     Args:
         scored: Samples of both labels; with one label only, both are null with the reason.
         called: bool [N], called generated.
@@ -365,7 +384,22 @@ def _of_both(scored: Scored, called: np.ndarray, *, replicates: int, seed: int) 
 
     values = errors(np.ones((1, len(scored))))[0]
     drawn = [errors(weights) for weights in resamples(scored.labels, scored.sources, seed, replicates)]
-    return _each_bounded(("balanced_accuracy", "acer"), values.tolist(), np.concatenate(drawn))
+    found = _each_bounded(("balanced_accuracy", "acer"), values.tolist(), np.concatenate(drawn))
+    bpcer, apcer, *species = ((int((mask & wrong).sum()), int(mask.sum())) for mask in members)
+    worst = max(species, key=lambda rate: rate[0] / rate[1])
+    pooled, highest = (
+        np.mean([clopper_pearson(*rate) for rate in (of_fakes, bpcer)], axis=0) for of_fakes in (apcer, worst)
+    )
+    return {
+        "balanced_accuracy": _widened(found["balanced_accuracy"], 1 - pooled[::-1]),
+        "acer": _widened(found["acer"], highest),
+    }
+
+
+def _widened(figure: Value, ends: np.ndarray) -> Value:
+    """Return a figure whose interval reaches to both ends at least, which its rates' exact intervals give."""
+    low, high = float(ends[0]), float(ends[1])
+    return figure | {"low": min(figure.get("low", low), low), "high": max(figure.get("high", high), high)}
 
 
 def _each_bounded(keys: Sequence[str], values: Sequence[float], draws: np.ndarray) -> dict[str, Value]:

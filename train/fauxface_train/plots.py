@@ -267,9 +267,10 @@ def pairs(table: dict[str, Any], sources: Sequence[dict[str, Any]] = ()) -> Figu
         table: `pairs` of metrics.json.
         sources: `sources` of metrics.json; without their sharpness the table's order stays.
     """
-    sharp = {s["source"]: -s["sharpness"]["value"] for s in sources if "sharpness" in s}
+    sharp = {(s["label"], s["source"]): -s["sharpness"]["value"] for s in sources if "sharpness" in s}
     reals, fakes = (
-        sorted(table[f"{label}_sources"], key=lambda name: sharp.get(name, 0)) for label in ("real", "fake")
+        sorted(table[f"{side}_sources"], key=lambda name: sharp.get((label, name), 0))
+        for side, label in zip(("real", "fake"), LABELS, strict=True)
     )
     row_of, column_of = table["real_sources"].index, table["fake_sources"].index
     values = np.array([[table["auroc"][row_of(r)][column_of(f)]["value"] for f in fakes] for r in reals])

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,7 +138,7 @@ def prepare(
     entries = [Entry(item, extracts[str(item.path)]) for item in found.items]
     on_disk = _crops_on_disk(root)
     fates = select(entries, lambda entry: on_disk[entry.extract.sha256[:16]], workers, stream)
-    splits = _assign(entries, split_rule)
+    splits = _assign(entries, split_rule, found.roots)
     report = _report(entries, fates, splits, found)
     if not report["counts"]["kept"]:
         raise DataError(
@@ -234,15 +235,22 @@ def _crops_on_disk(root: Path) -> dict[str, Path]:
     return {path.stem: path for folder in folders for path in folder.rglob("[!.]*.png")}
 
 
-def _assign(entries: Sequence[Entry], rule: SplitRule) -> list[str]:
-    """Return every entry's split: as given, or by content hash."""
-    given = {entry.item.split for entry in entries}
-    carve = "train" in given and not given & {"val", None}
+def _assign(entries: Sequence[Entry], rule: SplitRule, roots: Sequence[Path]) -> list[str]:
+    """Return every entry's split: as given, or by content hash.
+
+    Of a folder that gives train and no val, val is taken from train, whatever the other folders give.
+    """
+    deepest = sorted(roots, key=lambda root: -len(root.parts))
+    homes = [next((r for r in deepest if entry.item.path.is_relative_to(r)), None) for entry in entries]
+    given: defaultdict[Path | None, set[str | None]] = defaultdict(set)
+    for home, entry in zip(homes, entries, strict=True):
+        given[home].add(entry.item.split)
+    carved = {home for home, splits in given.items() if "train" in splits and not splits & {"val", None}}
     splits = []
-    for entry in entries:
+    for home, entry in zip(homes, entries, strict=True):
         key = entry.extract.sha256 or str(entry.item.path)
         split = entry.item.split or rule.split(key)
-        splits.append(rule.carve(key) if carve and split == "train" else split)
+        splits.append(rule.carve(key) if home in carved and split == "train" else split)
     return splits
 
 

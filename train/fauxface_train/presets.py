@@ -148,6 +148,7 @@ class Recipe:
     def __post_init__(self) -> None:
         checks = {
             "batch must be at least 2": self.batch >= 2,
+            "the seed must be 0 or more": self.seed >= 0,
             "either samples or epochs must be positive": (self.samples > 0) != (self.epochs > 0),
             "validate_every must be 0 or more": self.validate_every >= 0,
             "lr must be positive": self.lr > 0,

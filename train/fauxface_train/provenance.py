@@ -70,7 +70,10 @@ _CODE = (":(top)*.py", ":(top)*.toml", ":(top)*.sh", ":(top)runtime")
 
 
 def commit() -> str | None:
-    """Return the commit of the source tree that runs, with `+changes` where its code was edited, or None."""
+    """Return the commit of the source tree that runs, with `+changes` where its code was edited, or None.
+
+    None too where this file isn't one of the tree's: an installed copy may lie inside any repository.
+    """
     git = shutil.which("git")
     if git is None:
         return None
@@ -81,6 +84,7 @@ def commit() -> str | None:
         ).stdout.strip()
 
     try:
+        ask("ls-files", "--error-unmatch", "--", Path(__file__).name)
         head = ask("rev-parse", "HEAD")
         edited = ask("status", "--porcelain", "--untracked-files=no", "--", *_CODE)
         return f"{head}+changes" if edited else head
@@ -104,16 +108,17 @@ def describe_data(
         val: The validation samples that are used.
         added: Folders of further prepared data, which are described under "added".
     """
-    further = [_hashes(Path(folder)) for folder in added]
+    further = [hashes(Path(folder)) for folder in added]
     return {
-        **_hashes(data.root),
+        **hashes(data.root),
         **({"added": further} if further else {}),
         "train": _counts(train),
         "val": _counts(val),
     }
 
 
-def _hashes(root: Path) -> dict[str, str]:
+def hashes(root: Path) -> dict[str, str]:
+    """Return the SHA-256 of the two files that identify prepared data: prepare_sha256 and manifest_sha256."""
     names = {"prepare_sha256": "prepare.json", "manifest_sha256": "manifest.csv"}
     return {key: hashlib.sha256((root / name).read_bytes()).hexdigest() for key, name in names.items()}
 

@@ -8,6 +8,11 @@ from fauxface_train.conditions import CLEAN
 from fauxface_train.intervals import FPR_TARGETS
 from fauxface_train.pages import Block, Heading, Items, Picture, Table, Text
 
+_OTHERS = (
+    "; not the prepared data that the model was trained on: whether these pictures are among those wasn't "
+    "checked"
+)
+
 _OVERALL = (
     ("AUROC", "auroc"),
     ("Average precision", "ap"),
@@ -71,7 +76,7 @@ def blocks(document: dict[str, Any], plots: Sequence[str] = ()) -> list[Block]:
             [
                 f"Model: {model['kind']} `{model['identity']}` on {model['provider']}",
                 f"Data: `{data['name']}`, split {data['split']}: {overall['bona_fide']} bona fide, "
-                f"{overall['generated']} generated",
+                f"{overall['generated']} generated{_OTHERS if data.get('trained_on') == 'others' else ''}",
                 f"Operating point: bona fide below {point['bona_fide_below']:.6g}, generated from "
                 f"{point['generated_from']:.6g}; temperature {point['temperature']:.4g}, bias "
                 f"{point['bias']:.4g}",

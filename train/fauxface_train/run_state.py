@@ -49,6 +49,7 @@ class Position:
         stale: Validations since then.
         losses: Losses of the steps since the last train row.
         rows: The log.
+        command: The command line that started the run.
     """
 
     step: int = 0
@@ -59,6 +60,7 @@ class Position:
     stale: int = 0
     losses: list[float] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
+    command: str = ""
 
 
 @dataclass(frozen=True, slots=True)

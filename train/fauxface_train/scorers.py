@@ -61,6 +61,7 @@ class Scorer:
         identity: What names the model: the bundle's sha256, or the file's name.
         precision: What a bundle's classifier computes in; "" where the model isn't a bundle.
         checkpoint_sha256: SHA-256 of the checkpoint's file; "" where the model isn't a checkpoint.
+        trained_on: SHA-256 of the manifest.csv that it was trained on; "" where that isn't known.
     """
 
     kind: str
@@ -71,6 +72,7 @@ class Scorer:
     _run: Callable[[np.ndarray], np.ndarray]
     precision: str = ""
     checkpoint_sha256: str = ""
+    trained_on: str = ""
 
     @property
     def calibration(self) -> Calibration:
@@ -154,7 +156,9 @@ def _open_bundle(path: Path, provider: str, precision: str) -> Scorer:
     bundle = Bundle.load(path)
     session, in_use = open_classifier(bundle, provider=provider, precision=precision)
     point = _point_of_bundle(bundle, in_use)
-    return Scorer("bundle", path, point, session.provider, bundle.sha256, session.logits, in_use)
+    trained_on = _manifest_of(bundle.manifest.provenance)
+    run = session.logits
+    return Scorer("bundle", path, point, session.provider, bundle.sha256, run, in_use, trained_on=trained_on)
 
 
 def _open_onnx(path: Path, provider: str) -> Scorer:
@@ -168,7 +172,16 @@ def _open_checkpoint(path: Path, provider: str) -> Scorer:
     point = _point_of_checkpoint(loaded.path, loaded.info)
     run = _runner(loaded.deployed().to(device), device)
     digest = hashlib.sha256(loaded.path.read_bytes()).hexdigest()
-    return Scorer("checkpoint", loaded.path, point, device, loaded.path.name, run, checkpoint_sha256=digest)
+    return Scorer(
+        "checkpoint",
+        loaded.path,
+        point,
+        device,
+        loaded.path.name,
+        run,
+        checkpoint_sha256=digest,
+        trained_on=_manifest_of(loaded.info),
+    )
 
 
 def _open_torchscript(path: Path, provider: str) -> Scorer:
@@ -228,6 +241,13 @@ def _point_of_bundle(bundle: Bundle, precision: str = "fp32") -> OperatingPoint:
     return OperatingPoint(
         point.calibration, point.thresholds, crop.margin, manifest.gates, crop.min_face_px, shipped=True
     )
+
+
+def _manifest_of(info: Mapping[str, Any]) -> str:
+    """Return the manifest's hash that a checkpoint's description or a bundle's provenance names, or ""."""
+    data = info.get("data")
+    named = data.get("manifest_sha256") if isinstance(data, Mapping) else None
+    return named if isinstance(named, str) else ""
 
 
 def _point_beside(path: Path) -> OperatingPoint:

@@ -69,7 +69,7 @@ def select(
             alike[entry.extract.pixels].append(index)
         else:
             fates[index] = Fate(entry.extract.status)
-    unique = []
+    unique, disputed = [], []
     for group in alike.values():
         group.sort(key=lambda index: _order(entries[index]))
         first = group[0]
@@ -78,12 +78,15 @@ def select(
             unique.append(first)
             fates.update((index, Fate(DUPLICATE, first)) for index in group[1:])
         else:
+            disputed.append(first)
             for index in group:
                 same = entries[index].item.label == entries[first].item.label
                 fates[index] = Fate(CONFLICT, opposite if same else first)
     unique.sort(key=lambda index: _order(entries[index]))
-    near = _near(entries, unique, crop_of, threads, stream)
-    _drop_near(entries, unique, near, fates)
+    near = _near(entries, [*unique, *disputed], crop_of, threads, stream)
+    for first in disputed:
+        fates |= {other: Fate(CONFLICT, first) for other in near.get(first, ()) if other not in fates}
+    _drop_near(entries, [index for index in unique if index not in fates], near, fates)
     return [fates[index] for index in range(len(entries))]
 
 

@@ -65,7 +65,9 @@ def train(
         list[str] | None,
         typer.Option(metavar="SOURCE", help="Leave matching sources out of train and val; may be repeated."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of sampling, degradations and the head.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of sampling, degradations and the head.")
+    ] = None,
     strength: Annotated[
         float | None,
         typer.Option(help="Factor on the degradations' probabilities; with 2.5 `robust` has the defaults."),

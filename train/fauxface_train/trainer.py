@@ -94,9 +94,15 @@ def train(
         around.say(
             "note: the article's recipe tolerates truncated pictures; prepare with --tolerate-truncated"
         )
+    if stored is None:
+        loading.check_excluded(data, added, recipe.exclude)
     samples = loading.chosen(data, "train", recipe.exclude) + loading.joining(data, added, recipe.exclude)
     val_samples = loading.chosen(data, "val", recipe.exclude)
     facts = provenance.describe_data(data, samples, val_samples, added)
+    if unseen := loading.without_validation(data, samples, val_samples):
+        around.say(
+            f"note: no validation picture of {', '.join(unseen)}; neither selection nor thresholds see them"
+        )
     if stored is not None and stored["data"] != facts:
         raise DataError(
             f"{' with '.join(map(str, (folder, *added)))} isn't the data that {out} was started with; "
@@ -122,7 +128,7 @@ def train(
             plan=plan,
             engine=engine,
             val=val,
-            margin=data.margin,
+            crop={"margin": data.margin, "min_face_px": data.min_face_px},
             facts=facts,
             initial=initial,
             around=around,
@@ -145,14 +151,14 @@ class Run:
         plan: Plan,
         engine: Engine,
         val: validation.Validation,
-        margin: float,
+        crop: Mapping[str, float],
         facts: Mapping[str, Any],
         initial: Initial,
         around: Surroundings,
     ) -> None:
         self.position = Position()
         self._out, self._recipe, self._plan, self._engine = out, recipe, plan, engine
-        self._val, self._margin, self._facts, self._initial = val, margin, dict(facts), initial
+        self._val, self._crop, self._facts, self._initial = val, dict(crop), dict(facts), initial
         self._around = around
         self._trained = 0
         self._training_seconds = 0.0
@@ -160,6 +166,7 @@ class Run:
     def go(self, views: loading.Views) -> Outcome:
         """Train to the end, or until interrupted."""
         at, plan = self.position, self._plan
+        at.command = at.command or provenance.command()
         around, engine = self._around, self._engine
         workers = loading.default_workers(engine.device) if around.workers is None else around.workers
         around.say(
@@ -176,8 +183,10 @@ class Run:
             if stopped:
                 self._save_position(logs)
                 return self._outcome(False, {})
-            metrics = self._finish()
-            self._save_position(logs)
+            metrics = self._finished()
+            if metrics is None:
+                metrics = self._finish()
+                self._save_position(logs)
         return self._outcome(True, metrics)
 
     def _steps(
@@ -275,6 +284,16 @@ class Run:
         metrics["degraded_auroc"] = validation.measure(hard, val.labels, val.sources)["auroc"]
         return metrics
 
+    def _finished(self) -> dict[str, float] | None:
+        """Return the metrics of the best checkpoint where an earlier process has calibrated it, else None.
+
+        Written again it would have another SHA-256, and its evaluation would belong to no checkpoint.
+        """
+        info = checkpoint.load(self._out / "best.safetensors").info
+        if not (info.get("calibration") or {}).get("fitted_on"):
+            return None
+        return {name: value for name, value in info["metrics"].items() if name != "source_auroc"}
+
     def _finish(self) -> dict[str, float]:
         """Calibrate the best weights on the validation split and write them with all that is known."""
         from fauxface_train.decide import decide
@@ -300,13 +319,13 @@ class Run:
     ) -> None:
         at = self.position
         info = checkpoint.describe(
-            self._margin,
+            **self._crop,
             config=self._recipe.to_dict(),
             metrics=dict(metrics),
             **decided,
             data=self._facts,
             provenance={
-                "command": provenance.command(),
+                "command": at.command,
                 "commit": provenance.commit(),
                 "versions": provenance.versions(),
                 "machine": provenance.machine(),

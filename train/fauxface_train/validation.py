@@ -118,11 +118,14 @@ def measure(scores: np.ndarray, labels: np.ndarray, sources: np.ndarray) -> dict
 
 def per_source(margin: np.ndarray, labels: np.ndarray, sources: np.ndarray) -> dict[str, float]:
     """Return the AUROC of each large enough source against all pictures of the other label."""
-    names, counts = np.unique(sources, return_counts=True)
-    large = names[counts >= MIN_SOURCE_SAMPLES]
+    groups = {
+        (name, int(label)): (sources == name) & (labels == label)
+        for name in np.unique(sources)
+        for label in np.unique(labels[sources == name])
+    }
+    large = {key: inside for key, inside in groups.items() if inside.sum() >= MIN_SOURCE_SAMPLES}
     result = {}
-    for name in large if len(large) else names:
-        for label in np.unique(labels[sources == name]):
-            part = ((sources == name) & (labels == label)) | (labels != label)
-            result[f"{name}/{'fake' if label else 'real'}"] = float(roc_auc_score(labels[part], margin[part]))
+    for (name, label), inside in (large or groups).items():
+        part = inside | (labels != label)
+        result[f"{name}/{'fake' if label else 'real'}"] = float(roc_auc_score(labels[part], margin[part]))
     return result

@@ -121,3 +121,17 @@ def test_folds_are_disjoint_and_keep_sources_in_their_shares_or_whole():
     for train, test in classifiers.by_source(labels, sources):
         assert not set(sources[train]) & set(sources[test])
         assert set(labels[train]) == set(labels[test]) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    "names", [["aa", "bb", "bc", "ab"], ["ab", "ac", "bc", "cb"], ["aa", "bb", "cc", "dd"]]
+)
+def test_a_name_in_both_labels_is_one_source_of_the_folds(names):
+    """Each row names the source of the bona fide and that of the generated pictures."""
+    labels = np.tile(np.repeat([0, 1], 10), len(names))
+    sources = np.concatenate([np.repeat(list(pair), 10) for pair in names])
+    folds = list(classifiers.by_source(labels, sources))
+    assert sorted(np.concatenate([test for _, test in folds])) == list(range(len(labels)))
+    for train, test in folds:
+        assert not set(sources[train]) & set(sources[test])
+        assert set(labels[train]) == set(labels[test]) == {0, 1}

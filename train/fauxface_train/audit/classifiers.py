@@ -160,16 +160,29 @@ def by_source(
     labels: np.ndarray, sources: np.ndarray, folds: int = SOURCE_FOLDS
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield train and test indices, no source being in both; nothing where a label has one source only."""
-    names = [np.unique(sources[labels == label], return_counts=True) for label in (0, 1)]
-    folds = min(folds, *(len(found) for found, _ in names))
+    names = [np.unique(sources[labels == label]) for label in (0, 1)]
+    folds = min(folds, *map(len, names))
     if folds < 2:
         return
     fold = np.zeros(len(labels), int)
-    for label, (found, counts) in enumerate(names):
-        for place, index in enumerate(np.argsort(-counts, kind="stable")):
-            fold[(labels == label) & (sources == found[index])] = place % folds
+    both = np.intersect1d(names[0], names[1])
+    dealt = [0] * folds
+    for inside in _by_size(sources, both):
+        fold[inside] = dealt.index(min(dealt))
+        dealt[dealt.index(min(dealt))] += 1
+    for label, found in enumerate(names):
+        held = list(dealt)
+        mine = np.where(labels == label, sources, "")
+        for inside in _by_size(mine, np.setdiff1d(found, both)):
+            fold[inside] = held.index(min(held))
+            held[held.index(min(held))] += 1
     for number in range(folds):
         yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+
+
+def _by_size(sources: np.ndarray, names: np.ndarray) -> list[np.ndarray]:
+    """Return which pictures each source has, the largest source first."""
+    return sorted((sources == name for name in names), key=lambda inside: -inside.sum())
 
 
 def auroc(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
