@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import cv2
@@ -143,6 +144,16 @@ def test_risk_coverage_tells_the_shipped_band(example):
     scored, _ = example
     shown = texts(plots.risk_coverage(document_of(scored)["risk_coverage"]))
     assert "shipped band, risk 0.1667 at coverage 0.8571" in shown
+
+
+def test_labels_that_are_told_apart_without_an_error_are_drawn(example, tmp_path):
+    """Their figures have no interval."""
+    scored, samples = example
+    perfect = dataclasses.replace(scored, p=scored.labels * 0.98 + 0.01)
+    document = document_of(perfect)
+    assert document["robustness"]["conditions"]["clean"]["auroc"] == {"value": 1.0}
+    written = plots.write_all(tmp_path, perfect, document, samples)
+    assert "robustness.png" in {path.name for path in written}
 
 
 def test_sources_of_one_label_are_drawn(example, tmp_path):

@@ -170,7 +170,8 @@ def robustness(conditions: dict[str, dict[str, Any]]) -> Figure:
     areas = [conditions[name]["auroc"] for name in names]
     if areas[0]["value"] is not None:
         for column, area in enumerate(areas):
-            top.plot([column, column], [area["low"], area["high"]], "-", color=COLORS[BONA_FIDE], linewidth=2)
+            ends = [area.get(end, area["value"]) for end in ("low", "high")]
+            top.plot([column, column], ends, "-", color=COLORS[BONA_FIDE], linewidth=2)
             top.plot(column, area["value"], "o", color=COLORS[BONA_FIDE], markersize=6)
         top.axhline(areas[0]["value"], color="#666666", linestyle=":", linewidth=1)
     top.set(ylabel="AUROC", title="Robustness (dotted: clean)")
