@@ -56,6 +56,19 @@ def write_prepared(tmp_path):
 
 
 @pytest.fixture
+def prepared(write_prepared):
+    """Prepared data of one camera and one generator, each with train and val, that are easily told apart."""
+    real, fake = [0, 4, 8, 12, 16, 20], [90, 95, 100, 105, 110, 115]
+    rows = [
+        (split, label, source, redness, {})
+        for split in ("train", "val")
+        for label, source, levels in (("real", "camera", real), ("fake", "gan", fake))
+        for redness in levels
+    ]
+    return write_prepared(rows)
+
+
+@pytest.fixture
 def steered(write_prepared):
     """Prepared data whose tiny-bundle probabilities are known: 0.12 at redness 0, above 0.99 at 100."""
     known = {"age": 30, "gender": "female", "race": "indian"}

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from fauxface.errors import DataError  # noqa: E402
+from fauxface_train.engine import Engine, disagreement, pick_device, pick_precision, rate  # noqa: E402
+from fauxface_train.model import build  # noqa: E402
+from fauxface_train.presets import PRESETS, preset  # noqa: E402
+from fauxface_train.sampling import Plan  # noqa: E402
+
+
+def test_article_learning_rate_falls_tenfold_each_epoch():
+    recipe = preset("article")
+    plan = Plan([0, 1] * 10, ["a"] * 20, recipe)
+    assert [rate(recipe, plan, step) for step in (0, 4, 5, 9, 10, 14)] == pytest.approx(
+        [1e-3, 1e-3, 1e-4, 1e-4, 1e-5, 1e-5]
+    )
+
+
+def test_one_cycle_rises_and_falls():
+    recipe = preset("robust")
+    plan = Plan([0, 1] * 10, ["a"] * 20, recipe)
+    rates = [rate(recipe, plan, step) for step in range(plan.steps)]
+    top = int(np.argmax(rates))
+    assert max(rates) == pytest.approx(recipe.lr)
+    assert top / plan.steps == pytest.approx(recipe.warmup, abs=0.01)
+    assert np.all(np.diff(rates[: top + 1]) > 0)
+    assert np.all(np.diff(rates[top + 1 :]) < 0)
+    assert rates[-1] < 0.002 * recipe.lr
+
+
+def test_a_compiler_that_fails_is_said_and_harmless(monkeypatch):
+    def broken(_module):
+        def forward(_crops):
+            raise RuntimeError("no C++ compiler\nsecond line")
+
+        return forward
+
+    monkeypatch.setattr(torch, "compile", broken)
+    lines = []
+    net = build()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    engine = Engine(
+        net, preset("robust").changed(batch=2, precision="fp32"), torch.device("cpu"), lines.append
+    )
+    assert not engine.compiled
+    assert "no C++ compiler" in lines[-1]
+    assert "second line" not in lines[-1]
+    assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
+    loss = engine.step(torch.zeros(2, 128, 128, 3, dtype=torch.uint8), torch.tensor([0, 1]), 0.1, 0)
+    assert torch.isfinite(loss)
+
+
+def test_devices_and_precisions():
+    cpu = torch.device("cpu")
+    assert pick_device("cpu") == cpu
+    assert pick_precision("bf16", cpu) == torch.bfloat16
+    assert pick_precision("auto", cpu) in {torch.bfloat16, torch.float32}
+    assert pick_precision("auto", torch.device("mps")) == torch.float32
+    for name in ("warp", "xpu"):
+        with pytest.raises(DataError, match=f"device '{name}'"):
+            pick_device(name)
+
+
+def test_disagreement_is_the_angle_plus_the_symmetric_divergence():
+    features = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0], [1.0, 1.0]])
+    scores = torch.log(torch.tensor([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8], [0.2, 0.8]]))
+    divergence = sum(0.5 * (p - q) * np.log(p / q) for p, q in [(0.5, 0.9), (0.5, 0.1)])
+    assert float(disagreement(features, scores)) == pytest.approx((1 + divergence) / 2)
+    same = torch.repeat_interleave(features[::2], 2, 0), torch.repeat_interleave(scores[::2], 2, 0)
+    assert float(disagreement(*same)) == pytest.approx(0, abs=1e-6)
+
+
+def test_article_is_the_reference_recipe():
+    recipe = PRESETS["article"]
+    engine = Engine(build(), recipe, torch.device("cpu"), print)
+    assert isinstance(engine.optimizer, torch.optim.SGD)
+    group = engine.optimizer.param_groups[0]
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.001, 0.9, 0)
+    assert (recipe.batch, recipe.epochs, recipe.metric) == (4, 3, "accuracy")
+    assert recipe.degradations is None
+    assert not recipe.balanced
+    assert engine.deployed.net is engine.net

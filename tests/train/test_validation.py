@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from fauxface_train import validation
+from fauxface_train.dataset import PreparedData, load_crop
+from fauxface_train.presets import Degradations
+
+
+def test_validation_sees_the_runtime_crop(prepared):
+    samples = PreparedData.load(prepared).samples("val")
+    val = validation.prepare(samples, Degradations())
+    assert np.array_equal(val.clean, np.stack([load_crop(s) for s in samples]))
+    assert val.degraded.shape == val.clean.shape
+    assert validation.prepare(samples, None).degraded is None
+
+
+def test_worst_source_is_the_lowest_of_the_large_ones():
+    sources = np.array(["easy"] * 50 + ["hard"] * 50 + ["tiny"] * 3 + ["gan"] * 60)
+    labels = np.array([0] * 103 + [1] * 60)
+    margin = np.concatenate([np.full(50, -1.0), np.tile([-1.0, 3.0], 25), np.full(3, 9.0), np.full(60, 1.0)])
+    scores = np.stack([np.zeros(163), margin], 1).astype(np.float32)
+    metrics = validation.measure(scores, labels, sources)
+    assert validation.per_source(margin, labels, sources) == pytest.approx(
+        {"easy/real": 1.0, "hard/real": 0.5, "gan/fake": 75 / 103}
+    )
+    assert metrics["worst_source_auroc"] == pytest.approx(0.5)
+    assert metrics["accuracy"] == pytest.approx(135 / 163)
+    assert metrics["balanced_accuracy"] == pytest.approx((75 / 103 + 1) / 2)
+
+
+def test_a_name_in_both_labels_is_two_sources():
+    """36 and 5 pictures of one name are two small sources, not one large enough to choose a checkpoint by."""
+    sources = np.array(["mine"] * 41 + ["big"] * 80)
+    labels = np.array([0] * 36 + [1] * 5 + [0] * 40 + [1] * 40)
+    found = validation.per_source(np.where(labels == 1, 1.0, -1.0), labels, sources)
+    assert set(found) == {"big/real", "big/fake"}
