@@ -6,7 +6,9 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 
-from fauxface.video import FrameWriter
+from fauxface.errors import VideoError
+from fauxface.sources import Source
+from fauxface.video import Frame, FrameReader, FrameWriter
 
 ROOT = Path(__file__).parents[1]
 VALIDATOR = jsonschema.Draft202012Validator(json.loads((ROOT / "docs/result.schema.json").read_text()))
@@ -34,3 +36,14 @@ def records(path):
 
 def tree(folder):
     return sorted(p.relative_to(folder).as_posix() for p in Path(folder).rglob("*") if p.is_file())
+
+
+def read(path: Path | Source, **options) -> tuple[list[Frame], str | None]:
+    """Return all frames of a source, and the error that ended them."""
+    frames: list[Frame] = []
+    try:
+        with FrameReader(path, **options) as reader:
+            frames.extend(reader)
+    except VideoError as error:
+        return frames, str(error)
+    return frames, None

@@ -12,7 +12,8 @@ from fauxface import video
 from fauxface.containers import inspect
 from fauxface.errors import VideoError
 from fauxface.sources import Kind, Source
-from fauxface.video import Frame, FrameReader, FrameWriter
+from fauxface.video import FrameReader, FrameWriter
+from scan_files import read
 
 WIDTH, HEIGHT, COUNT, FPS = 96, 64, 24, 12.5
 TOP_LEFT, TOP_RIGHT, BOTTOM_LEFT, BOTTOM_RIGHT = (220, 30, 40), (30, 200, 60), (40, 60, 230), (230, 230, 30)
@@ -80,16 +81,6 @@ def rotated(data: bytes, degrees: int) -> bytes:
     matrix = data.index(b"tkhd") + 4 + 40
     struct.pack_into(">9i", data, matrix, *(v << 16 for v in (a, b, 0, c, d, 0, 0, 0)), 1 << 30)
     return bytes(data)
-
-
-def read(path: Path | Source, **options) -> tuple[list[Frame], str | None]:
-    frames: list[Frame] = []
-    try:
-        with FrameReader(path, **options) as reader:
-            frames.extend(reader)
-    except VideoError as error:
-        return frames, str(error)
-    return frames, None
 
 
 @pytest.mark.parametrize("name", [".mp4", ".avi", ".mkv", "front.mp4"])
@@ -204,61 +195,6 @@ def test_any_file_name_is_read(tmp_path, clips, monkeypatch, name):
     assert (len(frames), error) == (COUNT, None)
 
 
-class Pipeline:
-    """A capture that delivers given arrays."""
-
-    def __init__(self, *arrays):
-        self.arrays = list(arrays)
-
-    def isOpened(self):  # noqa: N802
-        return True
-
-    def get(self, number):
-        return {cv2.CAP_PROP_FRAME_WIDTH: WIDTH, cv2.CAP_PROP_FRAME_HEIGHT: HEIGHT}.get(number, 0)
-
-    def grab(self):
-        return bool(self.arrays)
-
-    def retrieve(self):
-        return True, self.arrays.pop(0)
-
-    def release(self):
-        pass
-
-
-GRADIENT = np.tile(np.arange(WIDTH, dtype=np.uint8), (HEIGHT, 1))
-BGRA = np.dstack([GRADIENT, GRADIENT + 1, GRADIENT + 2, np.zeros_like(GRADIENT)])
-
-
-@pytest.mark.parametrize(
-    ("array", "rgb"),
-    [
-        (GRADIENT, np.dstack([GRADIENT] * 3)),
-        (GRADIENT[:, :, None], np.dstack([GRADIENT] * 3)),
-        (BGRA, BGRA[:, :, 2::-1]),
-        (BGRA[:, :, :3], BGRA[:, :, 2::-1]),
-    ],
-)
-def test_pipelines_may_deliver_gray_or_four_channels(monkeypatch, array, rgb):
-    monkeypatch.setattr(video, "_open", lambda *_: Pipeline(array))
-    frames, error = read(Source(Kind.GSTREAMER, "a ! appsink"))
-    assert error is None
-    np.testing.assert_array_equal(frames[0].image, rgb)
-
-
-@pytest.mark.parametrize(
-    "array",
-    [GRADIENT.astype(np.uint16), np.zeros((HEIGHT * 3 // 2, WIDTH), np.uint8), BGRA[:, :, :2]],
-    ids=["GRAY16", "I420", "two channels"],
-)
-def test_pipelines_that_deliver_no_pictures_are_refused(monkeypatch, array):
-    monkeypatch.setattr(video, "_open", lambda *_: Pipeline(array))
-    frames, error = read(Source(Kind.GSTREAMER, "a ! appsink"))
-    assert frames == []
-    assert error is not None
-    assert "end the pipeline with videoconvert" in error
-
-
 def test_stream_without_announced_end_is_judged_by_its_frame_count(tmp_path, clips, monkeypatch):
     from fauxface import containers
 
@@ -322,28 +258,6 @@ def test_locked_file_says_so(tmp_path, clips, monkeypatch):
         FrameReader(path)
 
 
-SOURCES = [
-    (Kind.CAMERA, "camera:9876", "camera can't be opened"),
-    (Kind.URL, "rtsp://user:secret@127.0.0.1:9/a", r"user:\*\*\*@127.0.0.1:9/a: the stream can't be opened"),
-    (Kind.URL, "http://127.0.0.1:9/a.mp4", "stream can't be opened"),
-    (Kind.FOLDER, "photos", "has no frames"),
-    (Kind.STDIN, "-", "has no frames"),
-]
-
-
-@pytest.mark.parametrize(("kind", "text", "message"), SOURCES, ids=[case[1] for case in SOURCES])
-def test_sources_that_do_not_open_say_why(kind, text, message):
-    with pytest.raises(VideoError, match=message) as caught:
-        FrameReader(Source(kind, text))
-    assert "secret" not in str(caught.value)
-
-
-def test_gstreamer_needs_a_build_that_has_it(monkeypatch):
-    monkeypatch.setattr(cv2.videoio_registry, "hasBackend", lambda api: api != cv2.CAP_GSTREAMER)
-    with pytest.raises(VideoError, match="no GStreamer"):
-        FrameReader(Source(Kind.GSTREAMER, "videotestsrc ! appsink"))
-
-
 def test_live_source_that_stops_is_an_error(tmp_path, clips, monkeypatch):
     path = tmp_path / "clip.mp4"
     path.write_bytes(clips[".mp4"])
@@ -355,64 +269,6 @@ def test_live_source_that_stops_is_an_error(tmp_path, clips, monkeypatch):
     times = [frame.time_s for frame in frames]
     assert times == sorted(times)
     assert 0 <= times[0] < 1
-
-
-@pytest.mark.parametrize(
-    ("text", "asked"),
-    [
-        ("camera:2", []),
-        (
-            f"camera:2@{WIDTH}x{HEIGHT}",
-            [cv2.CAP_PROP_FRAME_WIDTH, WIDTH, cv2.CAP_PROP_FRAME_HEIGHT, HEIGHT],
-        ),
-    ],
-)
-def test_a_camera_is_asked_for_a_size(text, asked, monkeypatch):
-    opened = []
-    monkeypatch.setattr(
-        cv2, "VideoCapture", lambda index, _, options: opened.append((index, options)) or Pipeline()
-    )
-    with FrameReader(Source(Kind.CAMERA, text)) as reader:
-        assert (reader.width, reader.height) == (WIDTH, HEIGHT)
-    assert opened == [(2, asked)]
-
-
-def test_a_camera_without_the_size_is_an_error(monkeypatch):
-    monkeypatch.setattr(video, "_open", lambda *_: Pipeline())
-    with pytest.raises(VideoError, match=f"gives {WIDTH}x{HEIGHT} instead; ask for a size that it has"):
-        FrameReader(Source(Kind.CAMERA, "camera:0@1920x1080"))
-
-
-@pytest.mark.parametrize(("length", "failed"), [(0, True), (2, False)])
-def test_http_stream_without_a_length_that_stops_is_an_error(length, failed, monkeypatch):
-    capture = Pipeline(BGRA[:, :, :3], BGRA[:, :, :3])
-    get = capture.get
-    monkeypatch.setattr(capture, "get", lambda n: length if n == cv2.CAP_PROP_FRAME_COUNT else get(n))
-    monkeypatch.setattr(video, "_open", lambda *_: capture)
-    frames, error = read(Source(Kind.URL, "http://cam/video.mjpg"))
-    assert len(frames) == 2
-    assert (error is not None and "stopped delivering after 2 frames" in error) == failed
-
-
-@pytest.mark.parametrize(
-    ("positions", "times"),
-    [
-        ([0, 600, 1200, 20, 60, 100], [0, 0.6, 1.2, 1.24, 1.28, 1.32]),
-        ([0, 40, 9e6, 120, 160], [0, 0.04, 9000, 9000.04, 9000.08]),
-        ([0, 80, 40, 120], [0, 0.08, 0.08, 0.12]),
-    ],
-    ids=["joined recordings", "one absurd time", "a little out of order"],
-)
-def test_times_that_jump_back_go_on(positions, times, tmp_path, clips, monkeypatch):
-    (tmp_path / "clip.mp4").write_bytes(clips[".mp4"])
-    capture, left = Pipeline(*[BGRA[:, :, :3]] * len(positions)), list(positions)
-    fixed = {cv2.CAP_PROP_FPS: 25, cv2.CAP_PROP_FRAME_WIDTH: WIDTH, cv2.CAP_PROP_FRAME_HEIGHT: HEIGHT}
-    monkeypatch.setattr(
-        capture, "get", lambda n: left.pop(0) if n == cv2.CAP_PROP_POS_MSEC else fixed.get(n, 0)
-    )
-    monkeypatch.setattr(video, "_open", lambda *_: capture)
-    frames, _ = read(tmp_path / "clip.mp4")
-    assert [frame.time_s for frame in frames] == pytest.approx(times)
 
 
 def test_every_must_be_positive(tmp_path):
