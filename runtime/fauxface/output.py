@@ -189,8 +189,8 @@ def _alone(path: Path) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            held = lock.exists() and os.path.samestat(os.fstat(file.fileno()), lock.stat())
-        except BlockingIOError:
+            held = os.path.samestat(os.fstat(file.fileno()), lock.stat())
+        except (BlockingIOError, FileNotFoundError):
             held = False
         except OSError:  # a file system without locks
             held = True

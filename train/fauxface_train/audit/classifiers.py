@@ -1,6 +1,6 @@
 """How well one nuisance tells the labels apart: small classifiers, on pictures that they didn't see."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -167,17 +167,20 @@ def by_source(
     fold = np.zeros(len(labels), int)
     both = np.intersect1d(names[0], names[1])
     dealt = [0] * folds
-    for inside in _by_size(sources, both):
-        fold[inside] = dealt.index(min(dealt))
-        dealt[dealt.index(min(dealt))] += 1
+    _deal(fold, _by_size(sources, both), dealt)
     for label, found in enumerate(names):
-        held = list(dealt)
         mine = np.where(labels == label, sources, "")
-        for inside in _by_size(mine, np.setdiff1d(found, both)):
-            fold[inside] = held.index(min(held))
-            held[held.index(min(held))] += 1
+        _deal(fold, _by_size(mine, np.setdiff1d(found, both)), list(dealt))
     for number in range(folds):
         yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+
+
+def _deal(fold: np.ndarray, groups: Sequence[np.ndarray], held: list[int]) -> None:
+    """Give each group of pictures the fold that holds the fewest, counting on in `held`."""
+    for inside in groups:
+        place = held.index(min(held))
+        fold[inside] = place
+        held[place] += 1
 
 
 def _by_size(sources: np.ndarray, names: np.ndarray) -> list[np.ndarray]:
