@@ -136,6 +136,31 @@ def test_a_file_that_is_no_picture_is_passed_over(tmp_path):
         Pictures(find_pictures(tmp_path)).pick(np.random.default_rng(0))
 
 
+@pytest.mark.parametrize(("front", "share"), [(0.0, 0.125), (0.5, 0.3125), (1.0, 0.5)])
+def test_the_first_pictures_can_be_drawn_more_often(tmp_path, front, share):
+    for number in range(8):
+        assert cv2.imwrite(str(tmp_path / f"{number}.png"), np.full((4, 4, 3), number, np.uint8))
+    pictures = Pictures(find_pictures(tmp_path), front=front)
+    rng = np.random.default_rng(0)
+    drawn = np.array([pictures.pick(rng)[0, 0, 0] for _ in range(4000)])
+    assert np.mean(drawn == 0) == pytest.approx(share, abs=0.03)
+    assert set(drawn) == set(range(8))
+
+
+def test_a_backdrop_shows_other_pictures_too(tmp_path):
+    for name, tone in (("photographs", 40), ("faces", 200)):
+        (tmp_path / name).mkdir()
+        assert cv2.imwrite(str(tmp_path / name / "a.png"), np.full((64, 64, 3), tone, np.uint8))
+    photographs, faces = (Pictures(find_pictures(tmp_path / name)) for name in ("photographs", "faces"))
+    rng = np.random.default_rng(0)
+
+    def share_of_faces(backdrops):
+        return np.mean([backdrops.patch(8, 8, rng).mean() > 100 for _ in range(1000)])
+
+    assert share_of_faces(Backdrops(photographs, 64)) == 0
+    assert share_of_faces(Backdrops(photographs, 64, faces)) == pytest.approx(0.25, abs=0.05)
+
+
 def test_a_folder_without_pictures_is_refused(tmp_path):
     with pytest.raises(DataError, match="no pictures below"):
         find_pictures(tmp_path)

@@ -11,6 +11,7 @@ import numpy as np
 from fauxface_train.locator.degrade import relight
 from fauxface_train.locator.pictures import Pictures
 
+_OTHERS = 0.25
 _FUR = ((40, 70, 110), (90, 110, 130), (20, 25, 30), (180, 190, 200), (60, 100, 160), (110, 130, 150))
 
 
@@ -20,10 +21,11 @@ class Backdrops:
     Args:
         pictures: Photographs without faces, or with few.
         size: Side of the backdrops in pixels.
+        others: More pictures, for a quarter of the draws.
     """
 
-    def __init__(self, pictures: Pictures, size: int) -> None:
-        self.pictures, self.size = pictures, size
+    def __init__(self, pictures: Pictures, size: int, others: Pictures | None = None) -> None:
+        self.pictures, self.size, self.others = pictures, size, others
         self._kinds: list[tuple[float, Callable[[np.random.Generator], np.ndarray]]] = [
             (0.44, self._part),
             (0.18, self._whole),
@@ -41,17 +43,22 @@ class Backdrops:
 
     def patch(self, height: int, width: int, rng: np.random.Generator) -> np.ndarray:
         """Return a random window of a photograph, stretched to uint8 [height, width, 3]."""
-        picture = self.pictures.pick(rng)
+        picture = self._pick(rng)
         side = int(rng.uniform(0.1, 0.9) * min(picture.shape[:2])) or 1
         y, x = (int(rng.integers(extent - side + 1)) for extent in picture.shape[:2])
         return cv2.resize(picture[y : y + side, x : x + side], (width, height))
 
+    def _pick(self, rng: np.random.Generator) -> np.ndarray:
+        if self.others is not None and rng.random() < _OTHERS:
+            return self.others.pick(rng)
+        return self.pictures.pick(rng)
+
     def _part(self, rng: np.random.Generator) -> np.ndarray:
-        return window(self.pictures.pick(rng), self.size, rng)
+        return window(self._pick(rng), self.size, rng)
 
     def _whole(self, rng: np.random.Generator) -> np.ndarray:
         """Return a whole photograph, shrunk, with black or its own mirror image around it."""
-        picture = self.pictures.pick(rng)
+        picture = self._pick(rng)
         ratio = self.size * rng.uniform(0.4, 1) / max(picture.shape[:2])
         small = cv2.resize(picture, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)
         if rng.random() < 0.5:
@@ -69,7 +76,7 @@ class Backdrops:
         across, down = (int(v) for v in rng.integers(1, 5, 2))
         for y0, y1 in itertools.pairwise(np.linspace(0, self.size, down + 1).astype(int)):
             for x0, x1 in itertools.pairwise(np.linspace(0, self.size, across + 1).astype(int)):
-                picture = self.pictures.pick(rng)
+                picture = self._pick(rng)
                 canvas[y0:y1, x0:x1] = cv2.resize(
                     picture, (int(x1 - x0), int(y1 - y0)), interpolation=cv2.INTER_AREA
                 )

@@ -28,7 +28,7 @@ class Composer:
     """
 
     def __init__(self, faces: Pictures, backgrounds: Pictures, size: int = 320) -> None:
-        self.faces, self.backdrops, self.size = faces, Backdrops(backgrounds, size), size
+        self.faces, self.backdrops, self.size = faces, Backdrops(backgrounds, size, faces), size
         self._kinds: list[tuple[float, Callable[[np.random.Generator], np.ndarray]]] = [
             (0.25, self._scene),
             (0.15, self._crowd),

@@ -92,9 +92,9 @@ def degrade(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     chance = rng.random()
     if chance < 0.18:
         picture = relight(picture, rng, 0.8)
-    elif chance < 0.25:
+    elif chance < 0.29:
         picture = cv2.convertScaleAbs(picture, alpha=float(rng.uniform(0.08, 0.4)))
-    elif chance < 0.35:
+    elif chance < 0.39:
         picture = shade(picture, rng)
     if rng.random() < 0.07:
         picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)

@@ -28,6 +28,7 @@ from fauxface_train.locator.net import Shape, Student
 from fauxface_train.locator.pictures import Pictures, find_pictures
 from fauxface_train.locator.samples import Composites, Sample, quiet_worker, split_held_out
 from fauxface_train.locator.teacher import DenseDetector
+from fauxface_train.locator.turned import most_turned_first
 from fauxface_train.provenance import machine
 from fauxface_train.run_state import interruptible
 
@@ -36,6 +37,7 @@ _MAX_SAMPLES = 100_000_000
 _LOG_EVERY = 100
 _HINT_LEFT = 0.2
 _SMALL = 24.0
+_TURNED = 0.35
 _EMA = 0.998
 
 Forward = Callable[[torch.Tensor], tuple[torch.Tensor, list[torch.Tensor]]]
@@ -118,7 +120,8 @@ class Run:
             "backgrounds": len(back_paths),
             "backgrounds_held_out": len(back_held),
         }
-        self.composer = Composer(Pictures(face_paths), Pictures(back_paths), config.size)
+        poses = most_turned_first(face_paths, teacher)
+        self.composer = Composer(Pictures(poses, front=_TURNED), Pictures(back_paths), config.size)
         self.held_out = Composer(Pictures(face_held), Pictures(back_held), config.size)
         torch.manual_seed(config.seed)
         torch.set_num_threads(config.threads or max(1, available_cores() - config.workers))

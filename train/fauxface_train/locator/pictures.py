@@ -28,11 +28,12 @@ class Pictures:
 
     Args:
         paths: Picture files; one that can't be decoded is replaced by the next one.
+        front: Share of the draws that favours the first of them: half of these go to the first eighth.
         largest: Pictures are shrunk so that the longest side has at most this many pixels.
     """
 
-    def __init__(self, paths: list[Path], largest: int = 512) -> None:
-        self.paths, self.largest = paths, largest
+    def __init__(self, paths: list[Path], *, front: float = 0.0, largest: int = 512) -> None:
+        self.paths, self.front, self.largest = paths, front, largest
         self._kept: dict[int, np.ndarray] = {}
         self._bytes = 0
 
@@ -41,7 +42,8 @@ class Pictures:
 
     def pick(self, rng: np.random.Generator) -> np.ndarray:
         """Return a random picture, uint8 [H, W, 3], BGR; the caller must not write to it."""
-        start = int(rng.integers(len(self.paths)))
+        place = rng.random() ** (3 if rng.random() < self.front else 1)
+        start = int(place * len(self.paths))
         for step in range(len(self.paths)):
             picture = self._load((start + step) % len(self.paths))
             if picture is not None:
