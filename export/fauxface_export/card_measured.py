@@ -27,10 +27,8 @@ _SEEN = {
     "all": "**Pictures that were trained on are among these; the figures say little about others.**",
     "val": "The model was selected and calibrated on this split, which flatters the figures.",
 }
-_OTHERS = (
-    "These aren't the prepared data that the model was trained on; whether some of the pictures were trained "
-    "on wasn't checked."
-)
+_OTHERS = "These aren't the prepared data that the model was trained on."
+_UNCHECKED = "Whether some of the pictures were trained on wasn't checked."
 
 _OVERALL = (
     ("auroc", "AUROC"),
@@ -66,7 +64,15 @@ unless an artefact is named so above."""
 
 def _seen(data: Mapping[str, Any]) -> str:
     """Say whether the measured pictures were trained on, as far as it is known."""
-    return _OTHERS if data.get("trained_on") == "others" else _SEEN.get(data.get("split", ""), "")
+    others, overlap = data.get("trained_on") == "others", mapping(data, "overlap")
+    said = _OTHERS if others else _SEEN.get(data.get("split", ""), "")
+    if overlap:
+        counted = (
+            f"{overlap.get('shared', '?')} of the pictures are among the {overlap.get('pictures', '?')} of "
+            f"`{text(overlap.get('name', 'not recorded'))}` for training and validation."
+        )
+        return f"{said} {counted}".lstrip()
+    return f"{said} {_UNCHECKED}" if others else said
 
 
 def evaluation(metrics: Mapping[str, Any]) -> list[str]:

@@ -108,11 +108,21 @@ def test_a_split_that_was_seen_is_said_so(split, said):
 
 
 def test_other_data_than_those_of_the_training_are_said_so():
-    said = "whether some of the pictures were trained on wasn't checked"
+    said = "Whether some of the pictures were trained on wasn't checked."
     for relation, shown in (("others", True), ("these", False)):
         measured = metrics("test")
         measured["data"] |= {"trained_on": relation}
         assert (said in card.render(MANIFEST, measured)) == shown
+
+
+@pytest.mark.parametrize("relation", ["these", "others"])
+def test_how_many_of_the_pictures_were_trained_on_is_said_where_it_was_counted(relation):
+    measured = metrics("test")
+    measured["data"] |= {"trained_on": relation, "overlap": {"name": "mine", "pictures": 90, "shared": 3}}
+    rendered = card.render(MANIFEST, measured)
+    assert "3 of the pictures are among the 90 of `mine` for training and validation." in rendered
+    assert "wasn't checked" not in rendered
+    assert ("These aren't the prepared data" in rendered) == (relation == "others")
 
 
 def test_names_can_neither_break_a_table_nor_start_a_tag():

@@ -149,6 +149,7 @@ def evaluate(
     *,
     conditions: Sequence[Condition] = (),
     subsets: Sequence[matched.Subset] = (),
+    seen: PreparedData | None = None,
     batch: int = 64,
     replicates: int = REPLICATES,
     seed: int = 0,
@@ -161,6 +162,8 @@ def evaluate(
         split: "train", "val", "test" or "all".
         conditions: Degradations to measure under too; see `fauxface_train.conditions.select`.
         subsets: Parts of the pair table to name the worst pair of.
+        seen: The prepared data that the model was trained on, or other data of the same pictures: how many of
+            the scored pictures are among their train and val splits, byte for byte, is counted.
         batch: Crops per call.
         replicates: Bootstrap resamples of the intervals.
         seed: Of the bootstrap.
@@ -197,6 +200,7 @@ def evaluate(
             "margin": data.margin,
             "pictures_sha256": pictures_digest(samples),
             **({"trained_on": _relation(scorer, data)} if scorer.trained_on else {}),
+            **({"overlap": _overlap(samples, seen)} if seen else {}),
         },
         "operating_point": {
             "shipped": scorer.point.shipped,
@@ -225,6 +229,12 @@ def evaluate(
 def _relation(scorer: Scorer, data: PreparedData) -> str:
     """Return "these" where the model was trained on the train split of these very data, else "others"."""
     return "these" if hashes(data.root)["manifest_sha256"] == scorer.trained_on else "others"
+
+
+def _overlap(samples: Sequence[Sample], seen: PreparedData) -> dict[str, Any]:
+    known = {sample.sha256 for split in ("train", "val") for sample in seen.samples(split)}
+    shared = sum(sample.sha256 in known for sample in samples)
+    return {"name": seen.root.resolve().name, "pictures": len(known), "shared": shared}
 
 
 def write(evaluation: Evaluation, scorer: Scorer, data: PreparedData, out: str | Path) -> list[Path]:

@@ -45,6 +45,14 @@ def register(app: typer.Typer) -> None:
                 help="Name the worst pair of these sources, such as 'sharp=ffhq*:sg*'; may be repeated.",
             ),
         ] = None,
+        trained_on: Annotated[
+            Path | None,
+            typer.Option(
+                metavar="PREPARED",
+                help="Prepared data of the pictures that the model was trained on: count how many of DATA's "
+                "are among them.",
+            ),
+        ] = None,
         precision: Annotated[
             str, typer.Option(help="Of a bundle: auto, fp32, fp16 or int8; auto takes what a scan takes.")
         ] = "auto",
@@ -67,13 +75,14 @@ def register(app: typer.Typer) -> None:
         grid, subsets = chosen(conditions), [Subset.parse(text) for text in pairs or ()]
         prepared = PreparedData.load(data)
         select(prepared, split)
+        seen = PreparedData.load(trained_on) if trained_on else None
         folder = usable_folder(out or f"evaluation-{split}")
         scorer = open_scorer(model, provider, precision)
         if not scorer.point.shipped:
             sys.stderr.write(
                 f"note: {model} has no operating point of its own; temperature 1, threshold 0.5\n"
             )
-        result = run(scorer, prepared, split, conditions=grid, subsets=subsets, batch=batch)
+        result = run(scorer, prepared, split, conditions=grid, subsets=subsets, seen=seen, batch=batch)
         write(result, scorer, prepared, folder)
         overall, worst = result.document["overall"], result.document["worst"]
         degraded = result.document["robustness"]["worst"]

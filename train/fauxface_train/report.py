@@ -8,10 +8,8 @@ from fauxface_train.conditions import CLEAN
 from fauxface_train.intervals import FPR_TARGETS
 from fauxface_train.pages import Block, Heading, Items, Picture, Table, Text
 
-_OTHERS = (
-    "; not the prepared data that the model was trained on: whether these pictures are among those wasn't "
-    "checked"
-)
+_OTHERS = "; not the prepared data that the model was trained on"
+_UNCHECKED = ": whether these pictures are among those wasn't checked"
 
 _OVERALL = (
     ("AUROC", "auroc"),
@@ -61,6 +59,15 @@ def show(value: dict[str, Any], interval: bool = True) -> str:
     return text
 
 
+def _relation(data: dict[str, Any]) -> str:
+    """Say whether the pictures were trained on, as far as it is known."""
+    said = _OTHERS if data.get("trained_on") == "others" else ""
+    if overlap := data.get("overlap"):
+        known = f"the {overlap['pictures']} of `{overlap['name']}` for training and validation"
+        return f"{said}; {overlap['shared']} of these pictures are among {known}"
+    return said and said + _UNCHECKED
+
+
 def blocks(document: dict[str, Any], plots: Sequence[str] = ()) -> list[Block]:
     """Return the whole report.
 
@@ -76,7 +83,7 @@ def blocks(document: dict[str, Any], plots: Sequence[str] = ()) -> list[Block]:
             [
                 f"Model: {model['kind']} `{model['identity']}` on {model['provider']}",
                 f"Data: `{data['name']}`, split {data['split']}: {overall['bona_fide']} bona fide, "
-                f"{overall['generated']} generated{_OTHERS if data.get('trained_on') == 'others' else ''}",
+                f"{overall['generated']} generated{_relation(data)}",
                 f"Operating point: bona fide below {point['bona_fide_below']:.6g}, generated from "
                 f"{point['generated_from']:.6g}; temperature {point['temperature']:.4g}, bias "
                 f"{point['bias']:.4g}",
