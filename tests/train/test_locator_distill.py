@@ -227,7 +227,7 @@ def test_the_command_makes_a_locator_from_an_earlier_one(
     assert Locator((out / "locator.onnx").read_bytes()).locate(np.zeros((64, 64, 3), np.uint8)) is not None
 
 
-def test_an_interrupted_run_leaves_a_checkpoint(make_run, monkeypatch):
+def test_an_interrupted_run_leaves_a_checkpoint_and_goes_on_counting(make_run, monkeypatch, capsys):
     run = make_run(samples=64)
     step = run._step
 
@@ -240,8 +240,10 @@ def test_an_interrupted_run_leaves_a_checkpoint(make_run, monkeypatch):
     assert run.train(resume=False) is None
     assert run.done == 24
     resumed = make_run(samples=64)
+    capsys.readouterr()
     assert resumed.train(resume=True) is not None
     assert resumed.done == 64
+    assert "distil: 64/64 pictures" in capsys.readouterr().err
 
 
 def test_a_run_starts_from_the_averaged_weights_of_another(make_run):

@@ -57,10 +57,12 @@ def train(
     """
     require_extra("train", "torch", "onnx", "onnxscript")
     require_extra("cpu", "onnxruntime")
+    from fauxface import heap
     from fauxface_train.locator.distill import Config, Run
     from fauxface_train.locator.export import export_locator
     from fauxface_train.locator.net import Shape
 
+    heap.keep_freed_memory()
     config = Config(
         minutes=None if samples else minutes,
         samples=samples,

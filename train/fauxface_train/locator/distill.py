@@ -160,7 +160,7 @@ class Run:
         total = self.config.samples if self.config.minutes is None else None
         sums: dict[str, float] = {}
         steps = 0
-        with interruptible() as stop, Progress(total, "distil", "pictures") as progress:
+        with interruptible() as stop, Progress(total, "distil", "pictures", done=self.done) as progress:
             for pictures, target, hints in self._batches():
                 self.seconds = time.monotonic() - start
                 if self._position() >= 1 or stop.is_set():
