@@ -127,18 +127,18 @@ def main() -> None:
                 worker.ask("prepare", case=f"batch {batch}", spec={"batch": batch})
             answer = np.array(worker.ask("answer", case=f"batch {len(crops)}"), np.float64)
             agreement[name] = check(name, answer, expected, point)
-        busy = harness.require_idle(arguments.busy)
+        start = harness.before(arguments)
         turns = [
             Turn(worker, f"batch {batch}", arguments.seconds)
             for batch in BATCHES
             for worker in workers.values()
         ]
-        rows = harness.measure(turns, arguments.rounds)
+        rows = harness.measure(turns, arguments.rounds, busy=arguments.busy)
         content = harness.document(
             arguments,
             rows,
             versions=peers.versions(workers),
-            busy=busy,
+            start=start,
             unit="face",
             reference=reference,
             ratios=harness.ratios_to(rows, "article"),

@@ -133,14 +133,14 @@ def main() -> None:
             worker.ask("prepare", case=CASE, spec={})
         answers = {name: worker.ask("answer", case=CASE) for name, worker in workers.items()}
         agreement = compare(answers, next(iter(answers)))
-        busy = harness.require_idle(arguments.busy)
+        start = harness.before(arguments)
         turns = [Turn(worker, CASE, arguments.seconds, least=count) for worker in workers.values()]
-        rows = harness.measure(turns, arguments.rounds)
+        rows = harness.measure(turns, arguments.rounds, busy=arguments.busy)
         content = harness.document(
             arguments,
             rows,
             versions=peers.versions(workers),
-            busy=busy,
+            start=start,
             unit="face",
             faces=count,
             reference=next(iter(answers)),

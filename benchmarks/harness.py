@@ -6,7 +6,9 @@ same rounds. So drift of the machine hits all alike.
 """
 
 import argparse
+import hashlib
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,9 +19,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from environments import DEFAULT_FOLDER
-from fauxface.bundle import Bundle
-from fauxface.errors import FauxfaceError
-from fauxface.files import atomic_write
+from fauxface.bundle import DEFAULT_BUNDLE, MANIFEST_NAME
+from fauxface.errors import FauxfaceError, OutputError
+from fauxface.files import atomic_write, usable_folder
 from fauxface.progress import Progress
 from fauxface_train import provenance
 
@@ -29,6 +31,7 @@ REPLICATES = 2000
 CONFIDENCE = 0.95
 BUSY_SHARE = 0.1
 SETTLED = 0.05
+_LOOK_S = 0.5
 
 _INSTRUCTION_SETS = (
     "avx2",
@@ -46,6 +49,26 @@ _INSTRUCTION_SETS = (
 
 class BusyError(FauxfaceError):
     """The machine has other work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What is asked before anything is measured, since all of it may change meanwhile.
+
+    Attributes:
+        busy: Share of the machine that other processes took; None where the system doesn't say.
+        commit: Of this tree, as of `provenance.commit`.
+        model: SHA-256 of the bundle's manifest; None where there is no bundle.
+    """
+
+    busy: float | None
+    commit: str | None
+    model: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        busy = None if self.busy is None else round(self.busy, 3)
+        return {"busy_before": busy, "commit": self.commit, "model": self.model}
 
 
 class Asker(Protocol):
@@ -92,7 +115,7 @@ class Row:
         rounds: Seconds per unit, one number per round.
         runs: Seconds of each run, over all rounds.
         units: Units of each run, over all rounds.
-        settled: Whether the last three turns of the warm-up agreed within 5 %.
+        settled: Whether the last three turns of the warm-up agreed within 5 %; None where there was none.
     """
 
     configuration: str
@@ -100,7 +123,7 @@ class Row:
     rounds: list[float] = field(default_factory=list)
     runs: list[float] = field(default_factory=list)
     units: list[float] = field(default_factory=list)
-    settled: bool = False
+    settled: bool | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values: median seconds per unit of the rounds, p50 and p90 of the runs, the rounds."""
@@ -131,30 +154,46 @@ class Ratio:
         return {"value": _short(self.value), "low": _short(self.low), "high": _short(self.high)}
 
 
-def measure(turns: Sequence[Turn], rounds: int) -> list[Row]:
+def measure(turns: Sequence[Turn], rounds: int, *, busy: bool = False) -> list[Row]:
     """Warm every turn up, then give each a turn per round, each round starting with another one.
+
+    After a round, while all workers are stopped, the machine has to be idle; a round after which it isn't is
+    measured again.
 
     Args:
         turns: The turns; their cases are prepared.
         rounds: Number of rounds, at least 1.
+        busy: Whether the machine may have other work.
 
     Returns:
         A row per turn, in order.
+
+    Raises:
+        BusyError: As many rounds again as were asked for ended on a busy machine.
     """
     rows = [Row(turn.worker.name, turn.case) for turn in turns]
+    again = 0
     with Progress(len(turns) * (rounds + 1), "measure", "turns") as progress:
         for turn, row in zip(turns, rows, strict=True):
             row.settled = _warm_up(turn)
             progress.advance(note=f"warm-up of {row.configuration}, {row.case}")
-        for number in range(rounds):
+        number = 0
+        while number < rounds:
             first = number % len(turns)
-            for index in [*range(first, len(turns)), *range(first)]:
+            taken = {index: _take(turns[index]) for index in [*range(first, len(turns)), *range(first)]}
+            share = None if busy else busy_share(_LOOK_S)
+            if share is not None and share > BUSY_SHARE:
+                again += 1
+                if again > rounds:
+                    raise BusyError(f"{again} rounds ended with other processes at work; stop them")
+                continue
+            for index, (runs, units) in taken.items():
                 row = rows[index]
-                runs, units = _take(turns[index])
                 row.runs += runs
                 row.units += units
                 row.rounds.append(_per_unit(turns[index], runs, units))
-                progress.advance(note=f"round {number + 1}: {row.configuration}, {row.case}")
+            number += 1
+            progress.advance(len(turns), f"round {number}, {again} measured again")
     return rows
 
 
@@ -169,7 +208,9 @@ def _per_unit(turn: Turn, runs: Sequence[float], units: Sequence[float]) -> floa
     return float(np.median(np.divide(runs, units)))
 
 
-def _warm_up(turn: Turn) -> bool:
+def _warm_up(turn: Turn) -> bool | None:
+    if not turn.warm_up:
+        return None
     values: list[float] = []
     while len(values) < turn.warm_up:
         values.append(_per_unit(turn, *_take(turn)))
@@ -298,7 +339,7 @@ def parser(description: str | None, name: str, rounds: int, seconds: float) -> a
     made = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     add_common(made, name)
     made.add_argument("--rounds", type=positive, default=rounds, help="rounds [%(default)s]")
-    made.add_argument("--seconds", type=float, default=seconds, help="seconds of a turn [%(default)s]")
+    made.add_argument("--seconds", type=_seconds, default=seconds, help="seconds of a turn [%(default)s]")
     made.add_argument("--skip", action="append", default=[], metavar="NAME", help="leave a configuration out")
     made.add_argument("--environments", type=Path, default=DEFAULT_FOLDER, help="where peers are installed")
     return made
@@ -324,6 +365,29 @@ def positive(text: str) -> int:
     return value
 
 
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f"must be a number of seconds from 0 on, not {text}")
+    return value
+
+
+def before(arguments: argparse.Namespace) -> Before:
+    """Return what a result says of the time before it was measured; to call before the work begins.
+
+    Raises:
+        BusyError: The machine has other work, and that wasn't allowed.
+        OutputError: The result can't be written to where it should.
+    """
+    if arguments.out.suffix != ".json":
+        raise OutputError(f"{arguments.out} must end in .json; the plot is written beside it")
+    usable_folder(arguments.out.parent)
+    given = arguments.bundle or DEFAULT_BUNDLE
+    manifest = given if given.name == MANIFEST_NAME else given / MANIFEST_NAME
+    model = hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else None
+    return Before(require_idle(arguments.busy), provenance.commit(), model)
+
+
 def require_idle(allowed: bool) -> float | None:
     """Return the share of the machine that is busy.
 
@@ -343,7 +407,7 @@ def document(
     rows: Sequence[Row],
     *,
     versions: dict[str, Any],
-    busy: float | None,
+    start: Before,
     **fields: Any,
 ) -> dict[str, Any]:
     """Return the result file's content.
@@ -352,7 +416,7 @@ def document(
         arguments: From `parser`.
         rows: What was measured.
         versions: Versions by configuration.
-        busy: Share of the machine that other processes took before the run.
+        start: What was asked before the run.
         **fields: Further entries: unit, ratios, claims, agreement.
     """
     return {
@@ -360,9 +424,7 @@ def document(
         "benchmark": arguments.benchmark,
         "trial": bool(arguments.busy),
         "machine": machine(),
-        "busy_before": None if busy is None else round(busy, 3),
-        "commit": provenance.commit(),
-        "model": Bundle.load(arguments.bundle).sha256,
+        **start.to_dict(),
         "versions": versions,
         "settings": {
             "rounds": arguments.rounds,
@@ -376,7 +438,6 @@ def document(
 
 def write(content: dict[str, Any], path: Path) -> None:
     """Write a result file atomically and say where."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     sys.stdout.write(f"{path}\n")

@@ -149,11 +149,11 @@ def main() -> None:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         clips = recording.clips(arguments.clips, Path(folder))
-        busy = harness.require_idle(arguments.busy)
+        start = harness.before(arguments)
         scanner = Scanner(arguments.bundle, provider=arguments.provider)
         rows = [row for c in clips for row in measure(scanner, c, arguments.batches, arguments.rounds)]
     body = {"provider": scanner.provider, "rounds": arguments.rounds, "limit": LIMIT, "rows": rows}
-    recording.save(arguments, scanner.bundle, busy, body)
+    recording.save(arguments, start, body)
     for row in rows:
         steps = ", ".join(f"{name} {value:.2f}" for name, value in row["ms_per_frame"].items())
         sys.stdout.write(

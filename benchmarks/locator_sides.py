@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--side", type=harness.positive, nargs="+", default=[640, 960, 1280])
     arguments = parser.parse_args()
     bundle = Bundle.load(arguments.bundle)
-    keep(arguments, bundle, lambda clip: measure(clip, bundle, arguments.side, arguments.every))
+    keep(arguments, lambda clip: measure(clip, bundle, arguments.side, arguments.every))
 
 
 if __name__ == "__main__":

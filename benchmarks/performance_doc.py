@@ -39,15 +39,17 @@ def hot_path(data: dict[str, Any]) -> Table:
             f"{row['faces'] / row['frames']:.1f}",
             *(f"{row['ms_per_frame'].get(step, 0):.2f}" for step in steps),
             f"{row['crop_share']:.1%}",
-            f"{_share_of_judging(row['ms_per_frame']):.1%}",
+            _share(_share_of_judging(row["ms_per_frame"])),
         ]
         for row in data["rows"]
     ]
     return head, rows
 
 
-def _share_of_judging(steps: dict[str, float]) -> float:
-    """Return the share of cutting and preprocessing in what a found face costs."""
+def _share_of_judging(steps: dict[str, float]) -> float | None:
+    """Return the share of cutting and preprocessing in what a found face costs; None without any face."""
+    if "classify" not in steps:
+        return None
     crop = sum(steps.get(step, 0) for step in CROP_STEPS)
     return crop / (crop + steps["classify"] + steps["verdict"])
 
@@ -88,7 +90,7 @@ def video_pipeline(data: dict[str, Any]) -> Table:
             row["clip"],
             f"{row['faces'] / row['frames']:.1f}",
             *(row["frames_per_s"].get(name, "") for name in names),
-            f"{row['of_slowest_stage']:.0%}",
+            f"{row['of_slowest_stage']:.0%}{'' if row['held'] else ', **limit not held**'}",
             f"{row['of_bound']:.0%}",
             f"{row['of_independent']:.0%}" if "of_independent" in row else "",
         ]
@@ -131,15 +133,21 @@ def block(name: str, results: Path) -> str:
     path = results / f"{name}.json"
     if not path.exists():
         return f"Not measured yet: `python benchmarks/{name}.py` writes the results.\n"
-    data = json.loads(path.read_text(encoding="utf-8"))
-    if data.get("format") != f"fauxface.{name}/1":
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ResultError(f"can't read {path}: {error}; run benchmarks/{name}.py again") from None
+    if not isinstance(data, dict) or data.get("format") != f"fauxface.{name}/1":
         raise ResultError(f"{path.name} isn't a result of benchmarks/{name}.py; measure again")
     if data.get("trial"):
         raise ResultError(f"{path} was measured on a busy machine; run benchmarks/{name}.py without --busy")
-    head, rows = TABLES[name](data)
-    machine = data["machine"]
-    sets = ", ".join(machine.get("instruction_sets", []))
-    lines = [f"{machine['cpu']}{f' ({sets})' if sets else ''}, {data['threads']} threads.", ""]
+    try:
+        head, rows = TABLES[name](data)
+        machine = data["machine"]
+        sets = ", ".join(machine.get("instruction_sets", []))
+        lines = [f"{machine['cpu']}{f' ({sets})' if sets else ''}, {data['threads']} threads.", ""]
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise ResultError(f"{path} lacks something: {error!r}; run benchmarks/{name}.py again") from None
     lines += [_row(head), "|" + "---|" * len(head), *map(_row, rows)]
     return "\n".join(lines) + "\n"
 

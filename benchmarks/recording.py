@@ -10,7 +10,7 @@ import numpy as np
 
 import harness
 from fauxface import images
-from fauxface.bundle import DEFAULT_BUNDLE, Bundle
+from fauxface.bundle import DEFAULT_BUNDLE
 from fauxface.errors import GateError
 from fauxface.session import installed_distributions
 from fauxface.threads import available_cores
@@ -61,23 +61,20 @@ def require_held(rows: Sequence[dict[str, Any]], key: str) -> None:
         raise GateError(f"a limit isn't held: {', '.join(missed)}; the result is written all the same")
 
 
-def save(arguments: argparse.Namespace, bundle: Bundle, busy: float | None, body: dict[str, Any]) -> None:
+def save(arguments: argparse.Namespace, start: harness.Before, body: dict[str, Any]) -> None:
     """Write a result with its format, model, machine and versions.
 
     Args:
         arguments: From `parser`.
-        bundle: What was measured with.
-        busy: Share of the machine that other processes took before the run.
+        start: What was asked before the run.
         body: What was measured.
     """
     document = {
         "format": f"fauxface.{arguments.benchmark}/1",
         "trial": bool(arguments.busy),
-        "busy_before": None if busy is None else round(busy, 3),
-        "model": bundle.sha256,
+        **start.to_dict(),
         "machine": harness.machine(),
         "versions": provenance.versions() | installed_distributions(),
-        "commit": provenance.commit(),
         "threads": available_cores(),
         **body,
     }

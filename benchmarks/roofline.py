@@ -120,15 +120,15 @@ def main() -> None:
                 np.savez(inputs, **{_input_name(model): _batch(made.crops, batch)})  # pyright: ignore[reportArgumentType]
                 spec = {"model": str(model), "inputs": str(inputs), "operations": batch * operations}
                 turns.append(_turn(worker, f"batch {batch}", spec, arguments.seconds))
-        busy = harness.require_idle(arguments.busy)
-        rows = harness.measure(turns, arguments.rounds)
+        start = harness.before(arguments)
+        rows = harness.measure(turns, arguments.rounds, busy=arguments.busy)
         found = roofs(rows, products)
         placed = points(rows, found, weights.layer_values(fp32), operations)
         content = harness.document(
             arguments,
             rows,
             versions={worker.name: worker.versions for worker in workers},
-            busy=busy,
+            start=start,
             unit="operation",
             operations_per_face=operations,
             roofs=found,

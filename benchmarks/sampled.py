@@ -29,7 +29,8 @@ _FRAME = re.compile(r"^(?P<function>.*) \((?P<file>[^()]*?)(?::\d+)?\)$")
 _STARTS = ("Scanner.__init__", "_call_with_frames_removed")
 _DRIVER = """
 import sys, cv2
-from fauxface import Scanner
+from fauxface import Scanner, heap
+heap.share_among_threads()
 cv2.setNumThreads(1)
 scanner = Scanner(sys.argv[1], provider=sys.argv[2])
 for _ in range(int(sys.argv[4])):
@@ -108,13 +109,13 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         clips = recording.clips(arguments.clips, Path(folder))
-        busy = harness.require_idle(arguments.busy)
+        start = harness.before(arguments)
         # Opened here too: what is wrong with the bundle or the provider is told before a process starts.
         bundle = Scanner(arguments.bundle, provider=arguments.provider).bundle
         settings = (bundle.path, arguments.provider, arguments.rate, arguments.rounds)
         rows = [measure(clip, *settings) for clip in clips]
     body = {"provider": arguments.provider, "rate": arguments.rate, "rounds": arguments.rounds, "rows": rows}
-    recording.save(arguments, bundle, busy, body)
+    recording.save(arguments, start, body)
     for row in rows:
         sys.stdout.write(f"{row['clip']}, {row['samples']} samples\n")
         for name, share in row["shares"].items():

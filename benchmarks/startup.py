@@ -17,7 +17,6 @@ from typing import Any
 
 import harness
 import recording
-from fauxface.bundle import Bundle
 from fauxface.errors import BenchmarkError
 
 MAIN = "from fauxface.cli import main; main()"
@@ -109,10 +108,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         clip = recording.clips([arguments.clip] if arguments.clip else [], Path(folder))[0]
-        busy = harness.require_idle(arguments.busy)
+        start = harness.before(arguments)
         body = measure(arguments.rounds, arguments.picture, clip, arguments.bundle, Path(folder))
-    # Only now: a child that is started counts as large as this process at least.
-    recording.save(arguments, Bundle.load(arguments.bundle), busy, body)
+    recording.save(arguments, start, body)
     for row in body["rows"]:
         limit = "" if row["limit_s"] is None else f" (limit {row['limit_s']} s)"
         sys.stdout.write(f"{row['case']}: {row['median_s']:.3f} s{limit}\n")

@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import harness
 from fauxface.errors import FauxfaceError, GateError
 from fauxface.files import atomic_write
@@ -23,6 +25,8 @@ PAGES = {README: "results", README.with_name("avx2.md"): "results/avx2"}
 """Each page with the folder of its results, seen from the page: one page a machine."""
 
 NAMES = ("classifier", "face_to_verdict", "video", "roofline", "training")
+UNSTEADY = 0.1
+"""Part of the median by which the quartiles of a row's rounds may differ before the table shows them."""
 NOTHING = "Not measured yet."
 
 REQUIRED = (
@@ -151,9 +155,18 @@ def _speeds(document: Document, unit: str, shown: Callable[[float], float]) -> l
         if found is not None:
             ratio = f"{_number(found['value'])} x"
             interval = f"{_number(found['low'])} to {_number(found['high'])}"
-        value = _number(shown(row["seconds_per_unit"]))
+        value = _number(shown(row["seconds_per_unit"])) + _unsteady(row["rounds"], shown)
         lines.append(f"| {row['case']} | {row['configuration']} | {value} | {ratio} | {interval} |")
     return lines
+
+
+def _unsteady(rounds: Sequence[float], shown: Callable[[float], float]) -> str:
+    """Return the ends of the middle half of the rounds where they lie far apart, else nothing."""
+    low, middle, high = np.percentile(rounds, [25, 50, 75])
+    if high - low <= UNSTEADY * middle:
+        return ""
+    first, last = sorted((shown(low), shown(high)))
+    return f" ({_number(first)} to {_number(last)})"
 
 
 def _agreement(document: Document) -> list[str]:

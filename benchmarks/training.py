@@ -167,18 +167,18 @@ def main() -> None:
         workers = peers.open_workers(stack, CONFIGURATIONS, "train.py", shared, arguments)
         for worker in workers.values():
             worker.ask("prepare", case=CASE, spec={})
-        busy = harness.require_idle(arguments.busy)
+        start = harness.before(arguments)
         turns = [
             Turn(worker, CASE, arguments.seconds, lead=2, warm_up=4, statistic="mean")
             for worker in workers.values()
         ]
-        rows = harness.measure(turns, arguments.rounds)
+        rows = harness.measure(turns, arguments.rounds, busy=arguments.busy)
         settings = {name: check(name, worker.ask("answer", case=CASE)) for name, worker in workers.items()}
         content = harness.document(
             arguments,
             rows,
             versions=peers.versions(workers),
-            busy=busy,
+            start=start,
             unit="image",
             data="golden crops" if arguments.data is None else "prepared data",
             pictures=arguments.pictures,

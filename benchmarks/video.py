@@ -27,6 +27,8 @@ OVERLAP = 0.5
 CONFIRMED = 0.3
 """Least overlap of a peer's box with another peer's; their boxes are drawn by different rules."""
 AGREEMENT = 0.98
+SAME_CLASSIFIER = 0.5
+"""Least share of equal verdicts with any peer: they have the same weights, and cut the faces differently."""
 LOCATED = 0.9
 """Least share of the peer's faces that fauxface must locate: else the speeds are of different work."""
 
@@ -76,11 +78,7 @@ def compare(ours: list[list[Face]], theirs: list[list[Face]]) -> dict[str, Any]:
         and the largest difference of their two probabilities; "agreement", equal over both; "located", the
         share of the peer's faces that fauxface located. The last three are None where there is no such face.
 
-    Raises:
-        GateError: They saw different numbers of frames.
     """
-    if len(ours) != len(theirs):
-        raise GateError(f"the pipelines saw {len(ours)} and {len(theirs)} frames; the clip can't be compared")
     counts = {"frames": len(ours), "ours": 0, "theirs": 0, "both": 0, "refused": 0, "equal": 0}
     labels: Counter[str] = Counter()
     apart: list[float] = []
@@ -188,18 +186,18 @@ def main() -> None:
             # This is the warm-up too: graphs are made for the clip's size.
             answers[case] = {name: worker.ask("answer", case=case) for name, worker in workers.items()}
         agreement = agreements(answers)
-        busy = harness.require_idle(arguments.busy)
+        start = harness.before(arguments)
         turns = [
             Turn(worker, case, arguments.seconds, least=1, lead=0, warm_up=0)
             for case in shown
             for worker in workers.values()
         ]
-        rows = harness.measure(turns, arguments.rounds)
+        rows = harness.measure(turns, arguments.rounds, busy=arguments.busy)
         content = harness.document(
             arguments,
             rows,
             versions=peers.versions(workers),
-            busy=busy,
+            start=start,
             unit="frame",
             frames=arguments.frames,
             ratios=harness.ratios_to(rows, PEER),
@@ -211,9 +209,16 @@ def main() -> None:
 
 
 def agreements(answers: dict[str, dict[str, Frames]]) -> dict[str, Any]:
-    """Return, by case, own configuration and peer, how far the verdicts on confirmed faces agree."""
+    """Return, by case, own configuration and peer, how far the verdicts on confirmed faces agree.
+
+    Raises:
+        GateError: The pipelines saw different numbers of frames, or one of them can't be of this classifier.
+    """
     made = {}
     for case, found in answers.items():
+        if len({len(frames) for frames in found.values()}) > 1:
+            counts = ", ".join(f"{name} {len(frames)}" for name, frames in found.items())
+            raise GateError(f"the pipelines saw different numbers of frames of {case}: {counts}")
         own = {name: frames for name, frames in found.items() if name.startswith("fauxface")}
         rivals = {name: frames for name, frames in found.items() if name not in own}
         sure = {
@@ -224,6 +229,10 @@ def agreements(answers: dict[str, dict[str, Frames]]) -> dict[str, Any]:
             name: {peer: compare(frames, theirs) for peer, theirs in sure.items()}
             for name, frames in own.items()
         }
+        for name, others in made[case].items():
+            for peer, shares in others.items():
+                if shares["agreement"] is not None and shares["agreement"] < SAME_CLASSIFIER:
+                    raise GateError(f"{case}: {peer} gives most faces another verdict than {name}; look why")
     return made
 
 

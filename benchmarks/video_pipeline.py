@@ -20,6 +20,7 @@ Ends with exit code 1 when the pipeline reaches less than 85 % of the rate of th
 
 import ctypes
 import gc
+import math
 import resource
 import statistics
 import sys
@@ -126,10 +127,10 @@ def passes(scanner: Scanner, clip: Path) -> list[float]:
 
 
 def sampled(clip: Path, threads: int) -> list[Frame]:
-    """Return frames that are spread over a clip, so that they hold about as many faces as the rest."""
-    with FrameReader(clip, threads=threads) as reader:
-        step = max(1, (reader.frame_count or IN_MEMORY) // IN_MEMORY)
-        return [frame for i, frame in enumerate(reader) if i % step == 0][:IN_MEMORY]
+    """Return at most `IN_MEMORY` frames from all over a clip: as many faces in each as in the rest."""
+    count, _ = decode(clip, threads)
+    with FrameReader(clip, threads=threads, every=max(1, math.ceil(count / IN_MEMORY))) as reader:
+        return list(reader)
 
 
 def timed(
@@ -238,12 +239,12 @@ def main() -> None:
     heap.share_among_threads()  # as `fauxface scan` does; holes in a heap per thread would pass for growth
     with tempfile.TemporaryDirectory() as folder:
         clips = recording.clips(arguments.clips, Path(folder))
-        busy = harness.require_idle(arguments.busy)
+        start = harness.before(arguments)
         scanner = Scanner(arguments.bundle, provider=arguments.provider, threads=arguments.threads)
         rows = [measure(scanner, clip, arguments.rounds) for clip in clips]
     limits = {"limit": LIMIT, "passes": PASSES, "most_grown_mb": MOST_GROWN_MB}
     body = {"provider": scanner.provider, "scan_threads": scanner.threads, "rounds": arguments.rounds}
-    recording.save(arguments, scanner.bundle, busy, body | limits | {"rows": rows})
+    recording.save(arguments, start, body | limits | {"rows": rows})
     for row in rows:
         rates = ", ".join(f"{name} {value}" for name, value in row["frames_per_s"].items())
         sys.stdout.write(

@@ -148,10 +148,11 @@ def fauxface(options: dict[str, Any]) -> Pipeline:
     """Open fauxface's Scanner, which does what `fauxface scan` does."""
     import cv2
 
-    from fauxface import Scanner
+    from fauxface import Scanner, heap
     from fauxface.sources import parse
     from fauxface.threads import available_cores
 
+    heap.share_among_threads()
     cv2.setNumThreads(1)
     scanner = Scanner(options["bundle"], provider="cpu", **options["scanner"])
 

@@ -5,12 +5,12 @@ Options of "article loop": "folder" (real/ and fake/ with pictures), "weights". 
 empty.
 """
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+from networks import cores
 from serve import Opener, serve
 
 MEAN = (0.485, 0.456, 0.406)
@@ -40,12 +40,11 @@ class ArticleLoop:
                 transforms.Normalize(MEAN, STD),
             ]
         )
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self._loader = DataLoader(
             ImageFolder(options["folder"], transform),
             batch_size=4,
             shuffle=True,
-            num_workers=min(4, cores),
+            num_workers=min(4, cores()),
         )
         self._model = resnet18(weights=None)
         self._model.fc = nn.Linear(self._model.fc.in_features, 2)

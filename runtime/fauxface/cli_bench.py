@@ -78,6 +78,9 @@ def bench(
     A configuration that judges the bundle's golden crops otherwise is refused, and the command fails. With
     --target-fps, only the scenarios that are named are run beside the budget.
     """
+    from fauxface import heap
+
+    heap.share_among_threads()  # as `fauxface scan` does, and as early
     from fauxface.bench.matrix import Matrix
     from fauxface.bench.results import SCENARIOS, VIDEO, Settings
     from fauxface.bench.runner import bench as measure

@@ -137,8 +137,6 @@ def test_verdicts_count_where_both_judged():
     assert (unseen["agreement"], unseen["located"]) == (None, 0.0)
     assert (unseen["labels"], unseen["p_difference"]) == ({}, None)
     assert video.compare([[]], [[]])["located"] is None
-    with pytest.raises(GateError, match="saw 1 and 2 frames"):
-        video.compare([[]], [[], []])
 
 
 @pytest.mark.parametrize(
@@ -157,6 +155,18 @@ def test_faces_count_that_another_peer_finds_too():
     found = video.agreements({"clip": {"fauxface int8": [[face(0)]], "a": [[face(0), shoe]], "b": [[near]]}})
     assert found["clip"]["fauxface int8"]["a"]["theirs"] == 1
     assert list(found["clip"]["fauxface int8"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "message"),
+    [
+        ([[face(0)]], "different numbers of frames of clip: fauxface int8 2, peer 1"),
+        ([[face(0, "generated")], [face(0, "generated")]], "peer gives most faces another verdict"),
+    ],
+)
+def test_a_peer_that_cant_be_of_the_same_classifier_ends_the_run(theirs, message):
+    with pytest.raises(GateError, match=message):
+        video.agreements({"clip": {"fauxface int8": [[face(0)], [face(0)]], "peer": theirs}})
 
 
 @pytest.mark.parametrize("given", [["absent.mp4"], ["a/clip.mp4", "b/clip.mp4"]])

@@ -7,7 +7,7 @@ pytest.importorskip("torch")
 
 import harness
 from fauxface.bundle import Bundle
-from fauxface.errors import GateError
+from fauxface.errors import GateError, OutputError
 from harness import BusyError, Ratio, Row, Turn
 
 
@@ -27,7 +27,7 @@ class Scripted:
 def test_rounds_are_interleaved_and_each_starts_with_another_turn():
     log = []
     workers = [Scripted(name, [1.0] * 100, log) for name in "abc"]
-    rows = harness.measure([Turn(worker, "x", warm_up=1) for worker in workers], rounds=4)
+    rows = harness.measure([Turn(worker, "x", warm_up=1) for worker in workers], rounds=4, busy=True)
     names = [name for name, _ in log]
     assert names[:3] == ["a", "b", "c"]
     assert ["".join(names[i : i + 3]) for i in range(3, 15, 3)] == ["abc", "bca", "cab", "abc"]
@@ -39,7 +39,7 @@ def test_rounds_are_interleaved_and_each_starts_with_another_turn():
 @pytest.mark.parametrize(("statistic", "expected"), [("median", 0.5), ("mean", 1.0)])
 def test_a_turn_counts_by_its_statistic(statistic, expected):
     turn = Turn(Scripted("a", [1.0] * 9, [], units=2), "x", warm_up=1, statistic=statistic)
-    assert harness.measure([turn], rounds=2)[0].rounds == [expected, expected]
+    assert harness.measure([turn], rounds=2, busy=True)[0].rounds == [expected, expected]
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,38 @@ def test_a_turn_counts_by_its_statistic(statistic, expected):
 )
 def test_warm_up_ends_when_three_turns_agree(seconds, turns, settled):
     log = []
-    rows = harness.measure([Turn(Scripted("a", [*seconds, 1.0], log), "x")], rounds=1)
+    rows = harness.measure([Turn(Scripted("a", [*seconds, 1.0], log), "x")], rounds=1, busy=True)
     assert (len(log) - 1, rows[0].settled) == (turns, settled)
+
+
+def test_without_a_warm_up_nothing_is_said_of_it():
+    turn = Turn(Scripted("a", [1.0], []), "x", warm_up=0)
+    assert harness.measure([turn], rounds=1, busy=True)[0].settled is None
+
+
+@pytest.mark.parametrize(
+    ("shares", "taken", "kept"),
+    [
+        ([0.0, 0.05], 2, [1.0, 2.0]),
+        ([0.5, 0.0, 0.0], 3, [2.0, 3.0]),
+        ([None, None], 2, [1.0, 2.0]),
+    ],
+)
+def test_a_round_that_ends_on_a_busy_machine_is_measured_again(monkeypatch, shares, taken, kept):
+    log, looks = [], iter(shares)
+    monkeypatch.setattr(harness, "busy_share", lambda _: next(looks))
+    turn = Turn(Scripted("a", [1.0, 2.0, 3.0], log), "x", warm_up=0)
+    (row,) = harness.measure([turn], rounds=2)
+    assert (len(log), row.rounds, len(row.runs)) == (taken, kept, 6)
+
+
+def test_a_machine_that_stays_busy_ends_the_run(monkeypatch):
+    log = []
+    monkeypatch.setattr(harness, "busy_share", lambda _: 0.5)
+    turn = Turn(Scripted("a", [1.0] * 9, log), "x", warm_up=0)
+    with pytest.raises(BusyError, match="4 rounds ended"):
+        harness.measure([turn], rounds=3)
+    assert len(log) == 4
 
 
 def test_a_ratio_of_steady_rounds_is_exact():
@@ -134,7 +164,10 @@ def test_a_result_is_written_and_read_back(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(harness.provenance, "commit", lambda: "c0ffee")
     arguments = harness.parser("What it does.\nMore.", "classifier", 3, 0.1).parse_args(["--skip", "b"])
     rows = [row("a", "x", 0.25)]
-    content = harness.document(arguments, rows, versions={"a": {}}, busy=0.01, unit="face", claims=[])
+    monkeypatch.setattr(harness, "busy_share", lambda: 0.01)
+    start = harness.before(arguments)
+    monkeypatch.setattr(harness.provenance, "commit", lambda: "another one, made while it ran")
+    content = harness.document(arguments, rows, versions={"a": {}}, start=start, unit="face", claims=[])
     harness.write(content, tmp_path / "classifier.json")
     found = tables.load(tmp_path / "classifier.json")
     assert found["model"] == Bundle.load().sha256
@@ -146,11 +179,30 @@ def test_a_result_is_written_and_read_back(tmp_path, monkeypatch, capsys):
         "run_p90_ms": 250.0,
         "runs": 3,
         "units": 3.0,
-        "settled": False,
+        "settled": None,
         "rounds": None,
     }
     assert (found["trial"], found["settings"]["skipped"], found["commit"]) == (False, ["b"], "c0ffee")
     assert capsys.readouterr().out == f"{tmp_path / 'classifier.json'}\n"
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [("result.png", "must end in .json"), ("file/result.json", "is a file")],
+)
+def test_where_a_result_cant_go_is_said_before_it_is_measured(tmp_path, monkeypatch, out, message):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr(harness, "busy_share", lambda: pytest.fail("looked at the machine first"))
+    arguments = harness.parser("What.", "classifier", 3, 0.1).parse_args(["--out", str(tmp_path / out)])
+    with pytest.raises(OutputError, match=message):
+        harness.before(arguments)
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1"])
+def test_seconds_that_are_none_are_refused(seconds, capsys):
+    with pytest.raises(SystemExit):
+        harness.parser("What.", "classifier", 3, 0.1).parse_args(["--seconds", seconds])
+    assert "must be a number of seconds from 0 on" in capsys.readouterr().err
 
 
 def test_a_typed_error_is_one_line_and_exit_code_1(capsys):

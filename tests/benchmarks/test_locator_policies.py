@@ -36,6 +36,19 @@ def test_every_side_is_held_against_the_whole_frame(load, scanner, clip):
     assert [row["recall_judged"] for row in rows] == [1.0, 1.0]
 
 
+def test_policies_take_turns_and_the_first_frame_is_not_timed(load, clip, monkeypatch):
+    script, order = load("locator_policies"), []
+    clock = iter(range(1000))
+    monkeypatch.setattr(script.time, "perf_counter", lambda: next(clock))
+
+    def policy(name):
+        return lambda _: order.append(name) or []
+
+    rows = script.compare(clip, {name: policy(name) for name in "abc"}, 4, 40)
+    assert "".join(order) == "abcbcacab"
+    assert [(row["frames"], row["mean_ms"]) for row in rows] == [(3, 1000.0)] * 3
+
+
 def test_every_policy_has_a_row(load, scanner, clip):
     rows = load("locator_policies").measure(clip, Bundle.load(scanner.bundle.path), [3], 1)
     assert [row["policy"] for row in rows] == ["every frame", "every 3", "INTER_AREA copy", "FaceDetectorYN"]

@@ -47,7 +47,7 @@ def results(load, scanner, clip, tmp_path):
 def test_tables_hold_what_the_scripts_write(script, load, scanner, clip, tmp_path):
     for name, body in results(load, scanner, clip, tmp_path):
         arguments = argparse.Namespace(benchmark=name, out=tmp_path / f"{name}.json", busy=False)
-        load("recording").save(arguments, scanner.bundle, 0.0, body)
+        load("recording").save(arguments, load("harness").Before(0.0, None, None), body)
         filled = script.fill(TEXT.format(name), tmp_path)
         table = [line for line in filled.splitlines() if line.startswith("|")]
         assert len(table) >= 3
@@ -63,13 +63,46 @@ def test_tables_hold_what_the_scripts_write(script, load, scanner, clip, tmp_pat
         ("nothing", "no table"),
         ("startup", "isn't a result"),
         ("sampled", r"busy machine; run benchmarks/sampled\.py"),
+        ("hot_path", r"can't read .*hot_path\.json"),
+        ("locator_sides", "isn't a result"),
+        ("locator_policies", r"locator_policies\.json lacks something: KeyError\('rows'\)"),
     ],
 )
 def test_other_names_and_files_and_trials_are_refused(script, tmp_path, name, message):
     (tmp_path / "startup.json").write_text(json.dumps({"format": "fauxface.paths/1"}))
     (tmp_path / "sampled.json").write_text(json.dumps({"format": "fauxface.sampled/1", "trial": True}))
+    (tmp_path / "hot_path.json").write_text("{")
+    (tmp_path / "locator_sides.json").write_text("[]")
+    (tmp_path / "locator_policies.json").write_text('{"format": "fauxface.locator_policies/1"}')
     with pytest.raises(FauxfaceError, match=message):
         script.fill(TEXT.format(name), tmp_path)
+
+
+def test_a_clip_without_a_face_has_a_row(script):
+    row = {
+        "clip": "a.mp4",
+        "batch": 1,
+        "faces": 0,
+        "frames": 9,
+        "ms_per_frame": {"locate": 2.0},
+        "crop_share": 0.0,
+    }
+    _, (cells,) = script.hot_path({"rows": [row]})
+    assert cells == ["a.mp4", 1, "0.0", "2.00", "0.0%", ""]
+
+
+def test_a_limit_that_isnt_held_is_said(script):
+    rates = {"decode": 9.0, "locate": 9.0, "pipeline": 5.0}
+    row = {
+        "clip": "a.mp4",
+        "frames": 2,
+        "faces": 0,
+        "frames_per_s": rates,
+        "of_slowest_stage": 0.56,
+        "of_bound": 0.6,
+    }
+    shown = [script.video_pipeline({"rows": [{**row, "held": held}]})[1][0][-3] for held in (True, False)]
+    assert shown == ["56%", "56%, **limit not held**"]
 
 
 def test_check_tells_of_a_stale_document_and_writes_nothing(script, tmp_path, monkeypatch):

@@ -15,8 +15,8 @@ MACHINE = {"cores": 2, "cpu": "Some CPU", "instruction_sets": ["avx2", "avx512_v
 
 def result(name, **fields):
     rows = [
-        {"configuration": "article", "case": "batch 1", "seconds_per_unit": 0.02},
-        {"configuration": "fauxface int8", "case": "batch 1", "seconds_per_unit": 0.004},
+        {"configuration": "article", "case": "batch 1", "seconds_per_unit": 0.02, "rounds": [0.02]},
+        {"configuration": "fauxface int8", "case": "batch 1", "seconds_per_unit": 0.004, "rounds": [0.004]},
     ]
     ratio = {
         "of": "fauxface int8",
@@ -99,6 +99,20 @@ def test_a_block_says_what_the_result_says(folder, name, lines):
     section = tables.sections(folder)[name].splitlines()
     for line in lines:
         assert line in section
+
+
+@pytest.mark.parametrize(
+    ("rounds", "value"),
+    [
+        ([0.02, 0.0205, 0.021], "20"),
+        ([0.02, 0.02, 0.03], "20 (20 to 25)"),
+        ([0.01, 0.02, 0.02], "20 (15 to 20)"),
+    ],
+)
+def test_rounds_that_lie_far_apart_are_shown(folder, rounds, value):
+    row = {"configuration": "article", "case": "batch 1", "seconds_per_unit": 0.02, "rounds": rounds}
+    (folder / "classifier.json").write_text(json.dumps(result("classifier", rows=[row])))
+    assert f"| batch 1 | article | {value} | 1 x |  |" in tables.sections(folder)["classifier"]
 
 
 def test_a_missed_claim_and_what_was_skipped_are_shown(folder):

@@ -27,6 +27,15 @@ def test_rates_of_stages_and_pipeline(load, scanner, clip):
     assert row["grown_mb"] == pytest.approx(row["resident_mb"][-1] - row["resident_mb"][0], abs=0.11)
 
 
+@pytest.mark.parametrize(
+    ("most", "indices"), [(5, [0, 3, 6, 9]), (6, [0, 2, 4, 6, 8, 10]), (40, list(range(12)))]
+)
+def test_frames_in_memory_are_from_all_over_the_clip(load, clip, monkeypatch, most, indices):
+    script = load("video_pipeline")
+    monkeypatch.setattr(script, "IN_MEMORY", most)
+    assert [frame.index for frame in script.sampled(clip, 1)] == indices
+
+
 def test_other_results_end_the_run(load, scanner, clip, monkeypatch):
     script = load("video_pipeline")
     scan = script.scan
