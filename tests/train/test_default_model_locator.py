@@ -36,14 +36,18 @@ def case(prepared, tmp_path):
     return bundle, run, prepared
 
 
-def test_the_locator_is_replaced_and_the_rest_stays(case):
+def test_the_locator_is_replaced_and_the_operating_point_chosen_with_it(case):
     folder, run, data = case
     before = Bundle.load(folder)
     after = script.replace(run, PreparedData.load(data), folder)
     assert after.locator_bytes() == (run / "locator.onnx").read_bytes() != before.locator_bytes()
     assert after.manifest.classifier == before.manifest.classifier
-    assert after.manifest.operating_point() == before.manifest.operating_point()
-    made = after.document()["provenance"]["locator"]
+    faces = len(PreparedData.load(data).samples(split="val"))
+    assert after.manifest.calibration.fitted_on.startswith(f"val split, {faces} faces")
+    assert after.manifest.thresholds != before.manifest.thresholds
+    provenance = after.document()["provenance"]
+    assert {row["source"] for row in provenance["held"]["real_sources"]} == {"camera"}
+    made = provenance["locator"]
     assert made["parent"]["sha256"] == before.sha256
     assert (made["command"], made["samples"]) == ("fauxface locator train", 7)
 

@@ -129,7 +129,7 @@ def recorded() -> dict[str, list[Goal]]:
         "Generators left out, in runs of 32,000 pictures": list(of_left_out(read(ABLATIONS))),
         "Training data": list(of_audit(read(RECORD / "audit" / "audit.json"))),
         "Locator against its teacher, in a copy of 320 px where no other is named": list(
-            of_locator(read(RECORD / "locator-2" / "compare.json"))
+            of_locator(read(RECORD / "locator" / "compare.json"))
         ),
     }
 

@@ -1,7 +1,8 @@
-"""Put another face locator into the default bundle, with the gates on pose that it gives; classifiers stay.
+"""Put another face locator into the default bundle, and what a training would have decided with it.
 
-Its figures are of the locator before until it is evaluated, recorded and given its card again:
-`fauxface evaluate`, record.py, card.py.
+The classifier stays; calibration, thresholds and gates are chosen anew by the rules of a training, on the
+validation split that was cut with the locator. What follows is `fauxface quantise` for the other precisions,
+`fauxface evaluate`, record.py and card.py; until then the bundle's other figures are of the locator before.
 
 Usage: python train/default_model/locator.py RUN PREPARED
   RUN       folder of `fauxface locator train`
@@ -13,30 +14,46 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
+
 from fauxface.bundle import DEFAULT_BUNDLE, Bundle, write_manifest
 from fauxface.errors import DataError
 from fauxface.files import atomic_write
 from fauxface.locator import Locator
+from fauxface.session import Classifier
+from fauxface_export.export import portable
 from fauxface_export.quality_gates import pose
+from fauxface_train import validation
 from fauxface_train.dataset import PreparedData
+from fauxface_train.decide import decide
 from fauxface_train.provenance import derivation
+
+BPCER, BATCH = 0.01, 128
 
 
 def replace(run: Path, prepared: PreparedData, folder: Path = DEFAULT_BUNDLE) -> Bundle:
     """Return a bundle after its locator was replaced in place.
 
     Raises:
-        DataError: The data were prepared with another locator.
+        DataError: The data were prepared with another locator, or have no validation split.
     """
     bundle, data = Bundle.load(folder), (run / "locator.onnx").read_bytes()
     if prepared.info.get("locator_sha256") != hashlib.sha256(data).hexdigest():
         raise DataError(f"{prepared.root} was prepared with another locator; prepare it with {run}'s")
     spec, document = bundle.manifest.locator, bundle.document()
     locator = Locator(data, spec.score_threshold, spec.nms_threshold, spec.max_side, min_scale=spec.min_scale)
-    document["gates"] = document.get("gates", {}) | pose(prepared, locator)
+    classifier = Classifier(bundle.classifier_bytes("fp32"), provider="cpu")
+
+    def logits(crops: np.ndarray) -> np.ndarray:
+        parts = range(0, len(crops), BATCH)
+        return np.concatenate([classifier.logits(crops[start : start + BATCH]) for start in parts])
+
+    decided, _ = decide(validation.prepare(prepared.samples(split="val"), None), logits, BPCER)
+    document |= {name: decided[name] for name in ("calibration", "thresholds")}
+    document["gates"] = decided["gates"] | pose(prepared, locator)
     made = json.loads((run / "locator.json").read_text(encoding="utf-8"))
-    record = derivation(bundle, prepared) | {key: made[key] for key in ("command", "samples")}
-    document["provenance"] = document.get("provenance", {}) | {"locator": record}
+    record = derivation(bundle, prepared) | portable({key: made[key] for key in ("command", "samples")})
+    document["provenance"] = document.get("provenance", {}) | {"locator": record, "held": decided["held"]}
     del document["version"]
     with atomic_write(folder / spec.file) as temporary:
         temporary.write_bytes(data)
@@ -46,4 +63,4 @@ def replace(run: Path, prepared: PreparedData, folder: Path = DEFAULT_BUNDLE) ->
 
 if __name__ == "__main__":
     made = replace(Path(sys.argv[1]), PreparedData.load(Path(sys.argv[2])))
-    sys.stdout.write(f"{made.path}: model {made.sha256}\n")
+    sys.stdout.write(f"{made.path}: model {made.sha256}\n{made.manifest.thresholds.rule}\n")

@@ -18,8 +18,8 @@ from fauxface_train.locator.verdict import render
 TARGET = Path(__file__).parent / "record"
 DOCUMENTS = (
     "locator/locator.json",
-    "locator-2/locator.json",
-    "locator-2/compare.json",
+    "locator/compare.json",
+    "locator/compare_runtime.json",
     "prepared/prepare.json",
     "audit/audit.json",
     "classifier-1/best.json",
@@ -28,11 +28,10 @@ DOCUMENTS = (
     "evaluation-bundle/metrics.json",
     "generator/generator.json",
 )
-COMPARISON = "locator-2/compare.json"
+COMPARISONS = ("locator/compare.json", "locator/compare_runtime.json")
 REPORTS = ("evaluation/report.md", "audit/audit.md")
 FILES = (
     "locator/log.csv",
-    "locator-2/log.csv",
     "audit/groups.png",
     "classifier-1/log.csv",
     "classifier-1/curves.png",
@@ -66,7 +65,7 @@ def record(runs: Path, target: Path, folders: Sequence[str] = ()) -> None:
 
     for name in asked(DOCUMENTS):
         document = _keep(runs / name, _place(target, name))
-        if name == COMPARISON:
+        if name in COMPARISONS:
             _place(target, name).with_suffix(".md").write_text(render(document, None), encoding="utf-8")
     for name in asked(FILES):
         shutil.copyfile(runs / name, _place(target, name))
