@@ -17,6 +17,7 @@ import numpy as np
 
 import harness
 import peers
+import start
 import weights
 from fauxface.bundle import Bundle
 from fauxface.errors import GateError
@@ -106,6 +107,7 @@ def claims(rows: list[Row]) -> list[dict[str, Any]]:
 def main() -> None:
     """Measure, compare the answers, write JSON and plot."""
     arguments = harness.parser(__doc__, "classifier", rounds=12, seconds=0.2).parse_args()
+    began = start.before(arguments)
     bundle = Bundle.load(arguments.bundle)
     reference = "fauxface fp32"
     with ExitStack() as stack:
@@ -127,7 +129,6 @@ def main() -> None:
                 worker.ask("prepare", case=f"batch {batch}", spec={"batch": batch})
             answer = np.array(worker.ask("answer", case=f"batch {len(crops)}"), np.float64)
             agreement[name] = check(name, answer, expected, point)
-        start = harness.before(arguments)
         turns = [
             Turn(worker, f"batch {batch}", arguments.seconds)
             for batch in BATCHES
@@ -138,7 +139,7 @@ def main() -> None:
             arguments,
             rows,
             versions=peers.versions(workers),
-            start=start,
+            began=began,
             unit="face",
             reference=reference,
             ratios=harness.ratios_to(rows, "article"),

@@ -15,6 +15,7 @@ import numpy as np
 
 import harness
 import peers
+import start
 import weights
 from fauxface import images
 from fauxface.bundle import Bundle
@@ -115,6 +116,7 @@ def claims(rows: list[Row]) -> list[dict[str, Any]]:
 def main() -> None:
     """Measure, compare the verdicts, write JSON and plot."""
     arguments = harness.parser(__doc__, "face_to_verdict", rounds=20, seconds=0.3).parse_args()
+    began = start.before(arguments)
     bundle = Bundle.load(arguments.bundle)
     with ExitStack() as stack:
         made = stack.enter_context(weights.files(bundle))
@@ -133,14 +135,13 @@ def main() -> None:
             worker.ask("prepare", case=CASE, spec={})
         answers = {name: worker.ask("answer", case=CASE) for name, worker in workers.items()}
         agreement = compare(answers, next(iter(answers)))
-        start = harness.before(arguments)
         turns = [Turn(worker, CASE, arguments.seconds, least=count) for worker in workers.values()]
         rows = harness.measure(turns, arguments.rounds, busy=arguments.busy)
         content = harness.document(
             arguments,
             rows,
             versions=peers.versions(workers),
-            start=start,
+            began=began,
             unit="face",
             faces=count,
             reference=next(iter(answers)),

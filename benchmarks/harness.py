@@ -6,11 +6,9 @@ same rounds. So drift of the machine hits all alike.
 """
 
 import argparse
-import hashlib
 import json
 import math
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,10 +16,10 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
+import start
 from environments import DEFAULT_FOLDER
-from fauxface.bundle import DEFAULT_BUNDLE, MANIFEST_NAME
-from fauxface.errors import FauxfaceError, OutputError
-from fauxface.files import atomic_write, usable_folder
+from fauxface.errors import FauxfaceError
+from fauxface.files import atomic_write
 from fauxface.progress import Progress
 from fauxface_train import provenance
 
@@ -29,7 +27,6 @@ FORMAT = "fauxface.benchmark/1"
 RESULTS = Path(__file__).parent / "results"
 REPLICATES = 2000
 CONFIDENCE = 0.95
-BUSY_SHARE = 0.1
 SETTLED = 0.05
 _LOOK_S = 0.5
 
@@ -45,30 +42,6 @@ _INSTRUCTION_SETS = (
     "i8mm",
     "bf16",
 )
-
-
-class BusyError(FauxfaceError):
-    """The machine has other work."""
-
-
-@dataclass(frozen=True, slots=True)
-class Before:
-    """What is asked before anything is measured, since all of it may change meanwhile.
-
-    Attributes:
-        busy: Share of the machine that other processes took; None where the system doesn't say.
-        commit: Of this tree, as of `provenance.commit`.
-        model: SHA-256 of the bundle's manifest; None where there is no bundle.
-    """
-
-    busy: float | None
-    commit: str | None
-    model: str | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return JSON values."""
-        busy = None if self.busy is None else round(self.busy, 3)
-        return {"busy_before": busy, "commit": self.commit, "model": self.model}
 
 
 class Asker(Protocol):
@@ -181,11 +154,11 @@ def measure(turns: Sequence[Turn], rounds: int, *, busy: bool = False) -> list[R
         while number < rounds:
             first = number % len(turns)
             taken = {index: _take(turns[index]) for index in [*range(first, len(turns)), *range(first)]}
-            share = None if busy else busy_share(_LOOK_S)
-            if share is not None and share > BUSY_SHARE:
+            share = None if busy else start.busy_share(_LOOK_S)
+            if share is not None and share > start.BUSY_SHARE:
                 again += 1
                 if again > rounds:
-                    raise BusyError(f"{again} rounds ended with other processes at work; stop them")
+                    raise start.BusyError(f"{again} rounds ended with other processes at work; stop them")
                 continue
             for index, (runs, units) in taken.items():
                 row = rows[index]
@@ -286,45 +259,19 @@ def speed_claim(
 def machine() -> dict[str, Any]:
     """Describe the machine: processor, usable cores, instruction sets, memory, governor, system."""
     found = {**provenance.machine(), "instruction_sets": _instruction_sets()}
-    memory = _read("/proc/meminfo").partition("MemTotal:")[2].split()
+    memory = start.read("/proc/meminfo").partition("MemTotal:")[2].split()
     if memory:
         found["memory_gib"] = round(int(memory[0]) / 2**20, 1)
-    governor = _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip()
+    governor = start.read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").strip()
     return found | ({"governor": governor} if governor else {})
 
 
 def _instruction_sets() -> list[str]:
-    for line in _read("/proc/cpuinfo").splitlines():
+    for line in start.read("/proc/cpuinfo").splitlines():
         if line.startswith(("flags", "Features")):
             flags = set(line.partition(":")[2].split())
             return [name for name in _INSTRUCTION_SETS if name in flags]
     return []
-
-
-def busy_share(seconds: float = 2.0) -> float | None:
-    """Return the share of the processors' time that others take; None where the system doesn't say."""
-    before = _ticks()
-    time.sleep(seconds)
-    after = _ticks()
-    if before is None or after is None or after[1] <= before[1]:
-        return None
-    return 1 - (after[0] - before[0]) / (after[1] - before[1])
-
-
-def _ticks() -> tuple[int, int] | None:
-    """Return idle and total ticks of all processors."""
-    fields = _read("/proc/stat").partition("\n")[0].split()
-    if len(fields) < 9 or fields[0] != "cpu":
-        return None
-    ticks = [int(value) for value in fields[1:9]]
-    return ticks[3] + ticks[4], sum(ticks)
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def parser(description: str | None, name: str, rounds: int, seconds: float) -> argparse.ArgumentParser:
@@ -372,42 +319,12 @@ def _seconds(text: str) -> float:
     return value
 
 
-def before(arguments: argparse.Namespace) -> Before:
-    """Return what a result says of the time before it was measured; to call before the work begins.
-
-    Raises:
-        BusyError: The machine has other work, and that wasn't allowed.
-        OutputError: The result can't be written to where it should.
-    """
-    if arguments.out.suffix != ".json":
-        raise OutputError(f"{arguments.out} must end in .json; the plot is written beside it")
-    usable_folder(arguments.out.parent)
-    given = arguments.bundle or DEFAULT_BUNDLE
-    manifest = given if given.name == MANIFEST_NAME else given / MANIFEST_NAME
-    model = hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else None
-    return Before(require_idle(arguments.busy), provenance.commit(), model)
-
-
-def require_idle(allowed: bool) -> float | None:
-    """Return the share of the machine that is busy.
-
-    Raises:
-        BusyError: It is more than a tenth, and that wasn't allowed.
-    """
-    share = busy_share()
-    if share is not None and share > BUSY_SHARE and not allowed:
-        raise BusyError(
-            f"other processes take {share:.0%} of the processors; stop them, or give --busy for a trial run"
-        )
-    return share
-
-
 def document(
     arguments: argparse.Namespace,
     rows: Sequence[Row],
     *,
     versions: dict[str, Any],
-    start: Before,
+    began: start.Before,
     **fields: Any,
 ) -> dict[str, Any]:
     """Return the result file's content.
@@ -416,7 +333,7 @@ def document(
         arguments: From `parser`.
         rows: What was measured.
         versions: Versions by configuration.
-        start: What was asked before the run.
+        began: What was asked before the run.
         **fields: Further entries: unit, ratios, claims, agreement.
     """
     return {
@@ -424,7 +341,7 @@ def document(
         "benchmark": arguments.benchmark,
         "trial": bool(arguments.busy),
         "machine": machine(),
-        **start.to_dict(),
+        **began.to_dict(),
         "versions": versions,
         "settings": {
             "rounds": arguments.rounds,

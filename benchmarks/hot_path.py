@@ -22,6 +22,7 @@ import cv2
 
 import harness
 import recording
+import start
 from fauxface import Scanner, cutting, locator
 from fauxface.session import Classifier
 from fauxface.video import Frame, FrameReader
@@ -149,11 +150,11 @@ def main() -> None:
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         clips = recording.clips(arguments.clips, Path(folder))
-        start = harness.before(arguments)
+        began = start.before(arguments)
         scanner = Scanner(arguments.bundle, provider=arguments.provider)
         rows = [row for c in clips for row in measure(scanner, c, arguments.batches, arguments.rounds)]
     body = {"provider": scanner.provider, "rounds": arguments.rounds, "limit": LIMIT, "rows": rows}
-    recording.save(arguments, start, body)
+    recording.save(arguments, began, body)
     for row in rows:
         steps = ", ".join(f"{name} {value:.2f}" for name, value in row["ms_per_frame"].items())
         sys.stdout.write(

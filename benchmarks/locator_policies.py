@@ -26,6 +26,7 @@ import numpy as np
 
 import harness
 import recording
+import start
 from fauxface.bundle import Bundle
 from fauxface.following import Follower, locate_frame
 from fauxface.locator import Location, Locator
@@ -230,13 +231,13 @@ def keep(arguments: argparse.Namespace, measure: Callable[[Path], list[dict[str,
     """
     cv2.setNumThreads(1)
     clips = recording.clips(arguments.clips, Path())
-    start = harness.before(arguments)
+    began = start.before(arguments)
     rows = []
     for clip in clips:
         for row in measure(clip):
             rows.append(row)
             sys.stdout.write(_line(row))
-    recording.save(arguments, start, {"every": arguments.every, "rows": rows})
+    recording.save(arguments, began, {"every": arguments.every, "rows": rows})
 
 
 def _line(row: dict[str, Any]) -> str:

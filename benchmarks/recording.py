@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 import harness
+import start
 from fauxface import images
 from fauxface.bundle import DEFAULT_BUNDLE
 from fauxface.errors import GateError
@@ -61,18 +62,18 @@ def require_held(rows: Sequence[dict[str, Any]], key: str) -> None:
         raise GateError(f"a limit isn't held: {', '.join(missed)}; the result is written all the same")
 
 
-def save(arguments: argparse.Namespace, start: harness.Before, body: dict[str, Any]) -> None:
+def save(arguments: argparse.Namespace, began: start.Before, body: dict[str, Any]) -> None:
     """Write a result with its format, model, machine and versions.
 
     Args:
         arguments: From `parser`.
-        start: What was asked before the run.
+        began: What was asked before the run.
         body: What was measured.
     """
     document = {
         "format": f"fauxface.{arguments.benchmark}/1",
         "trial": bool(arguments.busy),
-        **start.to_dict(),
+        **began.to_dict(),
         "machine": harness.machine(),
         "versions": provenance.versions() | installed_distributions(),
         "threads": available_cores(),

@@ -15,6 +15,7 @@ import numpy as np
 
 import dense_models
 import harness
+import start
 import weights
 from dense_models import Product
 from fauxface.bundle import Bundle
@@ -94,6 +95,7 @@ def claims(found: list[Any]) -> list[dict[str, Any]]:
 def main() -> None:
     """Measure, write JSON and plot."""
     arguments = harness.parser(__doc__, "roofline", rounds=12, seconds=0.2).parse_args()
+    began = start.before(arguments)
     if arguments.skip:
         raise FauxfaceError("the roofline needs all its configurations; leave --skip out")
     bundle = Bundle.load(arguments.bundle)
@@ -120,7 +122,6 @@ def main() -> None:
                 np.savez(inputs, **{_input_name(model): _batch(made.crops, batch)})  # pyright: ignore[reportArgumentType]
                 spec = {"model": str(model), "inputs": str(inputs), "operations": batch * operations}
                 turns.append(_turn(worker, f"batch {batch}", spec, arguments.seconds))
-        start = harness.before(arguments)
         rows = harness.measure(turns, arguments.rounds, busy=arguments.busy)
         found = roofs(rows, products)
         placed = points(rows, found, weights.layer_values(fp32), operations)
@@ -128,7 +129,7 @@ def main() -> None:
             arguments,
             rows,
             versions={worker.name: worker.versions for worker in workers},
-            start=start,
+            began=began,
             unit="operation",
             operations_per_face=operations,
             roofs=found,

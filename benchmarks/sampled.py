@@ -20,6 +20,7 @@ from typing import Any
 
 import harness
 import recording
+import start
 from fauxface import Scanner
 from fauxface.errors import BenchmarkError, MissingExtraError
 
@@ -109,13 +110,13 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         clips = recording.clips(arguments.clips, Path(folder))
-        start = harness.before(arguments)
+        began = start.before(arguments)
         # Opened here too: what is wrong with the bundle or the provider is told before a process starts.
         bundle = Scanner(arguments.bundle, provider=arguments.provider).bundle
         settings = (bundle.path, arguments.provider, arguments.rate, arguments.rounds)
         rows = [measure(clip, *settings) for clip in clips]
     body = {"provider": arguments.provider, "rate": arguments.rate, "rounds": arguments.rounds, "rows": rows}
-    recording.save(arguments, start, body)
+    recording.save(arguments, began, body)
     for row in rows:
         sys.stdout.write(f"{row['clip']}, {row['samples']} samples\n")
         for name, share in row["shares"].items():

@@ -17,6 +17,7 @@ from typing import Any
 
 import harness
 import recording
+import start
 from fauxface.errors import BenchmarkError
 
 MAIN = "from fauxface.cli import main; main()"
@@ -108,9 +109,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         clip = recording.clips([arguments.clip] if arguments.clip else [], Path(folder))[0]
-        start = harness.before(arguments)
+        began = start.before(arguments)
         body = measure(arguments.rounds, arguments.picture, clip, arguments.bundle, Path(folder))
-    recording.save(arguments, start, body)
+    recording.save(arguments, began, body)
     for row in body["rows"]:
         limit = "" if row["limit_s"] is None else f" (limit {row['limit_s']} s)"
         sys.stdout.write(f"{row['case']}: {row['median_s']:.3f} s{limit}\n")

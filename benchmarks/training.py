@@ -23,6 +23,7 @@ import numpy as np
 
 import harness
 import peers
+import start
 import weights
 from fauxface.bundle import Bundle
 from fauxface.crops import INPUT_SIZE
@@ -146,6 +147,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="prepared data; the bundle's golden crops by default")
     parser.add_argument("--pictures", type=int, default=1024, help="pictures to train on [%(default)s]")
     arguments = parser.parse_args()
+    began = start.before(arguments)
     if arguments.pictures < 64:
         raise DataError(f"--pictures must be at least 64, a batch of the preset, not {arguments.pictures}")
     bundle = Bundle.load(arguments.bundle)
@@ -167,7 +169,6 @@ def main() -> None:
         workers = peers.open_workers(stack, CONFIGURATIONS, "train.py", shared, arguments)
         for worker in workers.values():
             worker.ask("prepare", case=CASE, spec={})
-        start = harness.before(arguments)
         turns = [
             Turn(worker, CASE, arguments.seconds, lead=2, warm_up=4, statistic="mean")
             for worker in workers.values()
@@ -178,7 +179,7 @@ def main() -> None:
             arguments,
             rows,
             versions=peers.versions(workers),
-            start=start,
+            began=began,
             unit="image",
             data="golden crops" if arguments.data is None else "prepared data",
             pictures=arguments.pictures,

@@ -14,6 +14,7 @@ from typing import Any
 
 import harness
 import peers
+import start
 import weights
 from fauxface.bundle import Bundle
 from fauxface.demo import collect_pictures, make_clip
@@ -77,7 +78,6 @@ def compare(ours: list[list[Face]], theirs: list[list[Face]]) -> dict[str, Any]:
         "labels", how often fauxface gives each label to faces that both judged, and "p_difference", the mean
         and the largest difference of their two probabilities; "agreement", equal over both; "located", the
         share of the peer's faces that fauxface located. The last three are None where there is no such face.
-
     """
     counts = {"frames": len(ours), "ours": 0, "theirs": 0, "both": 0, "refused": 0, "equal": 0}
     labels: Counter[str] = Counter()
@@ -162,6 +162,7 @@ def main() -> None:
     )
     parser.add_argument("--frames", type=harness.positive, help="first frames of each clip in place of all")
     arguments = parser.parse_args()
+    began = start.before(arguments)
     bundle = Bundle.load(arguments.bundle)
     with ExitStack() as stack:
         made = stack.enter_context(weights.files(bundle))
@@ -186,7 +187,6 @@ def main() -> None:
             # This is the warm-up too: graphs are made for the clip's size.
             answers[case] = {name: worker.ask("answer", case=case) for name, worker in workers.items()}
         agreement = agreements(answers)
-        start = harness.before(arguments)
         turns = [
             Turn(worker, case, arguments.seconds, least=1, lead=0, warm_up=0)
             for case in shown
@@ -197,7 +197,7 @@ def main() -> None:
             arguments,
             rows,
             versions=peers.versions(workers),
-            start=start,
+            began=began,
             unit="frame",
             frames=arguments.frames,
             ratios=harness.ratios_to(rows, PEER),

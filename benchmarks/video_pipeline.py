@@ -37,6 +37,7 @@ import numpy as np
 
 import harness
 import recording
+import start
 from fauxface import Scanner, heap
 from fauxface.cutting import cut_frame
 from fauxface.errors import GateError
@@ -239,12 +240,12 @@ def main() -> None:
     heap.share_among_threads()  # as `fauxface scan` does; holes in a heap per thread would pass for growth
     with tempfile.TemporaryDirectory() as folder:
         clips = recording.clips(arguments.clips, Path(folder))
-        start = harness.before(arguments)
+        began = start.before(arguments)
         scanner = Scanner(arguments.bundle, provider=arguments.provider, threads=arguments.threads)
         rows = [measure(scanner, clip, arguments.rounds) for clip in clips]
     limits = {"limit": LIMIT, "passes": PASSES, "most_grown_mb": MOST_GROWN_MB}
     body = {"provider": scanner.provider, "scan_threads": scanner.threads, "rounds": arguments.rounds}
-    recording.save(arguments, start, body | limits | {"rows": rows})
+    recording.save(arguments, began, body | limits | {"rows": rows})
     for row in rows:
         rates = ", ".join(f"{name} {value}" for name, value in row["frames_per_s"].items())
         sys.stdout.write(

@@ -6,9 +6,11 @@ import pytest
 pytest.importorskip("torch")
 
 import harness
+import start
 from fauxface.bundle import Bundle
 from fauxface.errors import GateError, OutputError
-from harness import BusyError, Ratio, Row, Turn
+from harness import Ratio, Row, Turn
+from start import BusyError
 
 
 class Scripted:
@@ -70,7 +72,7 @@ def test_without_a_warm_up_nothing_is_said_of_it():
 )
 def test_a_round_that_ends_on_a_busy_machine_is_measured_again(monkeypatch, shares, taken, kept):
     log, looks = [], iter(shares)
-    monkeypatch.setattr(harness, "busy_share", lambda _: next(looks))
+    monkeypatch.setattr(start, "busy_share", lambda _: next(looks))
     turn = Turn(Scripted("a", [1.0, 2.0, 3.0], log), "x", warm_up=0)
     (row,) = harness.measure([turn], rounds=2)
     assert (len(log), row.rounds, len(row.runs)) == (taken, kept, 6)
@@ -78,7 +80,7 @@ def test_a_round_that_ends_on_a_busy_machine_is_measured_again(monkeypatch, shar
 
 def test_a_machine_that_stays_busy_ends_the_run(monkeypatch):
     log = []
-    monkeypatch.setattr(harness, "busy_share", lambda _: 0.5)
+    monkeypatch.setattr(start, "busy_share", lambda _: 0.5)
     turn = Turn(Scripted("a", [1.0] * 9, log), "x", warm_up=0)
     with pytest.raises(BusyError, match="4 rounds ended"):
         harness.measure([turn], rounds=3)
@@ -142,32 +144,32 @@ def test_the_machine_is_described():
     ("ticks", "share"), [([(100, 200), (190, 300)], 0.1), ([(0, 0), (0, 0)], None), ([None, None], None)]
 )
 def test_the_busy_share_is_what_isnt_idle(monkeypatch, ticks, share):
-    monkeypatch.setattr(harness, "_ticks", iter(ticks).__next__)
-    assert harness.busy_share(0) == (None if share is None else pytest.approx(share))
+    monkeypatch.setattr(start, "_ticks", iter(ticks).__next__)
+    assert start.busy_share(0) == (None if share is None else pytest.approx(share))
 
 
 @pytest.mark.parametrize(
     ("share", "allowed", "refused"), [(0.5, False, True), (0.5, True, False), (0.05, False, False)]
 )
 def test_a_busy_machine_is_refused(monkeypatch, share, allowed, refused):
-    monkeypatch.setattr(harness, "busy_share", lambda: share)
+    monkeypatch.setattr(start, "busy_share", lambda: share)
     if refused:
         with pytest.raises(BusyError, match="50% of the processors"):
-            harness.require_idle(allowed)
+            start.require_idle(allowed)
     else:
-        assert harness.require_idle(allowed) == share
+        assert start.require_idle(allowed) == share
 
 
 def test_a_result_is_written_and_read_back(tmp_path, monkeypatch, capsys):
     import tables
 
-    monkeypatch.setattr(harness.provenance, "commit", lambda: "c0ffee")
+    monkeypatch.setattr(start.provenance, "commit", lambda: "c0ffee")
     arguments = harness.parser("What it does.\nMore.", "classifier", 3, 0.1).parse_args(["--skip", "b"])
     rows = [row("a", "x", 0.25)]
-    monkeypatch.setattr(harness, "busy_share", lambda: 0.01)
-    start = harness.before(arguments)
-    monkeypatch.setattr(harness.provenance, "commit", lambda: "another one, made while it ran")
-    content = harness.document(arguments, rows, versions={"a": {}}, start=start, unit="face", claims=[])
+    monkeypatch.setattr(start, "busy_share", lambda: 0.01)
+    began = start.before(arguments)
+    monkeypatch.setattr(start.provenance, "commit", lambda: "another one, made while it ran")
+    content = harness.document(arguments, rows, versions={"a": {}}, began=began, unit="face", claims=[])
     harness.write(content, tmp_path / "classifier.json")
     found = tables.load(tmp_path / "classifier.json")
     assert found["model"] == Bundle.load().sha256
@@ -192,10 +194,10 @@ def test_a_result_is_written_and_read_back(tmp_path, monkeypatch, capsys):
 )
 def test_where_a_result_cant_go_is_said_before_it_is_measured(tmp_path, monkeypatch, out, message):
     (tmp_path / "file").write_text("no folder")
-    monkeypatch.setattr(harness, "busy_share", lambda: pytest.fail("looked at the machine first"))
+    monkeypatch.setattr(start, "busy_share", lambda: pytest.fail("looked at the machine first"))
     arguments = harness.parser("What.", "classifier", 3, 0.1).parse_args(["--out", str(tmp_path / out)])
     with pytest.raises(OutputError, match=message):
-        harness.before(arguments)
+        start.before(arguments)
 
 
 @pytest.mark.parametrize("seconds", ["nan", "inf", "-1"])

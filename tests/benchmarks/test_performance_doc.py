@@ -47,7 +47,7 @@ def results(load, scanner, clip, tmp_path):
 def test_tables_hold_what_the_scripts_write(script, load, scanner, clip, tmp_path):
     for name, body in results(load, scanner, clip, tmp_path):
         arguments = argparse.Namespace(benchmark=name, out=tmp_path / f"{name}.json", busy=False)
-        load("recording").save(arguments, load("harness").Before(0.0, None, None), body)
+        load("recording").save(arguments, load("start").Before(0.0, None, None), body)
         filled = script.fill(TEXT.format(name), tmp_path)
         table = [line for line in filled.splitlines() if line.startswith("|")]
         assert len(table) >= 3

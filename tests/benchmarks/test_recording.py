@@ -18,8 +18,8 @@ pytestmark = pytest.mark.usefixtures("load")
 
 def test_results_name_format_model_machine_and_versions(load, scanner, tmp_path):
     arguments = argparse.Namespace(benchmark="thing", out=tmp_path / "new" / "a.json", busy=True)
-    start = load("harness").Before(0.61234, "c0ffee", scanner.bundle.sha256)
-    load("recording").save(arguments, start, {"rows": [1]})
+    began = load("start").Before(0.61234, "c0ffee", scanner.bundle.sha256)
+    load("recording").save(arguments, began, {"rows": [1]})
     data = json.loads((tmp_path / "new" / "a.json").read_text())
     assert data["format"] == "fauxface.thing/1"
     assert (data["rows"], data["trial"], data["busy_before"]) == ([1], True, 0.612)
@@ -60,7 +60,7 @@ def run(load, monkeypatch, capsys):
 
     def called(name, *options, busy=0.0):
         harness = load("harness")
-        monkeypatch.setattr(harness, "busy_share", lambda _=0: busy)
+        monkeypatch.setattr(load("start"), "busy_share", lambda _=0: busy)
         monkeypatch.setattr("sys.argv", [name, *map(str, options)])
         threads = cv2.getNumThreads()
         try:
