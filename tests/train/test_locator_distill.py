@@ -97,7 +97,7 @@ def test_folding_does_not_change_the_network(tiny_locator_shape):
 
 def test_the_student_comes_nearer_to_the_teacher(make_run):
     run = make_run(samples=240, rate=1e-2, hint=0.2)
-    data = list(Composites(run.composer, run.teacher, seed=99, count=12))
+    data = list(Composites(run.held_out, run.teacher, seed=99, count=12))
     assert len(data) == 12
     pictures, maps = (torch.stack([sample[part] for sample in data]) for part in (0, 1))
 
@@ -122,7 +122,7 @@ def test_a_run_goes_on_where_it_stopped(make_run):
     whole.train(resume=False)
     parted = make_run("parted", samples=32)
     parted._save()
-    batches = parted._batches()
+    batches = parted._batches(parted._composer())
     for _ in range(2):
         parted._step(parted.student.with_features, *next(batches))
     parted._save()

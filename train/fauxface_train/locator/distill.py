@@ -120,8 +120,7 @@ class Run:
             "backgrounds": len(back_paths),
             "backgrounds_held_out": len(back_held),
         }
-        poses = most_turned_first(face_paths, teacher)
-        self.composer = Composer(Pictures(poses, front=_TURNED), Pictures(back_paths), config.size)
+        self._faces, self._backgrounds = face_paths, back_paths
         self.held_out = Composer(Pictures(face_held), Pictures(back_held), config.size)
         torch.manual_seed(config.seed)
         torch.set_num_threads(config.threads or max(1, available_cores() - config.workers))
@@ -156,12 +155,13 @@ class Run:
         forward: Forward = self.student.with_features
         if self.config.compiled:
             forward = torch.compile(forward)
+        composer = self._composer()
         start, saved = time.monotonic() - self.seconds, time.monotonic()
         total = self.config.samples if self.config.minutes is None else None
         sums: dict[str, float] = {}
         steps = 0
         with interruptible() as stop, Progress(total, "distil", "pictures", done=self.done) as progress:
-            for pictures, target, hints in self._batches():
+            for pictures, target, hints in self._batches(composer):
                 self.seconds = time.monotonic() - start
                 if self._position() >= 1 or stop.is_set():
                     break
@@ -205,14 +205,18 @@ class Run:
             return self.done / self.config.samples
         return self.seconds / 60 / self.config.minutes
 
-    def _batches(self) -> Iterator[Sample]:
+    def _composer(self) -> Composer:
+        faces = Pictures(most_turned_first(self._faces, self.teacher), front=_TURNED)
+        return Composer(faces, Pictures(self._backgrounds), self.config.size)
+
+    def _batches(self, composer: Composer) -> Iterator[Sample]:
         count = _MAX_SAMPLES if self.config.minutes is not None else self.config.samples - self.done
         if count <= 0:
             return
         workers = self.config.workers
         yield from DataLoader(
             Composites(
-                self.composer,
+                composer,
                 self.teacher,
                 seed=self.config.seed,
                 first=self.done,

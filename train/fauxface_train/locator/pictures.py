@@ -23,6 +23,11 @@ def find_pictures(folder: Path) -> list[Path]:
     return paths
 
 
+def decoded(path: Path) -> np.ndarray | None:
+    """Return a picture as uint8 [H, W, 3], BGR; None where it can't be decoded."""
+    return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+
+
 class Pictures:
     """Pictures that are decoded when first asked for and kept in memory up to a limit.
 
@@ -55,7 +60,7 @@ class Pictures:
     def _load(self, index: int) -> np.ndarray | None:
         if index in self._kept:
             return self._kept[index]
-        picture = cv2.imdecode(np.fromfile(self.paths[index], np.uint8), cv2.IMREAD_COLOR)
+        picture = decoded(self.paths[index])
         if picture is None:
             return None
         ratio = self.largest / max(picture.shape[:2])

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from fauxface.errors import BundleError, CheckpointError
 from fauxface.locator import Location, Locator
-from fauxface.progress import Progress
+from fauxface.progress import track
+from fauxface_train.locator.pictures import decoded
 
 _SIDE = 160
 
@@ -25,11 +25,7 @@ def most_turned_first(paths: Sequence[Path], teacher: Path) -> list[Path]:
     """
     try:
         locator = Locator(teacher.read_bytes(), max_side=_SIDE)
-        with Progress(len(paths), "poses", "pictures") as progress:
-            turns = []
-            for path in paths:
-                turns.append(_turn(path, locator))
-                progress.advance()
+        turns = [_turn(path, locator) for path in track(paths, len(paths), "poses", "pictures")]
     except BundleError as error:
         raise CheckpointError(f"{teacher}: {error}") from error
     return [paths[index] for index in np.argsort(turns, kind="stable")]
@@ -47,6 +43,6 @@ def frontality(face: Location) -> float:
 
 
 def _turn(path: Path, locator: Locator) -> float:
-    picture = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    picture = decoded(path)
     faces = [] if picture is None else locator.locate(picture, bgr=True)
     return frontality(faces[0]) if faces else float("inf")
