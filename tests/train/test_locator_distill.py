@@ -215,11 +215,13 @@ def test_the_command_makes_a_locator_from_an_earlier_one(
     arguments += ["--backgrounds", str(drawn_faces / "backgrounds"), "--samples", "4", "--batch", "2"]
     arguments += ["--backgrounds", str(drawn_faces / "backgrounds"), "--workers", "0", "--held-out", "1"]
     arguments += ["--out", str(out), "--init", str(tmp_path / "first"), "--rate", "0.001"]
+    monkeypatch.setattr("fauxface_train.locator.distill.commit", lambda: "abc+changes")
     done = CliRunner().invoke(build_app(), arguments, catch_exceptions=False)
     assert done.exit_code == 0
     info = json.loads((out / "locator.json").read_text())
     assert info["samples"] == 4
     assert info["init"]["samples"] == 8
+    assert info["commit"] == "abc+changes"
     assert info["config"]["rate"] == 0.001
     assert info["pictures"]["backgrounds"] == 8
     assert info["teacher_sha256"] == DenseDetector(random_teacher).sha256

@@ -21,7 +21,7 @@ from fauxface.progress import Progress
 from fauxface.threads import available_cores
 from fauxface_train.checkpoint import writing
 from fauxface_train.locator.composites import Composer
-from fauxface_train.locator.decode import decode, match
+from fauxface_train.locator.held_out import compare_maps
 from fauxface_train.locator.hints import Adapters
 from fauxface_train.locator.losses import distillation_loss, scores
 from fauxface_train.locator.net import Shape, Student
@@ -29,14 +29,13 @@ from fauxface_train.locator.pictures import Pictures, find_pictures
 from fauxface_train.locator.samples import Composites, Sample, quiet_worker, split_held_out
 from fauxface_train.locator.teacher import DenseDetector
 from fauxface_train.locator.turned import most_turned_first
-from fauxface_train.provenance import machine
+from fauxface_train.provenance import commit, machine
 from fauxface_train.run_state import interruptible
 
 _FORMAT = "fauxface.locator-run/1"
 _MAX_SAMPLES = 100_000_000
 _LOG_EVERY = 100
 _HINT_LEFT = 0.2
-_SMALL = 24.0
 _TURNED = 0.35
 _EMA = 0.998
 
@@ -108,6 +107,7 @@ class Run:
         init: Path | None = None,
     ) -> None:
         self.config, self.shape, self.out, self.teacher = config, shape, out, teacher
+        self.commit = commit()
         detector = DenseDetector(teacher, hints=config.hint > 0)
         self.teacher_sha256 = detector.sha256
         face_paths, face_held = split_held_out(find_pictures(faces))
@@ -177,7 +177,7 @@ class Run:
                     saved = time.monotonic()
         self.seconds = time.monotonic() - start
         self._save()
-        return None if stop.is_set() and self._position() < 1 else self._measure()
+        return None if stop.is_set() and self._position() < 1 else self._measured()
 
     def _step(
         self, forward: Forward, pictures: torch.Tensor, target: torch.Tensor, hints: Sequence[torch.Tensor]
@@ -321,34 +321,10 @@ class Run:
         assert isinstance(student, Student)
         return student.eval()
 
-    def _measure(self) -> dict[str, float | None]:
-        """Compare the averaged student with the teacher on composites of held-out pictures."""
-        size, student = self.config.size, self.final()
-        data = Composites(self.held_out, self.teacher, seed=self.config.seed + 1, count=self.config.held_out)
-        expected = found = large = large_found = 0
-        overlaps: list[float] = []
-        for index in range(len(data)):
-            picture, maps, _ = data[index]
-            with torch.no_grad():
-                raw = student(picture.permute(2, 0, 1)[None].float())[0]
-            raw[:, :2] = raw[:, :2].sigmoid()
-            truth = decode(maps.numpy().astype(np.float32), size, size)
-            guess = decode(raw.numpy(), size, size)
-            pairs = match(truth.boxes, guess.boxes)
-            is_large = truth.boxes[:, 2:].max(axis=1, initial=0.0) >= _SMALL
-            expected += len(truth)
-            found += len(guess)
-            large += int(is_large.sum())
-            large_found += sum(bool(is_large[row]) for row, _, _ in pairs)
-            overlaps += [overlap for _, _, overlap in pairs]
-        return {
-            "composites": len(data),
-            "faces": expected,
-            "recall": _share(len(overlaps), expected),
-            "recall_24px": _share(large_found, large),
-            "precision": _share(len(overlaps), found),
-            "mean_iou": _share(sum(overlaps), len(overlaps)),
-        }
+    def _measured(self) -> dict[str, float | None]:
+        config = self.config
+        data = Composites(self.held_out, self.teacher, seed=config.seed + 1, count=config.held_out)
+        return compare_maps(self.final(), data, config.size)
 
     def provenance(self, command: str) -> dict[str, object]:
         """Return what is needed to make the network again."""
@@ -363,6 +339,7 @@ class Run:
             "pictures": self.counts,
             "samples": self.done,
             "seconds": round(self.seconds, 1),
+            "commit": self.commit,
             "versions": {
                 "torch": torch.__version__,
                 "opencv": cv2.__version__,
@@ -385,10 +362,6 @@ def _average(averaged: torch.Tensor, current: torch.Tensor, count: torch.Tensor 
     """Average exponentially; the first steps, which know little, are forgotten sooner."""
     keep = min(_EMA, (1 + int(count)) / (10 + int(count)))
     return averaged + (1 - keep) * (current - averaged)
-
-
-def _share(part: float, whole: int) -> float | None:
-    return part / whole if whole else None
 
 
 def one_cycle(position: float) -> float:
