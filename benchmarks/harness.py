@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,7 @@ REPLICATES = 2000
 CONFIDENCE = 0.95
 SETTLED = 0.05
 _LOOK_S = 0.5
+_T = TypeVar("_T")
 
 _INSTRUCTION_SETS = (
     "avx2",
@@ -152,8 +153,7 @@ def measure(turns: Sequence[Turn], rounds: int, *, busy: bool = False) -> list[R
             progress.advance(note=f"warm-up of {row.configuration}, {row.case}")
         number = 0
         while number < rounds:
-            first = number % len(turns)
-            taken = {index: _take(turns[index]) for index in [*range(first, len(turns)), *range(first)]}
+            taken = {index: _take(turns[index]) for index in turned(range(len(turns)), number)}
             share = None if busy else start.busy_share(_LOOK_S)
             if share is not None and share > start.BUSY_SHARE:
                 again += 1
@@ -168,6 +168,12 @@ def measure(turns: Sequence[Turn], rounds: int, *, busy: bool = False) -> list[R
             number += 1
             progress.advance(len(turns), f"round {number}, {again} measured again")
     return rows
+
+
+def turned(items: Sequence[_T], number: int) -> list[_T]:
+    """Return the order of a round: each round begins with another item, and all follow in turn."""
+    first = number % len(items)
+    return [*items[first:], *items[:first]]
 
 
 def _take(turn: Turn) -> tuple[list[float], list[float]]:
@@ -319,6 +325,11 @@ def _seconds(text: str) -> float:
     return value
 
 
+def header(arguments: argparse.Namespace, began: start.Before) -> dict[str, Any]:
+    """Return what every result says of how it came about: trial or not, machine, commit and model."""
+    return {"trial": bool(arguments.busy), "machine": machine(), **began.to_dict()}
+
+
 def document(
     arguments: argparse.Namespace,
     rows: Sequence[Row],
@@ -339,9 +350,7 @@ def document(
     return {
         "format": FORMAT,
         "benchmark": arguments.benchmark,
-        "trial": bool(arguments.busy),
-        "machine": machine(),
-        **began.to_dict(),
+        **header(arguments, began),
         "versions": versions,
         "settings": {
             "rounds": arguments.rounds,

@@ -43,11 +43,11 @@ class Clock:
     def step(self, name: str) -> Iterator[None]:
         """Time a block."""
         self._inner.append(0.0)
-        start = time.perf_counter()
+        since = time.perf_counter()
         try:
             yield
         finally:
-            whole = time.perf_counter() - start
+            whole = time.perf_counter() - since
             self.seconds[name] += whole - self._inner.pop()
             self._inner[-1] += whole
 
@@ -93,8 +93,7 @@ def measure(scanner: Scanner, clip: Path, batches: list[int], rounds: int) -> li
     order = list(clocks)
     frames = faces = 0
     for turn in range(rounds + 1):
-        first = turn % len(order)
-        for batch in (*order[first:], *order[:first]):
+        for batch in harness.turned(order, turn):
             clock = clocks[batch] if turn else Clock()  # the first round warms up
             frames, faces = _scan(scanner, clip, batch, clock)
     return [_row(clip, batch, clock, rounds * frames, rounds * faces) for batch, clock in clocks.items()]

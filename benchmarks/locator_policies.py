@@ -201,12 +201,11 @@ def compare(clip: Path, policies: dict[str, Find], every: int, smallest: float) 
     with FrameReader(clip, every=every) as reader:
         for number, frame in enumerate(reader):
             found = {}
-            first = number % len(names)
-            for name in [*names[first:], *names[:first]]:
-                start = time.perf_counter()
+            for name in harness.turned(names, number):
+                since = time.perf_counter()
                 found[name] = policies[name](frame)
                 if number:
-                    tallies[name].seconds.append(time.perf_counter() - start)
+                    tallies[name].seconds.append(time.perf_counter() - since)
             for name, tally in tallies.items():
                 tally.add(found[reference], found[name], smallest)
     return [tally.row(name, clip.name, tallies[reference]) for name, tally in tallies.items()]

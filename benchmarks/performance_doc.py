@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
+import start
 from fauxface.errors import GateError
 from fauxface.files import atomic_write
 from hot_path import CROP_STEPS
@@ -145,7 +146,8 @@ def block(name: str, results: Path) -> str:
         head, rows = TABLES[name](data)
         machine = data["machine"]
         sets = ", ".join(machine.get("instruction_sets", []))
-        lines = [f"{machine['cpu']}{f' ({sets})' if sets else ''}, {data['threads']} threads.", ""]
+        cores = f"{machine['cpu']}{f' ({sets})' if sets else ''}, {data['threads']} threads"
+        lines = [f"{cores}{start.model_note(data)}.", ""]
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ResultError(f"{path} lacks something: {error!r}; run benchmarks/{name}.py again") from None
     lines += [_row(head), "|" + "---|" * len(head), *map(_row, rows)]

@@ -72,9 +72,7 @@ def save(arguments: argparse.Namespace, began: start.Before, body: dict[str, Any
     """
     document = {
         "format": f"fauxface.{arguments.benchmark}/1",
-        "trial": bool(arguments.busy),
-        **began.to_dict(),
-        "machine": harness.machine(),
+        **harness.header(arguments, began),
         "versions": provenance.versions() | installed_distributions(),
         "threads": available_cores(),
         **body,

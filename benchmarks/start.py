@@ -51,8 +51,17 @@ def before(arguments: argparse.Namespace) -> Before:
     usable_folder(arguments.out.parent)
     given = arguments.bundle or DEFAULT_BUNDLE
     manifest = given if given.name == MANIFEST_NAME else given / MANIFEST_NAME
-    model = hashlib.sha256(manifest.read_bytes()).hexdigest() if manifest.is_file() else None
-    return Before(require_idle(arguments.busy), provenance.commit(), model)
+    return Before(require_idle(arguments.busy), provenance.commit(), _digest(manifest))
+
+
+def model_note(result: dict[str, Any]) -> str:
+    """Return what is to be said of a result's model: nothing where it is the shipped one."""
+    same = result.get("model") == _digest(DEFAULT_BUNDLE / MANIFEST_NAME)
+    return "" if same else ", with an earlier model than the shipped one"
+
+
+def _digest(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
 def require_idle(allowed: bool) -> float | None:

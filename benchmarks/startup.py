@@ -37,10 +37,10 @@ def run(arguments: list[str]) -> tuple[float, float]:
         BenchmarkError: The process failed.
     """
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-        start = time.perf_counter()
+        since = time.perf_counter()
         process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=log)
         _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - since
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             log.seek(0)

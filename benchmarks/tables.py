@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 import harness
+import start
 from fauxface.errors import FauxfaceError, GateError
 from fauxface.files import atomic_write
 
@@ -24,7 +25,8 @@ README = Path(__file__).parent / "README.md"
 PAGES = {README: "results", README.with_name("avx2.md"): "results/avx2"}
 """Each page with the folder of its results, seen from the page: one page a machine."""
 
-NAMES = ("classifier", "face_to_verdict", "video", "roofline", "training")
+TRAINING = "training"
+NAMES = ("classifier", "face_to_verdict", "video", "roofline", TRAINING)
 UNSTEADY = 0.1
 """Part of the median by which the quartiles of a row's rounds may differ before the table shows them."""
 NOTHING = "Not measured yet."
@@ -126,7 +128,7 @@ def claims(found: list[dict[str, Any]]) -> str:
 def _section(document: Document, link: str) -> str:
     tables: dict[str, Callable[[Document], list[str]]] = {
         "roofline": _roofline,
-        "training": lambda d: _speeds(d, "images/s", lambda seconds: 1 / seconds),
+        TRAINING: lambda d: _speeds(d, "images/s", lambda seconds: 1 / seconds),
         "video": lambda d: [*_speeds(d, "frames/s", lambda seconds: 1 / seconds), "", *_agreement(d)],
     }
     made = tables.get(document["benchmark"], lambda d: _speeds(d, "ms per face", lambda s: 1000 * s))
@@ -139,6 +141,7 @@ def _conditions(document: Document) -> str:
     machine, rounds = document["machine"], document["settings"]["rounds"]
     sets = ", ".join(machine["instruction_sets"]) or "no known instruction sets"
     text = f"{machine['cores']} cores of {machine['cpu']} ({sets}), {rounds} rounds"
+    text += "" if document["benchmark"] == TRAINING else start.model_note(document)
     skipped = document["settings"]["skipped"]
     return f"{text}, without {', '.join(skipped)}" if skipped else text
 

@@ -61,35 +61,35 @@ INDEPENDENT = "independent processes"
 def decode(clip: Path, threads: int) -> tuple[int, float]:
     """Return frames and seconds of decoding alone."""
     with FrameReader(clip, threads=threads) as reader:
-        start = time.perf_counter()
+        since = time.perf_counter()
         count = sum(1 for _ in reader)
-        return count, time.perf_counter() - start
+        return count, time.perf_counter() - since
 
 
 def locate(scanner: Scanner, locator: Locator, frames: list[Frame]) -> tuple[list[np.ndarray], float]:
     """Return the crops of some frames, and the seconds that locating and cutting them took."""
     margin = scanner.bundle.manifest.crop.margin
     crops: list[np.ndarray] = []
-    start = time.perf_counter()
+    since = time.perf_counter()
     for frame in frames:
         crops += cut_frame("", frame, lambda f: locate_frame(locator, f), margin, picture=False).crops
-    return crops, time.perf_counter() - start
+    return crops, time.perf_counter() - since
 
 
 def classify(classifier: Classifier, batch: int, crops: list[np.ndarray]) -> float:
     """Return the seconds that classifying some crops takes."""
-    start = time.perf_counter()
+    since = time.perf_counter()
     for first in range(0, len(crops), batch):
         classifier.logits(np.stack(crops[first : first + batch]))
-    return time.perf_counter() - start
+    return time.perf_counter() - since
 
 
 def scan(scanner: Scanner, clip: Path, *, overlap: bool) -> tuple[list[Result], float]:
     """Return a clip's results, and the seconds that the scan took from the opened file on, as of `decode`."""
     with scanner.open_frames(Source(Kind.VIDEO, str(clip))) as (_, frames):
-        start = time.perf_counter()
+        since = time.perf_counter()
         found = [r for r, _ in scanner.scan_frames(frames, "clip", pictures=False, overlap=overlap)]
-    return found, time.perf_counter() - start
+    return found, time.perf_counter() - since
 
 
 def processes(scanner: Scanner, clip: Path, stack: ExitStack) -> list[Worker]:

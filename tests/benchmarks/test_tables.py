@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 from functools import partial
@@ -8,8 +9,10 @@ pytest.importorskip("torch")
 
 import harness
 import tables
+from fauxface.bundle import DEFAULT_BUNDLE, MANIFEST_NAME
 from fauxface.errors import GateError
 
+SHIPPED = hashlib.sha256((DEFAULT_BUNDLE / MANIFEST_NAME).read_bytes()).hexdigest()
 MACHINE = {"cores": 2, "cpu": "Some CPU", "instruction_sets": ["avx2", "avx512_vnni"]}
 
 
@@ -31,6 +34,7 @@ def result(name, **fields):
         "benchmark": name,
         "trial": False,
         "machine": MACHINE,
+        "model": SHIPPED,
         "settings": {"rounds": 15, "skipped": []},
         "rows": rows,
         "ratios": [ratio],
@@ -122,6 +126,21 @@ def test_a_missed_claim_and_what_was_skipped_are_shown(folder):
     found = tables.sections(folder)
     assert "| slow | 0.9 |  | 0.98 | **no** |" in found["claims"]
     assert "5 rounds, without mtcnn, opencv" in found["video"]
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "said"),
+    [
+        ("video", "0" * 64, True),
+        ("video", None, True),
+        ("video", SHIPPED, False),
+        ("training", "0" * 64, False),
+    ],
+)
+def test_an_earlier_model_is_named_where_one_was_measured(folder, name, model, said):
+    (folder / f"{name}.json").write_text(json.dumps(result(name, model=model)))
+    text = "15 rounds, with an earlier model than the shipped one ("
+    assert (text in tables.sections(folder)[name]) is said
 
 
 def test_what_was_not_measured_says_so(tmp_path):
