@@ -22,6 +22,7 @@ _ALL_BITS = 8
 
 MAX_FILE_BYTES = 1 << 29
 MAX_FILES = 64
+MAX_BUNDLE_BYTES = 1 << 30
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99})?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -346,6 +347,8 @@ def _files(listed: Fields) -> Mapping[str, FileEntry]:
             sha256=entry.matching("sha256", _SHA256, "64 lower-case hexadecimal digits"),
             bytes=entry.integer("bytes", 0, MAX_FILE_BYTES),
         )
+    if sum(entry.bytes for entry in result.values()) > MAX_BUNDLE_BYTES:
+        raise BundleError(f"{MANIFEST_NAME}: files are longer than {MAX_BUNDLE_BYTES} bytes in all; list fewer")
     if len({name.casefold() for name in result}) < len(result):
         raise BundleError(f"{MANIFEST_NAME}: files lists two names that differ only in case; rename one")
     return MappingProxyType(result)

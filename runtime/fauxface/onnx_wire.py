@@ -1,7 +1,8 @@
 """A walk through the wire format of an ONNX file that finds references to data outside it.
 
 ONNX lets any tensor name a file, and ONNX Runtime lets it name an address in memory; a model from elsewhere
-must be able to do neither. The walk needs no protobuf package; the file's length bounds its memory.
+must be able to do neither. The walk needs no protobuf package; it goes into each message as it comes to it, so
+that its memory is bounded by their depth.
 Field numbers: onnx.proto3 of ONNX 1.23.
 """
 
@@ -43,21 +44,23 @@ def check_self_contained(data: bytes, name: str) -> None:
     view = memoryview(data)
     if not any(field == _MODEL_GRAPH and wire == _BYTES for field, wire, _ in _fields(view, name)):
         raise BundleError(f"{name} isn't an ONNX model: it has no graph; export it again")
-    pending = [(view, "Model", 0)]
-    while pending:
-        message, kind, depth = pending.pop()
-        if depth > _MAX_DEPTH:
-            raise BundleError(f"{name} nests more than {_MAX_DEPTH} messages; export it again")
-        children = _CHILDREN[kind]
-        for field, wire, value in _fields(message, name):
-            if kind == "Tensor" and _points_outside(field, value):
-                raise BundleError(
-                    f"{name} keeps tensors in external data; export it as one self-contained file"
-                )
-            if kind == "Node" and field == _NODE_OP_TYPE and value == b"EPContext":
-                raise BundleError(f"{name} holds a precompiled EPContext node; export it as plain ONNX")
-            if wire == _BYTES and field in children and isinstance(value, memoryview):
-                pending.append((value, children[field], depth + 1))
+    open_messages = [("Model", _fields(view, name))]
+    while open_messages:
+        kind, fields = open_messages[-1]
+        found = next(fields, None)
+        if found is None:
+            open_messages.pop()
+            continue
+        field, wire, value = found
+        if kind == "Tensor" and _points_outside(field, value):
+            raise BundleError(f"{name} keeps tensors in external data; export it as one self-contained file")
+        if kind == "Node" and field == _NODE_OP_TYPE and value == b"EPContext":
+            raise BundleError(f"{name} holds a precompiled EPContext node; export it as plain ONNX")
+        child = _CHILDREN[kind].get(field)
+        if wire == _BYTES and child and isinstance(value, memoryview):
+            if len(open_messages) > _MAX_DEPTH:
+                raise BundleError(f"{name} nests more than {_MAX_DEPTH} messages; export it again")
+            open_messages.append((child, _fields(value, name)))
 
 
 def _points_outside(field: int, value: memoryview | int) -> bool:

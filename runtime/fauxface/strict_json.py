@@ -44,8 +44,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _check_values(value: object, path: str) -> None:
     """Refuse numbers that JSON doesn't have and text that can't be encoded, wherever they are."""
-    if isinstance(value, float) and not math.isfinite(value):
-        raise BundleError(f"{MANIFEST_NAME}: {path or 'the document'} is {value}, not a finite number")
+    if isinstance(value, int | float) and not _is_finite(value):
+        shown = f"{value}"[:20]
+        raise BundleError(f"{MANIFEST_NAME}: {path or 'the document'} is {shown}, not a finite number")
     if isinstance(value, str):
         value.encode("utf-8")
     elif isinstance(value, dict):
@@ -55,6 +56,13 @@ def _check_values(value: object, path: str) -> None:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             _check_values(item, f"{path}[{index}]")
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no double holds
+        return False
 
 
 def show(value: object) -> str:

@@ -164,6 +164,8 @@ def test_one_session_serves_several_threads():
         row(-30, 10, 40, 20),
         row(90, 10, 40, 20),
         row(10, 95, 20, 20),
+        row(-200, 10, 500, 20),
+        row(-5e12, -5e12, 1e13, 1e13),
     ],
 )
 def test_nonsense_and_faces_centred_outside_are_dropped(bad):

@@ -189,6 +189,13 @@ def test_unsafe_names(name):
     refused(json.dumps(document).encode(), "bundle.json: files names")
 
 
+def test_files_beyond_a_gibibyte_in_all():
+    document = json.loads(TINY.read_bytes())
+    entry = document["files"]["golden.npz"]
+    document["files"] |= {f"more{i}.npz": entry | {"bytes": 1 << 29} for i in range(2)}
+    refused(json.dumps(document).encode(), "longer than 1073741824 bytes in all")
+
+
 def test_names_that_differ_in_case():
     document = json.loads(TINY.read_bytes())
     document["files"]["GOLDEN.npz"] = document["files"]["golden.npz"]
@@ -242,9 +249,19 @@ def test_malformed_manifests(data):
     refused(data, "bundle.json")
 
 
-def test_a_number_that_overflows_is_named():
-    text = TINY.read_text().replace('"temperature": 1.0', '"temperature": 1e999')
-    refused(text.encode(), "calibration.temperature is inf")
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"temperature": 1.0', '"temperature": 1e999', "calibration.temperature is inf, not a finite number"),
+        ('"name": "tiny"', f'"name": "tiny", "metrics": {{"x": [{10**400}]}}', "metrics.x[0] is 10000"),
+        ('"name": "tiny"', f'"name": "tiny", "novelty": {-(10**400)}', "novelty is -10000"),
+    ],
+)
+def test_a_number_that_overflows_is_named(old, new, message):
+    text = TINY.read_text()
+    assert old in text
+    text = text.replace('"metrics": {', '"other": {') if "metrics" in new else text
+    refused(text.replace(old, new, 1).encode(), message)
 
 
 @settings(derandomize=True, deadline=None)

@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,17 @@ def test_depth_is_bounded():
     check_self_contained(nested_subgraphs(20), "model")
     with pytest.raises(BundleError, match="nests more than"):
         check_self_contained(nested_subgraphs(5000), "model")
+
+
+def test_many_small_messages_take_no_memory_of_their_own():
+    nodes = b"\x0a\x00" * 50_000
+    graph = bytes([7 << 3 | 2, 0xA0, 0x8D, 0x06]) + nodes
+    tracemalloc.start()
+    try:
+        check_self_contained(graph, "model")
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
 
 
 @settings(derandomize=True, deadline=None)
