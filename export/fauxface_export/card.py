@@ -26,6 +26,7 @@ _NOT_FOR = (
 )
 
 _PRECISIONS = "## Other precisions"
+_ON_SITE = "## Calibrated on site\n"
 _FOLDER_LABEL = {"bona_fide": "real", "generated": "fake"}
 
 
@@ -164,7 +165,10 @@ def _precisions(manifest: Mapping[str, Any]) -> list[str]:
     """Return what other precisions lose against fp32; nothing where the bundle has none."""
     rows = []
     for name, variant in mapping(manifest, "variants").items():
-        test, points = mapping(variant, "test"), mapping(manifest, "operating_points", name, "thresholds")
+        test = mapping(variant, "test")
+        points = {**manifest["thresholds"], **mapping(manifest, "operating_points", name, "thresholds")}
+        if not {"auroc_loss", "flips", "samples"} <= test.keys():
+            continue
         figures = f"{round(test['auroc_loss'], 4) + 0:.4f}", f"{test['flips']:.2%}", test["samples"]
         overall = mapping(variant, "metrics", "overall")
         rates = (figure(mapping(overall, key), interval=False) for key in ("apcer", "bpcer", "unsure", "ece"))
@@ -197,6 +201,21 @@ def with_precisions(card: str, manifest: Mapping[str, Any]) -> str:
         return old.sub(lambda _: section, card, count=1)
     before, heading, after = card.partition("## Evaluation\n")
     return f"{before}{section}{heading}{after}" if heading else f"{card.rstrip()}\n\n{section}"
+
+
+def with_replaced(card: str, precisions: Sequence[str], when: str) -> str:
+    """Return a card that says at its end which classifiers are newer than its calibration on site.
+
+    Args:
+        card: The card; one without a section on that, which is the last one, stays as it is.
+        precisions: The classifiers that were made anew.
+        when: When.
+    """
+    if _ON_SITE not in card:
+        return card
+    names = " and ".join(precisions)
+    said = f"On {when}, {names} was made anew: what stands here of it is of the file before."
+    return f"{card.rstrip()}\n\n{said}\n"
 
 
 def _data(manifest: Mapping[str, Any], terms: Sequence[Mapping[str, str]]) -> list[str]:

@@ -306,10 +306,12 @@ def _variants(
         return {}
     say(f"making {' and '.join(options.precisions)}; fp32 scores val and test first")
     against = variants.reference(folder / CLASSIFIER, prepared, point)
-    return {
-        name: variants.make(name, folder / CLASSIFIER, folder / VARIANTS[name], against, say)
-        for name in options.precisions
-    }
+    made = {}
+    for name in options.precisions:
+        made[name] = variants.make(name, folder / CLASSIFIER, folder / VARIANTS[name], against, say)
+        if options.require:
+            require.check(options.require, made[name].figures(), say, precision=name)
+    return made
 
 
 def _onnx_metadata(margin: float, digest: str) -> dict[str, str]:

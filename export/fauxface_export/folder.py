@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fauxface.errors import OutputError
-from fauxface.manifest import MANIFEST_NAME
+from fauxface.errors import BundleError, OutputError
+from fauxface.manifest import MANIFEST_NAME, Manifest
+from fauxface.strict_json import MAX_MANIFEST_BYTES
 
 CLASSIFIER, TORCHSCRIPT, PROGRAM = "classifier.onnx", "classifier.torchscript.pt", "classifier.pt2"
 VARIANTS = {"int8": "classifier.int8.onnx", "fp16": "classifier.fp16.onnx"}
@@ -63,13 +64,27 @@ def check_target(out: Path, *, overwrite: bool) -> None:
         return
     if not overwrite:
         raise OutputError(f"{out} exists; choose another --out, or give --overwrite to replace a bundle")
-    if out.is_symlink() or not out.is_dir() or not _is_bundle(out):
+    if out.is_symlink() or not out.is_dir():
         raise OutputError(f"{out} exists and isn't a bundle; choose another --out")
+    if other := next(_not_of_a_bundle(out), None):
+        raise OutputError(f"{out} holds {other}, no file of a bundle; move it, or choose another --out")
 
 
-def _is_bundle(folder: Path) -> bool:
-    """Return whether a folder holds a bundle, or nothing but files of one."""
-    return (folder / MANIFEST_NAME).is_file() or {path.name for path in folder.iterdir()} <= BUNDLE_FILES
+def _not_of_a_bundle(folder: Path) -> Iterator[str]:
+    """Yield what a folder holds beside the files that its manifest lists, or that every bundle may have."""
+    known = {*BUNDLE_FILES, *_listed(folder / MANIFEST_NAME)}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name not in known and (path.is_symlink() or not path.is_dir()):
+            yield name
+
+
+def _listed(manifest: Path) -> Iterator[str]:
+    try:
+        with manifest.open("rb") as file:
+            yield from Manifest.parse(file.read(MAX_MANIFEST_BYTES + 1)).files
+    except (OSError, BundleError):
+        return
 
 
 def _swap(new: Path, out: Path, *, overwrite: bool) -> None:

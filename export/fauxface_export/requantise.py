@@ -8,7 +8,7 @@ from fauxface.bundle import Bundle, write_manifest
 from fauxface_export import card, golden, variants
 from fauxface_export.folder import VARIANTS, check_target, staged
 from fauxface_train.dataset import PreparedData
-from fauxface_train.provenance import derivation
+from fauxface_train.provenance import derivation, earlier
 
 
 def requantise(
@@ -66,6 +66,8 @@ def requantise(
         document["provenance"] = _provenance(document.get("provenance") or {}, record)
         del document["version"]
         text = card.with_precisions(bundle.card(), document)
+        if replaced := [name for name in made if name in manifest.classifier]:
+            text = card.with_replaced(text, replaced, record["created"])
         (folder / manifest.card).write_text(text, encoding="utf-8")
         write_manifest(folder, document)
         Bundle.load(folder)
@@ -74,9 +76,10 @@ def requantise(
 
 def _provenance(known: Mapping[str, Any], record: dict[str, Any]) -> dict[str, Any]:
     """Return the parent's provenance with a record added, and with the model that its failures are of."""
+    failures = known.get("failures")
     named = (
-        {"failures": {"model": record["parent"]["sha256"], **known["failures"]}}
-        if known.get("failures")
+        {"failures": {"model": record["parent"]["sha256"], **failures}}
+        if failures and isinstance(failures, Mapping)
         else {}
     )
-    return {**known, **named, "quantisations": [*known.get("quantisations", []), record]}
+    return {**known, **named, "quantisations": [*earlier(known, "quantisations"), record]}

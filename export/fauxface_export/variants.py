@@ -31,10 +31,12 @@ from fauxface_export.accuracy import (
 from fauxface_export.golden import spread
 from fauxface_train import metrics
 from fauxface_train.dataset import PreparedData, Sample, load_crop
+from fauxface_train.evaluate import attach
 from fauxface_train.intervals import REPLICATES
 
 PRECISIONS = ("int8", "fp16")
 
+FEWEST_TEST = round(1 / FLIP_LIMIT)
 CALIBRATION_CROPS = 1024
 RANGE_CROPS = 256
 SEARCH_CROPS = 2048
@@ -73,18 +75,25 @@ class Variant:
         precision: "int8" or "fp16".
         point: Its operating point.
         report: What the manifest says of it.
+        test: What it says of the test split.
     """
 
     precision: str
     point: OperatingPoint
     report: Mapping[str, Any]
+    test: metrics.Scored
+
+    def figures(self) -> dict[str, Any]:
+        """Return what `fauxface evaluate` says of it on the test split, undegraded, as in metrics.json."""
+        return {"data": {"split": "test"}, **metrics.evaluate(self.test, self.point.thresholds)}
 
 
 def check_data(prepared: PreparedData | None, margin: float) -> PreparedData:
     """Check that prepared data can calibrate and judge a variant.
 
     Raises:
-        DataError: There are none, a split lacks a label, or they were cut with another margin.
+        DataError: There are none, a split lacks a label, test has fewer than `FEWEST_TEST` pictures, or they
+            were cut with another margin.
     """
     if prepared is None:
         raise DataError("int8 and fp16 are calibrated and checked on prepared data; give --data")
@@ -100,6 +109,12 @@ def check_data(prepared: PreparedData | None, margin: float) -> PreparedData:
                     f"{prepared.root} has no {name} picture in its {split} split, which int8 and fp16 need; "
                     "add some and prepare the data again"
                 )
+    test = len(prepared.samples(split="test"))
+    if test < FEWEST_TEST:
+        raise DataError(
+            f"{prepared.root} has {test} pictures in its test split, and {FLIP_LIMIT:.0%} changed verdicts "
+            f"can't be told from fewer than {FEWEST_TEST}; add some and prepare the data again"
+        )
     return prepared
 
 
@@ -155,9 +170,10 @@ def make(precision: str, fp32: Path, target: Path, against: Reference, say: Say 
             if result.holds:
                 found = {"val": compare(against.val, against.point, val, point), "test": result}
                 figures = {name: difference.to_dict() for name, difference in found.items()}
-                overall = _overall(against.test, point, test)
+                scored = attach(against.test.samples, point.calibration.probability(test))
+                overall = metrics.overall(scored, point.thresholds, replicates=REPLICATES, seed=0)
                 measured = {"metrics": {"overall": overall}, "machine": parity.machine()}
-                return Variant(precision, point, {"limits": LIMITS, **report, **figures, **measured})
+                return Variant(precision, point, {"limits": LIMITS, **report, **figures, **measured}, scored)
     worst = list(blame(precision, fp32, against, report.get("method", "minmax")).items())[:_NAMED]
     named = ", ".join(f"{name} ({value:.2g})" for name, value in worst)
     raise GateError(
@@ -170,12 +186,6 @@ def _lost(test: Difference) -> str:
         f"on {test.samples} test pictures: AUROC loss {test.auroc_loss:.5f} (limit {AUROC_LOSS_LIMIT:g}), "
         f"{test.flips:.2%} of the decisions changed (limit {FLIP_LIMIT:.0%})"
     )
-
-
-def _overall(split: Scored, point: OperatingPoint, logits: np.ndarray) -> dict[str, Any]:
-    """Return what `fauxface evaluate` says of a variant over all of a split, at its own operating point."""
-    scored = metrics.Scored(point.calibration.probability(logits), split.labels, split.sources)
-    return metrics.overall(scored, point.thresholds, replicates=REPLICATES, seed=0)
 
 
 def in_manifest(made: Sequence[Variant]) -> dict[str, Any]:

@@ -178,14 +178,15 @@ _LARGEST_BOX = 4
 def _locations(rows: np.ndarray, factors: np.ndarray, size: tuple[int, int]) -> list[Location]:
     """Turn decoded rows [N, 15] into locations.
 
-    What is centred outside the picture is dropped, and what is many times as large: no face, and no room for it.
+    What is centred outside the picture is dropped, and what is many times as large: it is no face.
     """
     found = []
     largest = _LARGEST_BOX * max(size)
     for row in rows.astype(np.float64):
         points = row[:14].reshape(7, 2) * factors
         (x, y), (w, h) = points[0].tolist(), points[1].tolist()
-        if not 0 < min(w, h) <= max(w, h) <= largest or not (0 <= x + w / 2 < size[0] and 0 <= y + h / 2 < size[1]):
+        inside = 0 <= x + w / 2 < size[0] and 0 <= y + h / 2 < size[1]
+        if not inside or min(w, h) <= 0 or max(w, h) > largest:
             continue
         landmarks = tuple((px, py) for px, py in points[2:].tolist())
         found.append(Location((x, y, w, h), landmarks, min(max(float(row[14]), 0.0), 1.0)))

@@ -348,7 +348,9 @@ def _files(listed: Fields) -> Mapping[str, FileEntry]:
             bytes=entry.integer("bytes", 0, MAX_FILE_BYTES),
         )
     if sum(entry.bytes for entry in result.values()) > MAX_BUNDLE_BYTES:
-        raise BundleError(f"{MANIFEST_NAME}: files are longer than {MAX_BUNDLE_BYTES} bytes in all; list fewer")
+        raise BundleError(
+            f"{MANIFEST_NAME}: files hold more than {MAX_BUNDLE_BYTES} bytes in all; list fewer"
+        )
     if len({name.casefold() for name in result}) < len(result):
         raise BundleError(f"{MANIFEST_NAME}: files lists two names that differ only in case; rename one")
     return MappingProxyType(result)

@@ -1,8 +1,8 @@
 """A walk through the wire format of an ONNX file that finds references to data outside it.
 
 ONNX lets any tensor name a file, and ONNX Runtime lets it name an address in memory; a model from elsewhere
-must be able to do neither. The walk needs no protobuf package; it goes into each message as it comes to it, so
-that its memory is bounded by their depth.
+must be able to do neither. The walk needs no protobuf package; it enters each message as it comes to it, so
+its memory is bounded by their depth.
 Field numbers: onnx.proto3 of ONNX 1.23.
 """
 

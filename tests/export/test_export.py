@@ -24,7 +24,7 @@ from fauxface.verdicts import Calibration, Thresholds
 from fauxface_export import export as exporting
 from fauxface_export import onnx_graph, parity, program, torchscript, variants
 from fauxface_export.export import Options, export
-from fauxface_train import checkpoint
+from fauxface_train import checkpoint, metrics
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +211,7 @@ def test_overwriting_with_onnx_alone_and_without_metrics(options, quick, inputs)
     chosen = options(formats=("onnx",), overwrite=True)
     chosen.out.mkdir(parents=True)
     (chosen.out / "bundle.json").write_text("{}")
-    (chosen.out / "old.txt").write_text("old")
+    (chosen.out / "failures.png").write_text("old")
     said = []
     bundle = export(chosen, said.append)
     assert bundle.manifest.name == "bundle"
@@ -219,7 +219,7 @@ def test_overwriting_with_onnx_alone_and_without_metrics(options, quick, inputs)
     assert {row["backend"] for row in bundle.manifest.parity["rows"]} >= {"torchscript", "pt2"}
     assert "**Not evaluated.**" in bundle.card()
     assert "**Terms not stated.**" in bundle.card()
-    assert not (chosen.out / "old.txt").exists()
+    assert not (chosen.out / "failures.png").exists()
     assert list(chosen.out.parent.iterdir()) == [chosen.out]
     assert any("parity onnxruntime: logits within" in line for line in said)
 
@@ -258,7 +258,9 @@ def stand_in(quick, monkeypatch):
                 }
             },
         }
-        return variants.Variant(precision, point, report)
+        p, labels = np.array([0.1, 0.7, 0.9, 0.2]), np.array([0, 0, 1, 1])
+        scored = metrics.Scored(p, labels, np.array(["camera", "web", "gan", "gan"]))
+        return variants.Variant(precision, point, report, scored)
 
     monkeypatch.setattr(exporting.variants, "make", make)
 
@@ -286,6 +288,53 @@ def test_variants_are_kept_with_their_operating_points(precisions, options, tmp_
         rates = "0.2000 | 0.0100 | 0.1000 | 0.0200"
         assert f"| {name} | 0.0012 | 0.34% | 100 | {rates} | 0.35 | 0.65 |" in bundle.card()
     assert manifest.operating_point().calibration.temperature == 0.8
+
+
+@pytest.mark.usefixtures("stand_in")
+@pytest.mark.parametrize(
+    ("bounds", "missed"),
+    [
+        (
+            "[each.real_source]\nbpcer = { max = 0.03 }",
+            r"each.real_source web bpcer is 1, must be at most 0.03",
+        ),
+        ("[overall]\napcer = { max = 0.4 }", r"overall.apcer is 0.5, must be at most 0.4"),
+        (
+            "[overall]\nauroc = { min = 0.7 }\n[robustness.conditions.jpeg60_half]\nauroc = { min = 0.5 }",
+            None,
+        ),
+    ],
+)
+def test_each_precision_keeps_what_is_required_of_fp32(options, inputs, bounds, missed, tmp_path):
+    condition = {"auroc": {"value": 0.9}}
+    robustness = {"conditions": {"jpeg60_half": condition}}
+    known = json.loads(inputs.metrics.read_text()) | {"robustness": robustness}
+    known["sources"] = [
+        {**source, "bpcer": {"value": 0.0}} if source["label"] == "bona_fide" else source
+        for source in known["sources"]
+    ]
+    known["overall"] |= {"apcer": {"value": 0.1}, "auroc": {"value": 0.99}}
+    (tmp_path / "m.json").write_text(json.dumps(known))
+    (tmp_path / "require.toml").write_text(bounds)
+    said = []
+    chosen = options(
+        precisions=("int8",),
+        data=tmp_path,
+        formats=("onnx",),
+        metrics=tmp_path / "m.json",
+        require=tmp_path / "require.toml",
+    )
+    if missed is None:
+        export(chosen, said.append)
+        assert "all 2 bounds of require.toml hold" in said
+        assert "all 1 bounds of require.toml hold for int8" in said
+        return
+    with pytest.raises(
+        GateError, match=rf"1 of \d bounds of require.toml are missed for int8, first: {missed}"
+    ):
+        export(chosen, said.append)
+    assert any(line.startswith(f"int8 missed: {missed}") for line in said)
+    assert not chosen.out.exists()
 
 
 @pytest.mark.usefixtures("stand_in")

@@ -1,3 +1,7 @@
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 
 pytest.importorskip("torch")
@@ -60,11 +64,41 @@ def test_a_folder_with_nothing_but_the_licence_may_become_a_bundle(tmp_path):
     assert [p.name for p in out.iterdir()] == ["bundle.json"]
 
 
+TINY = Path(__file__).parents[1] / "data" / "tiny_bundle"
+
+
+@pytest.mark.parametrize("foreign", ["evaluation/metrics.json", "thesis.txt", "classifier.onnx.bak"])
+@pytest.mark.parametrize("whole", [True, False])
+def test_what_is_no_file_of_a_bundle_is_never_deleted(tmp_path, foreign, whole):
+    out = tmp_path / "bundle"
+    if whole:
+        shutil.copytree(TINY, out)
+    else:
+        out.mkdir()
+        (out / "bundle.json").write_text('{"webpack": 1}')
+    (out / foreign).parent.mkdir(exist_ok=True)
+    (out / foreign).write_text("mine")
+    with pytest.raises(OutputError, match=f"holds {foreign}, no file"), staged(out, overwrite=True):
+        pytest.fail("the body must not run")
+    assert (out / foreign).read_text() == "mine"
+
+
+def test_files_of_other_names_that_the_manifest_lists_are_replaced(variant_bundle):
+    document = json.loads((variant_bundle / "bundle.json").read_text())
+    document["classifier"]["int8"] = "other.onnx"
+    document["files"]["other.onnx"] = document["files"].pop("classifier.int8.onnx")
+    (variant_bundle / "classifier.int8.onnx").rename(variant_bundle / "other.onnx")
+    (variant_bundle / "bundle.json").write_text(json.dumps(document))
+    with staged(variant_bundle, overwrite=True) as folder:
+        (folder / "bundle.json").write_text("new")
+    assert [p.name for p in variant_bundle.iterdir()] == ["bundle.json"]
+
+
 @pytest.mark.parametrize(
     ("name", "overwrite", "message"),
     [
         ("bundle", False, "exists; choose another --out, or give --overwrite"),
-        ("other", True, "isn't a bundle"),
+        ("other", True, "thesis.txt"),
         ("file", True, "isn't a bundle"),
         ("link", True, "isn't a bundle"),
         ("file/bundle", False, "can't write"),

@@ -14,7 +14,7 @@ pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-from fauxface.bundle import Bundle
+from fauxface.bundle import Bundle, write_manifest
 from fauxface.errors import BundleError, DataError, GateError, OutputError
 from fauxface.manifest import OperatingPoint
 from fauxface.verdicts import Calibration, Thresholds
@@ -22,11 +22,14 @@ from fauxface_export import cli, requantise
 from fauxface_export.requantise import requantise as run
 from fauxface_export.variants import Variant
 from fauxface_train.dataset import PreparedData
+from fauxface_train.metrics import Scored
 
 TINY = Path(__file__).parents[1] / "data" / "tiny_bundle"
 DATA = PreparedData(
     Path("prepared"), {"crop": {"margin": 1.2}}, [SimpleNamespace(sha256="a"), SimpleNamespace(sha256="b")]
 )
+
+SCORED = Scored(np.array([0.1, 0.9]), np.array([0, 1]), np.array(["camera", "gan"]))
 
 
 @pytest.fixture
@@ -41,7 +44,8 @@ def stand_in(monkeypatch):
         say(f"made {precision}")
         shutil.copy(fp32, target)
         point = OperatingPoint(Calibration(1.5, 0.25, "tests"), Thresholds(0.35, 0.65, precision))
-        return Variant(precision, point, {"test": {"samples": 9, "auroc_loss": 0.0012, "flips": 0.0034}})
+        report = {"test": {"samples": 9, "auroc_loss": 0.0012, "flips": 0.0034}}
+        return Variant(precision, point, report, SCORED)
 
     monkeypatch.setattr(requantise.variants, "make", make)
     return seen
@@ -91,6 +95,21 @@ def test_a_precision_is_replaced_and_others_stay(variant_bundle):
     again = run(made, DATA, variant_bundle, ["int8"], overwrite=True)
     assert again.manifest.provenance["failures"]["model"] == parent.sha256
     assert again.card().count("## Other precisions") == 1
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_card_says_what_is_newer_than_its_calibration_on_site(variant_bundle, tmp_path):
+    card = variant_bundle / "MODEL_CARD.md"
+    card.write_text(f"{card.read_text()}\n## Calibrated on site\n\n| int8 |\n")
+    document = json.loads((variant_bundle / "bundle.json").read_text())
+    document["variants"] = {"fp16": {}, "later": 5}
+    document["provenance"] = {"failures": 3, "quantisations": "none"}
+    write_manifest(variant_bundle, document)
+    made = run(Bundle.load(variant_bundle), DATA, tmp_path / "new", ["int8"])
+    assert made.card().endswith("int8 was made anew: what stands here of it is of the file before.\n")
+    assert "| fp16 |" not in made.card()
+    assert len(made.manifest.provenance["quantisations"]) == 1
+    assert made.manifest.provenance["failures"] == 3
 
 
 @pytest.fixture

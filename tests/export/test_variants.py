@@ -53,6 +53,7 @@ def data(counts, margin=1.2, faces="locate"):
 COUNTS = {
     (split, label): count for split, count in (("train", 20), ("val", 12), ("test", 12)) for label in (0, 1)
 }
+ENOUGH = COUNTS | {("test", label): variants.FEWEST_TEST // 2 for label in (0, 1)}
 
 
 @pytest.fixture
@@ -101,6 +102,15 @@ def test_a_variant_is_made_calibrated_and_checked(precision, against, small_onnx
     overall = report["metrics"]["overall"]
     assert (overall["samples"], overall["auroc"]["value"]) == (24, 1)
     assert overall["apcer"]["total"] == overall["bpcer"]["total"] == 12
+    figures = made.figures()
+    assert figures["data"] == {"split": "test"}
+    assert figures["overall"] == overall
+    assert [s["source"] for s in figures["sources"]] == [
+        "source-0-0",
+        "source-0-1",
+        "source-1-0",
+        "source-1-1",
+    ]
     assert report["limits"] == {"auroc_loss": 0.002, "flips": 0.01}
     assert report["machine"]["packages"]["onnxruntime"]
     assert said[-1].startswith(f"{precision} against fp32 on 24 test pictures: AUROC loss 0.00000")
@@ -257,6 +267,7 @@ def test_calibration_crops_are_balanced_over_sources():
             (data({key: n for key, n in COUNTS.items() if key != missing}), f"in its {missing[0]} split")
             for missing in COUNTS
         ],
+        (data(COUNTS), "24 pictures in its test split, and 1% changed verdicts .* fewer than 100"),
     ],
 )
 def test_data_that_can_not_serve(given, match):
@@ -266,7 +277,7 @@ def test_data_that_can_not_serve(given, match):
 
 
 def test_ready_crops_have_no_margin():
-    given = data(COUNTS, margin=1.0, faces="whole")
+    given = data(ENOUGH, margin=1.0, faces="whole")
     assert variants.check_data(given, 1.2) is given
 
 

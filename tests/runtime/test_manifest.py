@@ -193,7 +193,7 @@ def test_files_beyond_a_gibibyte_in_all():
     document = json.loads(TINY.read_bytes())
     entry = document["files"]["golden.npz"]
     document["files"] |= {f"more{i}.npz": entry | {"bytes": 1 << 29} for i in range(2)}
-    refused(json.dumps(document).encode(), "longer than 1073741824 bytes in all")
+    refused(json.dumps(document).encode(), "more than 1073741824 bytes in all")
 
 
 def test_names_that_differ_in_case():

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 import subprocess
@@ -38,6 +39,26 @@ def prepared(write_prepared):
     rows = [("train", "real", "lobby", 20 + k, {}) for k in range(25)]
     rows += [("test", "fake", "gan", 80 + k, {}) for k in range(30)]
     return write_prepared(rows)
+
+
+OF_POINTS = (
+    "## Operating point",
+    "## Other precisions",
+    "## Evaluation",
+    "## Media analysis as NIST SP 800-63A-4 asks for it",
+    "### Known failures in pictures",
+)
+
+
+def parent_with(folder, **changes):
+    """Copy the tiny bundle and change its manifest."""
+    shutil.copytree(TINY, folder)
+    write_manifest(folder, manifest(folder) | changes)
+    return folder
+
+
+def digest(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def manifest(folder):
@@ -99,16 +120,21 @@ def test_variants_get_their_own_operating_point_and_unknown_fields_stay(run, pre
         }
     }
     document["variants"] = {"int8": {"method": "percentile", "metrics": {"overall": 4}}, "later": 5}
-    (parent / "MODEL_CARD.md").write_text("# tiny\n\n## Operating point\n\n## Other precisions\n\nA table.\n")
+    (parent / "MODEL_CARD.md").write_text(
+        "# tiny\n\n## Model\n\n" + "".join(f"{h}\n\nX.\n\n" for h in OF_POINTS)
+    )
     write_manifest(parent, document)
     out = tmp_path / "new"
     assert run(parent, prepared, "--out", out).exit_code == 0
     new = manifest(out)
     assert new["variants"] == {"int8": {"method": "percentile"}, "later": 5}
     assert new["provenance"]["calibrations"][0]["parent_variant_metrics"] == {"int8": {"overall": 4}}
-    headings = [part.partition("\n\n")[::2] for part in Bundle.load(out).card().split("## ")[1:]]
-    held = {name for name, text in headings if "no longer hold" in text}
-    assert held == {"Operating point", "Other precisions"}
+    card = Bundle.load(out).card()
+    mark = '**These no longer hold: see "Calibrated on site" at the end.**'
+    assert all(f"{heading}\n\n{mark}\n\nX." in card for heading in OF_POINTS)
+    assert card.count(mark) == len(OF_POINTS)
+    assert run(out, prepared, "--out", tmp_path / "newer").exit_code == 0
+    assert Bundle.load(tmp_path / "newer").card().count(mark) == len(OF_POINTS)
     assert new["later"] == {"kept": 1}
     assert new["metrics"] == {}
     assert new["provenance"]["calibrations"][0]["parent_metrics"] == {"overall": 3}
@@ -116,6 +142,60 @@ def test_variants_get_their_own_operating_point_and_unknown_fields_stay(run, pre
     assert new["calibration"]["temperature"] == 1.0
     assert set(new["operating_points"]) == {"int8"}
     assert set(new["provenance"]["calibrations"][0]["results"]) == {"fp32", "int8"}
+
+
+def test_of_the_training_data_only_test_counts(run, write_prepared, tmp_path):
+    rows = [(split, "real", "lobby", 20 + k, {}) for split in ("train", "val", "test") for k in range(25)]
+    data = write_prepared(rows)
+    training = {"data": {"manifest_sha256": digest(data / "manifest.csv")}}
+    parent = parent_with(tmp_path / "parent", provenance=training)
+    result = run(parent, data, "--out", tmp_path / "new")
+    assert result.exit_code == 0, result.output
+    assert "The network was trained on these data, so only their test split was used." in result.output
+    (record,) = manifest(tmp_path / "new")["provenance"]["calibrations"]
+    assert record["data"]["real"] == {"lobby": 25}
+    assert record["data"]["trained_on"] == "these"
+    assert "only their test split was used" in Bundle.load(tmp_path / "new").card()
+    other = write_prepared(rows[:25], name="other")
+    for known, said in ((training, "on other data, wasn't checked"), ({"calibrations": 7}, "isn't known")):
+        parent = parent_with(tmp_path / said[-7:], provenance=known)
+        result = run(parent, other, "--out", tmp_path / f"new {said[-7:]}")
+        assert result.exit_code == 0, result.output
+        assert said in result.output
+
+
+def test_nothing_is_left_of_training_data_without_a_test_split(run, write_prepared, tmp_path):
+    data = write_prepared([("train", "real", "lobby", k, {}) for k in range(30)])
+    training = {"data": {"manifest_sha256": digest(data / "manifest.csv")}}
+    result = run(parent_with(tmp_path / "parent", provenance=training), data, "--out", tmp_path / "new")
+    assert isinstance(result.exception, DataError)
+    assert "no picture left to calibrate on" in str(result.exception)
+    assert not (tmp_path / "new").exists()
+
+
+def test_faces_that_the_gates_stop_are_left_out(run, write_prepared, tmp_path):
+    turned = {"landmarks": "30 40 60 40 75 57 35 70 55 70"}
+    rows = [("test", "real", "lobby", 20 + k, {}) for k in range(25)]
+    rows += [("test", "real", "lobby", 120, turned) for _ in range(6)]
+    rows += [("test", "real", "lobby", 120, {"box_w": 30, "box_h": 30}) for _ in range(3)]
+    parent = parent_with(tmp_path / "parent", gates={"max_yaw": 40})
+    result = run(parent, write_prepared(rows), "--out", tmp_path / "new")
+    assert result.exit_code == 0, result.output
+    assert "9 more are unsure by the bundle's gates and were left out." in result.output
+    (record,) = manifest(tmp_path / "new")["provenance"]["calibrations"]
+    assert record["data"]["gated"] == {"max_yaw": 6, "min_face_px": 3}
+    assert record["data"]["real"] == {"lobby": 25}
+    assert record["results"]["fp32"]["before"]["bpcer"]["total"] == 25
+
+
+def test_a_precision_of_a_later_release_is_passed_over(run, prepared, tmp_path):
+    later = {"fp32": "classifier.onnx", "int4": "classifier.onnx"}
+    assert (
+        run(parent_with(tmp_path / "parent", classifier=later), prepared, "--out", tmp_path / "new").exit_code
+        == 0
+    )
+    (record,) = manifest(tmp_path / "new")["provenance"]["calibrations"]
+    assert set(record["results"]) == {"fp32"}
 
 
 def test_pictures_are_cut_by_the_bundles_own_rule(run, tmp_path):

@@ -11,7 +11,7 @@ pytest.importorskip("matplotlib")
 import dataclasses
 
 from fauxface.gates import Gates
-from fauxface_train import evaluate, gated, pages, report
+from fauxface_train import evaluate, pages, report, stopped
 from fauxface_train.dataset import COLUMNS, PreparedData
 from fauxface_train.scorers import open_scorer
 
@@ -56,7 +56,7 @@ def posed(write_prepared):
 )
 def test_the_first_limit_that_a_face_fails_is_named(number, crop, gates, smallest, name, posed):
     sample = PreparedData.load(posed).samples()[number]
-    assert gated.failed(sample, crop, gates, smallest) == name
+    assert stopped.failed(sample, crop, gates, smallest) == name
 
 
 def test_figures_with_gates_by_hand(posed):
@@ -102,4 +102,4 @@ def test_data_prepared_before_landmarks_were_kept_pass_the_gates_of_pose(posed):
         writer.writerows(rows)
     samples = PreparedData.load(posed).samples()
     assert [sample.landmarks for sample in samples] == [()] * 10
-    assert gated.failed(samples[1], NOISE, ALL) == ""
+    assert stopped.failed(samples[1], NOISE, ALL) == ""

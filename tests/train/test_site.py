@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -75,6 +77,23 @@ def test_lowering_is_believed_in_proportion_to_the_pictures(reals, share):
     )
     assert (odds[1] - odds[2]) / (odds[1] - odds[0]) == pytest.approx(share, abs=1e-6)
     assert f"believed to {share:.2f}" in got.thresholds.rule
+
+
+@pytest.mark.parametrize(("fakes", "share"), [(20, 1 / 6), (100, 0.5), (900, 0.9)])
+def test_raising_what_is_bona_fide_is_believed_in_proportion_to_the_generated_pictures(fakes, share):
+    parent = (Calibration(1.0, 0.0), Thresholds(0.01, 0.9))
+    got = site.refit(*pictures(30, fakes, real=-9.0, fake=9.0), parent)
+    found = float(re.search(r"that is ([\d.]+), believed to ([\d.]+) against the parent's", lower(got))[1])
+    before = site._moved(0.01, parent[0], got.calibration)
+    assert found > before
+    wanted = share * site._log_odds(found) + (1 - share) * site._log_odds(before)
+    assert site._log_odds(got.thresholds.bona_fide_below) == pytest.approx(
+        min(wanted, site._log_odds(got.thresholds.generated_from)), abs=0.01
+    )
+
+
+def lower(got):
+    return got.thresholds.rule.partition("; bona fide below ")[2]
 
 
 def test_errors_are_counted_on_pictures_that_the_fit_did_not_see():

@@ -54,6 +54,7 @@ def calibrate(
     from fauxface.errors import OutputError
     from fauxface_train.dataset import PreparedData
     from fauxface_train.site_bundle import calibrate as run
+    from fauxface_train.site_bundle import used
 
     if signed_off_by is not None and not (signed_off_by.strip() and signed_off_by.isprintable()):
         raise typer.BadParameter("give a name on one line", param_hint="--signed-off-by")
@@ -74,9 +75,11 @@ def calibrate(
             signed_off_by=signed_off_by,
             provider=provider,
         )
+    made = Bundle.load(out)
+    typer.echo(used(made.manifest.provenance["calibrations"][-1]["data"]))
     for precision, point in points.items():
         _print(precision, point)
-    typer.echo(f"wrote {out}: model {Bundle.load(out).sha256}")
+    typer.echo(f"wrote {out}: model {made.sha256}")
 
 
 def _name(data: list[str]) -> str:

@@ -16,11 +16,11 @@ from fauxface.files import atomic_write, usable_folder
 from fauxface.gates import Gates
 from fauxface.progress import Progress
 from fauxface.verdicts import LABELS
-from fauxface_train import gated, matched, metrics, pages, plots, report, robustness, selective
+from fauxface_train import gated, matched, metrics, pages, plots, report, robustness, selective, stopped
 from fauxface_train.conditions import CLEAN, Condition
 from fauxface_train.dataset import SPLITS, PreparedData, Sample, load_crop
 from fauxface_train.intervals import CONFIDENCE, REPLICATES
-from fauxface_train.provenance import hashes, pictures_digest
+from fauxface_train.provenance import pictures_digest, relation
 from fauxface_train.scorers import OperatingPoint, Scorer
 
 FORMAT = "fauxface.evaluation/1"
@@ -78,7 +78,7 @@ class Scores:
     Attributes:
         logits: Per condition float32 [N, 2] in the order bona fide, generated; "clean" is the first.
         sharpness: float64 [N], variance of the Laplacian of each clean crop.
-        failed: str [N], what `gated.failed` returned for each clean crop.
+        failed: str [N], what `stopped.failed` returned for each clean crop.
     """
 
     logits: dict[str, np.ndarray]
@@ -117,7 +117,7 @@ def score(
             part = samples[start : start + batch]
             crops = [load_crop(sample) for sample in part]
             sharpness += [matched.sharpness(crop) for crop in crops]
-            failed += [gated.failed(s, crop, gates, smallest) for s, crop in zip(part, crops, strict=True)]
+            failed += [stopped.failed(s, crop, gates, smallest) for s, crop in zip(part, crops, strict=True)]
             parts[CLEAN].append(scorer.logits(np.stack(crops)))
             progress.advance(len(part))
             for condition in conditions:
@@ -179,7 +179,7 @@ def evaluate(
     point = scorer.point
     scores = score(scorer, samples, conditions, point=point, batch=batch, label=f"score {split}")
     thresholds, calibration = point.thresholds, point.calibration
-    limits = ({gated.SMALL: point.min_face_px} if point.min_face_px else {}) | point.gates.to_dict()
+    limits = ({stopped.SMALL: point.min_face_px} if point.min_face_px else {}) | point.gates.to_dict()
     p = {name: calibration.probability(logits) for name, logits in scores.logits.items()}
     scored = attach(samples, p.pop(CLEAN))
     chance = {"replicates": replicates, "seed": seed}
@@ -199,7 +199,7 @@ def evaluate(
             "split": split,
             "margin": data.margin,
             "pictures_sha256": pictures_digest(samples),
-            **({"trained_on": _relation(scorer, data)} if scorer.trained_on else {}),
+            **({"trained_on": relation(scorer.trained_on, data)} if scorer.trained_on else {}),
             **({"overlap": _overlap(samples, seen)} if seen else {}),
         },
         "operating_point": {
@@ -224,11 +224,6 @@ def evaluate(
         mine = (scored.sources == source["source"]) & (scored.labels == LABELS.index(source["label"]))
         source["sharpness"] = {"value": float(np.median(scores.sharpness[mine]))}
     return Evaluation(samples, scores.logits[CLEAN], scored, document, p)
-
-
-def _relation(scorer: Scorer, data: PreparedData) -> str:
-    """Return "these" where the model was trained on the train split of these very data, else "others"."""
-    return "these" if hashes(data.root)["manifest_sha256"] == scorer.trained_on else "others"
 
 
 def _overlap(samples: Sequence[Sample], seen: PreparedData) -> dict[str, Any]:

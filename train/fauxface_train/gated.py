@@ -5,31 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from fauxface.gates import Gates
 from fauxface.verdicts import LABELS, Thresholds
 from fauxface_train import metrics
 from fauxface_train.dataset import Sample
 from fauxface_train.metrics import FAKE, REAL, Scored
-
-SMALL = "min_face_px"
-PASSED = ""
-
-
-def failed(sample: Sample, crop: np.ndarray, gates: Gates, min_face_px: float = 0) -> str:
-    """Return the name of the first limit that a face doesn't keep, as a scan would judge it, or `PASSED`.
-
-    Args:
-        sample: The face; without landmarks it passes the gates of pose.
-        crop: The classifier's input, uint8 [128, 128, 3] RGB.
-        gates: Limits of blur and pose.
-        min_face_px: The smallest face, in pixels of the original picture.
-    """
-    if int(sample.face_px) < min_face_px:
-        return SMALL
-    for name, limit in gates.to_dict().items():
-        if Gates(**{name: limit}).failure(crop, sample.landmarks) is not None:
-            return name
-    return PASSED
+from fauxface_train.stopped import PASSED
 
 
 def measure(
@@ -44,7 +24,7 @@ def measure(
     Args:
         scored: The N samples.
         thresholds: The operating point.
-        names: str [N], what `failed` returned for each.
+        names: str [N], what `stopped.failed` returned for each.
         limits: The limits by name.
         samples: The same samples.
     """

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -50,13 +50,45 @@ def versions() -> dict[str, str]:
     return found
 
 
-def derivation(parent: Bundle, data: PreparedData) -> dict[str, Any]:
-    """Return what a bundle that was made from another one records: when, by which version, on what."""
+def trained_on(info: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the manifest.csv that a checkpoint's or a bundle's provenance names, or ""."""
+    data = info.get("data")
+    named = data.get("manifest_sha256") if isinstance(data, Mapping) else None
+    return named if isinstance(named, str) else ""
+
+
+def relation(known: str, data: PreparedData) -> str:
+    """Return whether prepared data are those that a model was trained on: "these", "others", "unknown".
+
+    Args:
+        known: What `trained_on` says of the model.
+        data: The data.
+    """
+    if not known:
+        return "unknown"
+    return "these" if hashes(data.root)["manifest_sha256"] == known else "others"
+
+
+def earlier(provenance: Mapping[str, Any], key: str) -> list[Any]:
+    """Return the records of a kind that a bundle's provenance has; none where it holds something else."""
+    found = provenance.get(key)
+    return list(found) if isinstance(found, list | tuple) else []
+
+
+def derivation(parent: Bundle, data: PreparedData, used: Sequence[Sample] | None = None) -> dict[str, Any]:
+    """Return what a bundle that was made from another one records: when, by which version, on what.
+
+    Args:
+        parent: The bundle that it was made from.
+        data: Prepared data.
+        used: Which of the data; all of them when not given.
+    """
+    samples = data.samples() if used is None else used
     return {
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "fauxface": fauxface.__version__,
         "parent": {"sha256": parent.sha256, "name": parent.manifest.name},
-        "data": {"name": data.root.resolve().name, "pictures_sha256": pictures_digest(data.samples())},
+        "data": {"name": data.root.resolve().name, "pictures_sha256": pictures_digest(samples)},
     }
 
 

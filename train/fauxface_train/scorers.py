@@ -20,6 +20,7 @@ from fauxface.precision import check_precision, open_classifier
 from fauxface.session import Classifier
 from fauxface.verdicts import Calibration, Thresholds
 from fauxface_train import checkpoint
+from fauxface_train.provenance import trained_on
 
 KINDS = ("checkpoint", "torchscript", "torch.export", "onnx", "bundle")
 
@@ -156,9 +157,9 @@ def _open_bundle(path: Path, provider: str, precision: str) -> Scorer:
     bundle = Bundle.load(path)
     session, in_use = open_classifier(bundle, provider=provider, precision=precision)
     point = _point_of_bundle(bundle, in_use)
-    trained_on = _manifest_of(bundle.manifest.provenance)
+    known = trained_on(bundle.manifest.provenance)
     run = session.logits
-    return Scorer("bundle", path, point, session.provider, bundle.sha256, run, in_use, trained_on=trained_on)
+    return Scorer("bundle", path, point, session.provider, bundle.sha256, run, in_use, trained_on=known)
 
 
 def _open_onnx(path: Path, provider: str) -> Scorer:
@@ -180,7 +181,7 @@ def _open_checkpoint(path: Path, provider: str) -> Scorer:
         loaded.path.name,
         run,
         checkpoint_sha256=digest,
-        trained_on=_manifest_of(loaded.info),
+        trained_on=trained_on(loaded.info),
     )
 
 
@@ -241,13 +242,6 @@ def _point_of_bundle(bundle: Bundle, precision: str = "fp32") -> OperatingPoint:
     return OperatingPoint(
         point.calibration, point.thresholds, crop.margin, manifest.gates, crop.min_face_px, shipped=True
     )
-
-
-def _manifest_of(info: Mapping[str, Any]) -> str:
-    """Return the manifest's hash that a checkpoint's description or a bundle's provenance names, or ""."""
-    data = info.get("data")
-    named = data.get("manifest_sha256") if isinstance(data, Mapping) else None
-    return named if isinstance(named, str) else ""
 
 
 def _point_beside(path: Path) -> OperatingPoint:

@@ -23,7 +23,8 @@ FOLDS = 5
 SD_LOG_TEMPERATURE = 0.25
 SD_BIAS = 1.0
 TRUST = 100
-"""So many real pictures have half a say in lowering `generated_from` below the parent's."""
+"""So many pictures have half a say where a threshold calls more: reals on a lower `generated_from`, generated
+ones on a higher `bona_fide_below`."""
 
 Fitted = Literal["nothing", "bias", "temperature and bias"]
 
@@ -101,8 +102,9 @@ def refit(
     log-odds, n real pictures move the parent's threshold by the share n / (n + `TRUST`) of the way. Upwards
     it goes at once.
 
-    `bona_fide_below` follows from risk and coverage as in training; with too few generated pictures it stays
-    the parent's, never above `generated_from`.
+    `bona_fide_below` follows from risk and coverage as in training; where it lies above the parent's, n
+    generated pictures move it only the share n / (n + `TRUST`) of the way. With too few of them it stays the
+    parent's. It is never above `generated_from`.
 
     Args:
         logits: float [N, 2], in the order bona fide, generated.
@@ -160,21 +162,33 @@ def _point(
     calibration = old if fitted == "nothing" else _fit(logits, labels, old, fitted == "bias")
     p = calibration.probability(logits)
     site = lowest_generated_from(p, labels, names, target)
-    reals = int(np.count_nonzero(labels == 0))
+    reals, fakes = (int(np.count_nonzero(labels == value)) for value in (0, 1))
     before = _moved(old_thresholds.generated_from, old, calibration)
     upper, why = site.value, site.rule
     if site.value < before:
-        share = reals / (reals + TRUST)
-        upper = float(expit(share * logit(site.value) + (1 - share) * _log_odds(before)))
-        why += f"; that is {site.value:.6g}, believed to {share:.2f} against the parent's {before:.6g}"
+        upper, said = _believed(site.value, before, reals)
+        why += f"; that is {site.value:.6g}, {said}"
     if fitted == "nothing":
         lower = min(old_thresholds.bona_fide_below, upper)
         how = "the parent's"
     else:
         lower, risk, coverage = unsure_band(p, labels, names, upper)
         how = f"by risk {risk:.4f} at coverage {coverage:.4f}"
+        below = _moved(old_thresholds.bona_fide_below, old, calibration)
+        if lower > below:
+            found = lower
+            lower, said = _believed(found, below, fakes)
+            lower = min(lower, upper)
+            how += f"; that is {found:.6g}, {said}"
     rule = f"on site, generated from {upper:.6g}: {why}; bona fide below {lower:.6g}: {how}"
     return calibration, Thresholds(lower, upper, rule)
+
+
+def _believed(found: float, parent: float, count: int) -> tuple[float, str]:
+    """Return a threshold between the parent's and the one found, on the scale of log-odds, and why."""
+    share = count / (count + TRUST)
+    value = float(expit(share * _log_odds(found) + (1 - share) * _log_odds(parent)))
+    return value, f"believed to {share:.2f} against the parent's {parent:.6g}"
 
 
 def _fit(logits: np.ndarray, labels: np.ndarray, parent: Calibration, bias_only: bool) -> Calibration:

@@ -10,16 +10,24 @@ import numpy as np
 from fauxface.bundle import Bundle, write_manifest
 from fauxface.errors import DataError
 from fauxface.files import atomic_folder
-from fauxface.session import Classifier
+from fauxface.precision import PRECISIONS, open_classifier
 from fauxface.verdicts import Calibration, Thresholds
 from fauxface_train.dataset import FOLDER_LABELS, PreparedData, Sample, load_crop
 from fauxface_train.intervals import CONFIDENCE
-from fauxface_train.provenance import derivation
+from fauxface_train.provenance import derivation, earlier, relation, trained_on
 from fauxface_train.site import FOLDS, Refit, refit
+from fauxface_train.stopped import PASSED, failed
 from fauxface_train.thresholds import BPCER_TARGET
 
 _CARD_MARK = "<!-- calibrated on site -->"
 _SUPERSEDED = '**These no longer hold: see "Calibrated on site" at the end.**'
+_OF_THE_PARENT = (
+    "## Operating point\n",
+    "## Other precisions\n",
+    "## Evaluation\n",
+    "## Media analysis as NIST SP 800-63A-4 asks for it\n",
+    "### Known failures in pictures\n",
+)
 
 
 def calibrate(
@@ -41,18 +49,21 @@ def calibrate(
 
     Args:
         bundle: The parent.
-        data: Prepared pictures; all splits are used.
+        data: Prepared pictures; all splits are used, but only test where the parent was trained on these very
+            data. Faces that the parent's gates or its smallest face make "unsure" are left out, since a scan
+            doesn't ask for their probability.
         out: The folder to make.
         bpcer_target: BPCER that no real source may contradict.
         name: Name of the new bundle; the parent's when not given.
         signed_off_by: Who answers for it; the manifest and the card name them.
-        provider: As for `Classifier`.
+        provider: As for `open_classifier`.
 
     Returns:
         The new operating point of each precision.
 
     Raises:
-        DataError: The pictures are too few, were cut with another margin, or can't be read.
+        DataError: The pictures are too few, were cut with another margin, or can't be read, or all of them
+            may have been trained on.
         BundleError: The bundle changed while it was used.
         OutputError: `out` exists or can't be written.
     """
@@ -63,13 +74,18 @@ def calibrate(
             f"{data.root} was cut with margin {data.margin:g}, the bundle wants {margin:g}; "
             "prepare it again, or give the pictures themselves"
         )
-    samples = data.samples()
+    known = relation(trained_on(manifest.provenance), data)
+    samples, crops, stopped = _judged(bundle, data, data.samples("test" if known == "these" else None))
+    if not samples:
+        raise DataError(
+            f"{data.root} has no picture left to calibrate on: those that the bundle was trained on don't "
+            "count, nor those that its gates stop; give other pictures"
+        )
     labels, sources = np.array([s.label for s in samples]), np.array([s.source for s in samples])
-    crops = np.stack([load_crop(sample) for sample in samples])
     document = bundle.document()
     points: dict[str, Refit] = {}
-    for precision in manifest.classifier:
-        session = Classifier(bundle.classifier_bytes(precision), provider=provider)
+    for precision in (name for name in PRECISIONS if name in manifest.classifier):
+        session, _ = open_classifier(bundle, provider=provider, precision=precision)
         parent = _parent_point(document, precision)
         points[precision] = refit(session.logits(crops), labels, sources, parent, bpcer_target)
     record = _record(
@@ -80,6 +96,7 @@ def calibrate(
         target=bpcer_target,
         metrics=document.get("metrics") or {},
     )
+    record["data"] |= {"trained_on": known, "gated": stopped}
     if signed_off_by:
         record["signed_off_by"] = signed_off_by
     fitted_on = f"{len(samples)} pictures on site, from the point of {bundle.sha256[:12]}"
@@ -95,7 +112,7 @@ def calibrate(
     provenance = dict(document.get("provenance") or {})
     record["parent_held"] = provenance.pop("held", {})
     document["provenance"] = provenance | {
-        "calibrations": [*provenance.get("calibrations", []), record],
+        "calibrations": [*earlier(provenance, "calibrations"), record],
     }
     with atomic_folder(out) as folder:
         bundle.copy_files(folder)
@@ -103,6 +120,25 @@ def calibrate(
         write_manifest(folder, document)
         Bundle.load(folder)
     return points
+
+
+def _judged(
+    bundle: Bundle, data: PreparedData, samples: Sequence[Sample]
+) -> tuple[list[Sample], np.ndarray, dict[str, int]]:
+    """Return the samples that the bundle's gates let pass, their crops, and how many each gate stopped."""
+    manifest = bundle.manifest
+    kept: list[Sample] = []
+    crops: list[np.ndarray] = []
+    stopped: dict[str, int] = {}
+    for sample in samples:
+        crop = load_crop(sample)
+        name = failed(sample, crop, manifest.gates, manifest.crop.min_face_px)
+        if name == PASSED:
+            kept.append(sample)
+            crops.append(crop)
+        else:
+            stopped[name] = stopped.get(name, 0) + 1
+    return kept, np.array(crops), stopped
 
 
 def _parent_point(document: Mapping[str, Any], precision: str) -> tuple[Calibration, Thresholds]:
@@ -146,7 +182,7 @@ def _record(
     for sample in samples:
         group = counts[FOLDER_LABELS[sample.label]]
         group[sample.source] = group.get(sample.source, 0) + 1
-    made = derivation(bundle, data)
+    made = derivation(bundle, data, samples)
     return made | {
         "data": made["data"] | counts,
         "bpcer_target": target,
@@ -193,8 +229,9 @@ def _card(text: str, record: Mapping[str, Any]) -> str:
         ),
         "",
         f"Pictures: {sum(data['real'].values())} camera faces, {sum(data['fake'].values())} generated ones. "
-        f"BPCER target {record['bpcer_target']:g}. Each picture was judged by an operating point fitted "
-        f"without it ({record['folds']} folds); {record['confidence']:.0%} intervals (Clopper-Pearson).",
+        f"{used(data)} BPCER target {record['bpcer_target']:g}. Each picture was judged by an operating "
+        f"point fitted without it ({record['folds']} folds); {record['confidence']:.0%} intervals "
+        "(Clopper-Pearson).",
         "",
         "| precision | fitted | figure | before | after |",
         "|---|---|---|---|---|",
@@ -204,10 +241,23 @@ def _card(text: str, record: Mapping[str, Any]) -> str:
             cells = " | ".join(shown(result[when][figure]) for when in ("before", "after"))
             lines.append(f"| {precision} | {result['fitted']} | {figure.upper()} | {cells} |")
     kept = text.partition(_CARD_MARK)[0].rstrip()
-    if _SUPERSEDED not in kept:
-        for heading in ("## Operating point\n", "## Other precisions\n"):
-            kept = kept.replace(heading, f"{heading}\n{_SUPERSEDED}\n", 1)
+    for heading in _OF_THE_PARENT:
+        marked = f"{heading}\n{_SUPERSEDED}\n"
+        if marked not in kept:
+            kept = kept.replace(heading, marked, 1)
     return f"{kept}\n\n" + "\n".join(lines) + "\n"
+
+
+def used(data: Mapping[str, Any]) -> str:
+    """Return in words which pictures a calibration could use, from its record's `data`."""
+    stopped = sum(data["gated"].values())
+    seen = {
+        "these": "The network was trained on these data, so only their test split was used.",
+        "others": "Whether the network saw some of them in training, on other data, wasn't checked.",
+        "unknown": "Whether the network saw some of them in training isn't known.",
+    }[data["trained_on"]]
+    left_out = f" {stopped} more are unsure by the bundle's gates and were left out."
+    return seen + (left_out if stopped else "")
 
 
 def shown(rate: Mapping[str, Any] | None) -> str:
