@@ -8,7 +8,8 @@ import typer
 
 from fauxface import cli, cli_bench
 from fauxface.bench import runner
-from fauxface.bench.results import BenchReport, Refusal
+from fauxface.bench.configurations import Refusal
+from fauxface.bench.results import BenchReport
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests/data/tiny_bundle"

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fauxface.bench.results import FRAME, BenchReport, Configuration, Measurement
+from fauxface.bench.configurations import Configuration
+from fauxface.bench.results import FRAME, BenchReport, Measurement
 from fauxface.bench.stats import percentile
 
 

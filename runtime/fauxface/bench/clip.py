@@ -12,7 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from fauxface.bench.results import STAGES, Configuration, VideoRound, WarmUp
+from fauxface.bench.configurations import Configuration
+from fauxface.bench.results import STAGES, VideoRound, WarmUp
 from fauxface.bench.timing import Clock, warm_up
 from fauxface.bench.workloads import Judge
 from fauxface.bundle import Bundle

@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from fauxface.bench.configurations import Configuration
 from fauxface.bench.plain import to_plain
-from fauxface.bench.results import OFFLINE, BenchReport, Configuration, Measurement, VideoMeasurement
+from fauxface.bench.results import OFFLINE, BenchReport, Measurement, VideoMeasurement
 from fauxface.bench.stats import Rounds, interval, pooled, rate, replicates, supported
 from fauxface.errors import BenchmarkError
 

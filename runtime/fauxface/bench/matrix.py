@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fauxface.bench.results import Accepted, Accuracy, Configuration, Refusal
+from fauxface.bench.configurations import Accepted, Accuracy, Configuration, Refusal
 from fauxface.bundle import Bundle
 from fauxface.doctor import GOLDEN_TOLERANCE
 from fauxface.errors import BenchmarkError, BundleError, ProviderError

@@ -14,6 +14,7 @@ from typing import Protocol
 import cv2
 
 from fauxface.bench import clip as clips
+from fauxface.bench.configurations import Configuration
 from fauxface.bench.machine import describe_machine, load_average, temperatures, versions
 from fauxface.bench.matrix import Contender, Matrix, open_matrix
 from fauxface.bench.results import (
@@ -24,7 +25,6 @@ from fauxface.bench.results import (
     SINGLE,
     VIDEO,
     BenchReport,
-    Configuration,
     Measurement,
     Round,
     Settings,

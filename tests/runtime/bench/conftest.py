@@ -3,17 +3,9 @@ import threading
 import pytest
 
 from fauxface.bench.clip import Clip
+from fauxface.bench.configurations import Accepted, Accuracy, Configuration
 from fauxface.bench.machine import Machine
-from fauxface.bench.results import (
-    STAGES,
-    Accepted,
-    Accuracy,
-    BenchReport,
-    Configuration,
-    Settings,
-    VideoRound,
-    WarmUp,
-)
+from fauxface.bench.results import STAGES, BenchReport, Settings, VideoRound, WarmUp
 from fauxface.bench.runner import run
 
 FP32 = Configuration("cpu", "fp32", 2)

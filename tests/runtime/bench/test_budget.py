@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 
 from fauxface.bench.budget import budgets
-from fauxface.bench.results import Configuration, Round
+from fauxface.bench.configurations import Configuration
+from fauxface.bench.results import Round
 
 FP32, INT8 = Configuration("cpu", "fp32", 2), Configuration("cpu", "int8", 2)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fauxface.bench.clip import Clip, VideoLoad, demo_clip, open_scanner, paced
-from fauxface.bench.results import Configuration
+from fauxface.bench.configurations import Configuration
 from fauxface.bundle import Bundle
 from fauxface.errors import VideoError
 from fauxface.locator import Location

@@ -3,7 +3,8 @@ import dataclasses
 import pytest
 
 from fauxface.bench.compare import compare
-from fauxface.bench.results import Configuration, Round
+from fauxface.bench.configurations import Configuration
+from fauxface.bench.results import Round
 from fauxface.errors import BenchmarkError
 
 FP32, INT8 = Configuration("cpu", "fp32", 2), Configuration("cpu", "int8", 2)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from fauxface.bench import matrix
+from fauxface.bench.configurations import Configuration
 from fauxface.bench.matrix import Matrix, compare_labels, open_matrix
-from fauxface.bench.results import Configuration
 from fauxface.bundle import Bundle
 from fauxface.errors import BundleError, ProviderError
 

@@ -5,7 +5,8 @@ import jsonschema
 import pytest
 
 from fauxface.bench.compare import compare
-from fauxface.bench.results import BenchReport, Refusal
+from fauxface.bench.configurations import Refusal
+from fauxface.bench.results import BenchReport
 from fauxface.errors import BenchmarkError
 
 SCHEMA_FILE = Path(__file__).parents[3] / "docs/bench.schema.json"

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from fauxface.bench import runner
+from fauxface.bench.configurations import Configuration
 from fauxface.bench.matrix import Matrix
-from fauxface.bench.results import Configuration
 from fauxface.bench.runner import Load, bench, check, check_outputs, loads, run
 from fauxface.bundle import Bundle
 from fauxface.errors import BenchmarkError, OutputError

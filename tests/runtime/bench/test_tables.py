@@ -3,7 +3,8 @@ import dataclasses
 import pytest
 
 from fauxface.bench.compare import compare
-from fauxface.bench.results import Accepted, Accuracy, Configuration, Refusal, WarmUp
+from fauxface.bench.configurations import Accepted, Accuracy, Configuration, Refusal
+from fauxface.bench.results import WarmUp
 from fauxface.bench.tables import comparison_sections, report_sections, to_markdown, to_text
 
 FP32 = Configuration("cpu", "fp32", 2)

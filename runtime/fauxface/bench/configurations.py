@@ -1,0 +1,84 @@
+"""The configurations of a run: those that were measured, and those that were refused."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """How faces are judged.
+
+    Attributes:
+        provider: Short name of the execution provider that is really in use.
+        precision: "fp32", "fp16" or "int8".
+        threads: Threads of one inference on the CPU.
+    """
+
+    provider: str
+    precision: str
+    threads: int
+
+    def __str__(self) -> str:
+        return f"{self.provider} {self.precision} {self.threads}t"
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """The golden crops, judged by a configuration and compared with the bundle's record.
+
+    Attributes:
+        crops: Number of crops.
+        max_difference: Largest absolute difference of a logit.
+        tolerance: Largest difference that passes.
+        changed_labels: Crops whose label isn't the recorded one.
+        reversed_labels: Those of them that went from bona fide to generated or back.
+        allowed_changes: Largest number of changed labels that passes.
+    """
+
+    crops: int
+    max_difference: float
+    tolerance: float
+    changed_labels: int
+    reversed_labels: int
+    allowed_changes: int
+
+    @property
+    def passed(self) -> bool:
+        """Whether the configuration judges as the bundle's record says."""
+        return (
+            self.max_difference <= self.tolerance
+            and self.changed_labels <= self.allowed_changes
+            and self.reversed_labels == 0
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A configuration that was measured; `asked` is the provider asked for, for example "auto"."""
+
+    configuration: Configuration
+    asked: str
+    accuracy: Accuracy
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A configuration that wasn't measured.
+
+    Attributes:
+        provider: The provider asked for.
+        precision: The precision, or None where it is about all of them.
+        threads: The threads, or None where it is about any number.
+        kind: "unavailable" (nobody asked for it, and it doesn't run here), "model" (the variant can't be
+            loaded) or "accuracy" (it runs, but judges otherwise than the bundle's record).
+        reason: Why, in one line.
+    """
+
+    provider: str
+    precision: str | None
+    threads: int | None
+    kind: str
+    reason: str
+
+    def __str__(self) -> str:
+        threads = None if self.threads is None else f"{self.threads}t"
+        return " ".join(part for part in (self.provider, self.precision, threads) if part)
