@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from fauxface.bench.configurations import Configuration
-from fauxface.bench.results import STAGES, VideoRound, WarmUp
+from fauxface.bench.results import STAGES, Footage, VideoRound, WarmUp
 from fauxface.bench.timing import Clock, warm_up
 from fauxface.bench.workloads import Judge
 from fauxface.bundle import Bundle
@@ -65,6 +65,11 @@ class Clip:
                 raise VideoError(f"{path} has no frame; check that it plays")
             fps = reader.fps or FALLBACK_FPS
             return cls(path, name or path.name, reader.width, reader.height, count, fps)
+
+    @property
+    def footage(self) -> Footage:
+        """What the results call it, with its size."""
+        return Footage(self.name, self.width, self.height, self.frames)
 
     def read(self, threads: int | None = None, most: int | None = None) -> Iterator[Frame]:
         """Yield the frames of a pass, decoded one by one.

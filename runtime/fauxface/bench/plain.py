@@ -31,8 +31,8 @@ def from_plain(kind: type[T], value: Any, path: str = "") -> T:
         path: Where they stand in the document, for messages.
 
     Raises:
-        ValueError: A field is missing, unknown, of another type or not finite, or the dataclass refuses its
-            values; the message names the field.
+        ValueError: A field without a default is missing, or one is unknown, of another type or not finite, or
+            the dataclass refuses its values; the message names the field.
     """
     return _object(kind, value, path)
 
@@ -73,16 +73,17 @@ def _object(kind: Any, value: Any, path: str) -> Any:
     if not isinstance(value, dict):
         raise ValueError(f"{path or 'the document'} must be an object, not {type(value).__name__}")
     hints = typing.get_type_hints(kind)
-    names = [field.name for field in dataclasses.fields(kind)]
+    fields = dataclasses.fields(kind)
+    names = [field.name for field in fields]
     here = f"{path}." if path else ""
-    for name in names:
-        if name not in value:
-            raise ValueError(f"{here}{name} is missing")
+    for field in fields:
+        if field.name not in value and field.default is dataclasses.MISSING:
+            raise ValueError(f"{here}{field.name} is missing")
     for name in value:
         if name not in names:
             raise ValueError(f"{here}{name} isn't known")
-    fields = {name: _convert(hints[name], value[name], f"{here}{name}") for name in names}
+    given = {name: _convert(hints[name], item, f"{here}{name}") for name, item in value.items()}
     try:
-        return kind(**fields)
+        return kind(**given)
     except ValueError as error:
         raise ValueError(f"{path or 'the document'}: {error}") from None

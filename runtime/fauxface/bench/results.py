@@ -67,6 +67,30 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
+class Footage:
+    """The frames of a clip that something was measured on.
+
+    Attributes:
+        clip: What the clip is called.
+        width: Width of its frames in pixels.
+        height: Height of its frames in pixels.
+        frames: Number of frames that the clip was cut to.
+    """
+
+    clip: str
+    width: int
+    height: int
+    frames: int
+
+    def __post_init__(self) -> None:
+        for name in ("width", "height", "frames"):
+            _count(name, getattr(self, name), 1)
+
+    def __str__(self) -> str:
+        return f"{self.clip}, {self.width}x{self.height}, {self.frames} frames"
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """One configuration under one load, in every round.
 
@@ -76,6 +100,7 @@ class Measurement:
         faces: Faces per query.
         warm_up: What went before.
         rounds: The rounds, in time order.
+        footage: What "frame" locates in; None with other scenarios, and in files from before it was recorded.
     """
 
     configuration: Configuration
@@ -83,6 +108,7 @@ class Measurement:
     faces: int
     warm_up: WarmUp
     rounds: tuple[Round, ...]
+    footage: Footage | None = None
 
     def __post_init__(self) -> None:
         _require(self.scenario in (SINGLE, MULTI, OFFLINE, FRAME), f"unknown scenario {self.scenario!r}")
@@ -92,7 +118,10 @@ class Measurement:
     @property
     def key(self) -> tuple[Configuration, str, str]:
         """What must be equal for two measurements to be comparable."""
-        return self.configuration, self.scenario, f"{self.faces} face{'' if self.faces == 1 else 's'}"
+        load = f"{self.faces} face{'' if self.faces == 1 else 's'}"
+        if self.scenario == FRAME:
+            load += f", {self.footage or 'a clip that was not recorded'}"
+        return self.configuration, self.scenario, load
 
     def latencies_ms(self) -> list[np.ndarray]:
         """Return each round's latencies in milliseconds: float64 [N]."""
@@ -176,7 +205,12 @@ class VideoMeasurement:
     @property
     def key(self) -> tuple[Configuration, str, str]:
         """What must be equal for two measurements to be comparable."""
-        return self.configuration, VIDEO, f"{self.clip}, {self.width}x{self.height}, {self.frames} frames"
+        return self.configuration, VIDEO, str(self.footage)
+
+    @property
+    def footage(self) -> Footage:
+        """The frames that it was measured on."""
+        return Footage(self.clip, self.width, self.height, self.frames)
 
     def counts(self) -> list[np.ndarray]:
         """Return each round's [frames, seconds]."""

@@ -25,6 +25,7 @@ from fauxface.bench.results import (
     SINGLE,
     VIDEO,
     BenchReport,
+    Footage,
     Measurement,
     Round,
     Settings,
@@ -106,6 +107,7 @@ def run(
     settings: Settings,
     clock: Clock,
     progress: Callable[[str], None] = lambda note: None,
+    footage: Footage | None = None,
 ) -> tuple[list[Measurement], list[VideoMeasurement]]:
     """Measure every load on every configuration.
 
@@ -118,6 +120,7 @@ def run(
         settings: Loads, seconds, rounds and seed.
         clock: The clock.
         progress: Called after each step with what was done.
+        footage: What a budget locates in.
 
     Returns:
         By load, then configuration in the given order.
@@ -154,7 +157,12 @@ def run(
                 progress(f"round {number + 1}, {load.scenario}")
     measurements = [
         Measurement(
-            entries[index].configuration, load.scenario, load.faces, warm[load, index], tuple(measured)
+            entries[index].configuration,
+            load.scenario,
+            load.faces,
+            warm[load, index],
+            tuple(measured),
+            footage if load.scenario == FRAME else None,
         )
         for load in wanted
         for index in range(len(entries))
@@ -250,7 +258,9 @@ def bench(
         try:
             with _shown(steps, progress and steps > 0) as advance:
                 cv2.setNumThreads(1)  # as `fauxface scan` does
-                measurements, videos = run(entries, settings, clock, advance)
+                measurements, videos = run(
+                    entries, settings, clock, advance, None if clip is None else clip.footage
+                )
         finally:
             cv2.setNumThreads(threads)
     return BenchReport(

@@ -7,6 +7,7 @@ from fauxface.bench.budget import budgets
 from fauxface.bench.compare import Comparison
 from fauxface.bench.machine import Machine
 from fauxface.bench.results import (
+    FRAME,
     MULTI,
     OFFLINE,
     SHARES,
@@ -203,8 +204,8 @@ def _video(videos: Iterable[VideoMeasurement]) -> list[Section]:
     for video in videos:
         figures = video.summary()
         stages = figures["stages_ms"]
-        clip = f"{video.clip}, {video.width}x{video.height}, {video.frames} frames"
-        clip += f", {figures['faces_per_frame']:.2f} faces per frame; live at {video.camera_fps:g} frames/s"
+        clip = f"{video.footage}, {figures['faces_per_frame']:.2f} faces per frame; "
+        clip += f"live at {video.camera_fps:g} frames/s"
         rows.append(
             (
                 str(video.configuration),
@@ -246,11 +247,12 @@ def _budget(report: BenchReport) -> list[Section]:
     fewest = min(answer.frames for answer in answers)
     # Below 100 frames, the 99th percentile is the longest one.
     judged = "99 of 100 frames" if fewest >= _HUNDRED else f"each of the {fewest} frames measured"
+    load = next(m.key[2] for m in report.measurements if m.scenario == FRAME and m.faces == settings.faces)
     line = f"{held} of {len(answers)} configurations judge {judged} within "
     line += f"{answers[0].budget_ms:.1f} ms; decoding isn't included"
     header = ("configuration", "target", "headroom", "locate ms", "each face ms", "frame p50 ms")
     header += ("frame p99 ms", "frames/s", "faces that would hold")
-    title = f"budget: {settings.target_fps:g} frames/s with {settings.faces} faces each"
+    title = f"budget: {settings.target_fps:g} frames/s with {load}"
     return [Section(title, (line,), header, rows)]
 
 

@@ -5,11 +5,12 @@ import pytest
 from fauxface.bench.clip import Clip
 from fauxface.bench.configurations import Accepted, Accuracy, Configuration
 from fauxface.bench.machine import Machine
-from fauxface.bench.results import STAGES, BenchReport, Settings, VideoRound, WarmUp
+from fauxface.bench.results import STAGES, BenchReport, Footage, Settings, VideoRound, WarmUp
 from fauxface.bench.runner import run
 
 FP32 = Configuration("cpu", "fp32", 2)
 INT8 = Configuration("cpu", "int8", 2)
+FOOTAGE = Footage("clip.mp4", 640, 480, 10)
 
 
 class FakeClock:
@@ -103,7 +104,7 @@ def make_report(entries=None, **changes):
     clock = FakeClock()
     speeds = entries or {FP32: 10.0, INT8: 3.0}
     measured = [FakeEntry(clock, configuration, speed) for configuration, speed in speeds.items()]
-    measurements, videos = run(measured, settings, clock)
+    measurements, videos = run(measured, settings, clock, footage=FOOTAGE)
     return BenchReport(
         created="2026-01-31T12:00:00Z",
         machine=MACHINE,

@@ -81,6 +81,23 @@ def test_what_only_one_has_and_what_else_differs_is_told(make):
     )
 
 
+@pytest.mark.parametrize(
+    "changes", [{"clip": "other.mp4"}, {"width": 1920, "height": 1080}, {"frames": 8}, None], ids=str
+)
+def test_budgets_of_different_frames_are_not_compared(make, changes):
+    a, b = (make({FP32: 9.0}, scenarios=("single-stream",), target_fps=30.0) for _ in range(2))
+    assert {r.scenario for r in compare(a, b).ratios} == {"single-stream", "frame"}
+    other = tuple(
+        dataclasses.replace(m, footage=changes and dataclasses.replace(m.footage, **changes))
+        if m.footage
+        else m
+        for m in b.measurements
+    )
+    comparison = compare(a, dataclasses.replace(b, measurements=other))
+    assert {r.scenario for r in comparison.ratios} == {"single-stream"}
+    assert len(comparison.only_a) == len(comparison.only_b) == 2
+
+
 def test_nothing_in_common_is_an_error(make):
     with pytest.raises(BenchmarkError, match="in common"):
         compare(make({FP32: 9.0}), make({INT8: 9.0}))

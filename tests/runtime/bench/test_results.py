@@ -29,6 +29,16 @@ def test_json_form_fits_the_schema_and_is_read_back(make, changes):
     assert again.to_dict() == document
 
 
+def test_a_file_from_before_the_clip_was_recorded_is_read(make):
+    document = make(scenarios=(), target_fps=30.0).to_dict()
+    for entry in document["measurements"]:
+        del entry["footage"]
+    VALIDATOR.validate(document)
+    read = BenchReport.from_dict(document)
+    assert {m.footage for m in read.measurements} == {None}
+    assert "a clip that was not recorded" in read.measurements[0].key[2]
+
+
 def vars_of(refusal):
     return {name: getattr(refusal, name) for name in ("provider", "precision", "threads", "kind", "reason")}
 
@@ -104,6 +114,12 @@ def put(document, value, *path):
         (lambda d: put(d, 10**400, "videos", 0, "rounds", 0, "faces"), "faces must be at most"),
         (lambda d: put(d, 10**400, "videos", 0, "rounds", 0, "ages_ms"), "ages_ms"),
         (lambda d: put(d, [1e300], "videos", 0, "rounds", 0, "ages_ms"), "times must be 0 to"),
+        (
+            lambda d: put(
+                d, {"clip": "a", "width": 0, "height": 1, "frames": 1}, "measurements", 0, "footage"
+            ),
+            "width must be at least 1",
+        ),
         (lambda d: put(d, "fauxface.result/1", "schema"), "schema isn't fauxface.bench/1"),
     ],
 )

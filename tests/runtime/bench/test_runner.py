@@ -143,6 +143,8 @@ def test_the_tiny_bundle_is_measured_end_to_end(settings, monkeypatch):
     assert video.rounds[0].faces >= 2
     assert len(video.rounds[0].ages_ms) + video.rounds[0].dropped == 2
     assert video.camera_fps == 12
+    assert {m.footage for m in report.measurements if m.scenario == "frame"} == {video.footage}
+    assert {m.footage for m in report.measurements if m.scenario != "frame"} == {None}
     assert report.model == Bundle.load(TINY).sha256
     assert report.versions["numpy"]
     assert 1 in used

@@ -29,6 +29,7 @@ def test_text_has_a_table_for_each_scenario(make):
         "ok: 8 crops, logits within 1.0e-06, 0 labels changed",
         "clip.mp4, 640x480, 10 frames, 2.00 faces per frame",
         " frames measured within 33.3 ms",
+        "budget: 30 frames/s with 3 faces, clip.mp4, 640x480, 10 frames",
     ):
         assert part in text
     single = text.split("single-stream:")[1].split("\n\n")[0]
