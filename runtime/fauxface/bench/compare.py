@@ -1,18 +1,19 @@
 """Two result files side by side: ratios with confidence intervals."""
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from fauxface.bench.configurations import Configuration
 from fauxface.bench.plain import to_plain
 from fauxface.bench.results import OFFLINE, BenchReport, Measurement, VideoMeasurement
-from fauxface.bench.stats import Rounds, interval, pooled, rate, replicates, supported
+from fauxface.bench.stats import geometric_mean, percentile, rate, ratio_interval, supported
 from fauxface.errors import BenchmarkError
 
 SCHEMA = "fauxface.bench-compare/1"
 
-_SEED_A, _SEED_B = 1, 2
 _TAIL = 0.99
 
 
@@ -25,8 +26,8 @@ class Ratio:
         scenario: The scenario.
         load: Faces per query, or the clip.
         figure: "p50_ms", "p99_ms", "faces_per_s" or "frames_per_s".
-        a: The figure in A.
-        b: The figure in B.
+        a: The figure in A: the geometric mean of its rounds' figures.
+        b: The same of B.
         speed: Speed of B over that of A; above 1, B is faster.
         low: Lower end of the 95 % interval of `speed`, or None where a file has fewer than 3 rounds.
         high: Upper end.
@@ -77,7 +78,7 @@ class Comparison:
 
 
 def compare(a: BenchReport, b: BenchReport) -> Comparison:
-    """Compare what two runs have in common; the interval resamples the rounds of each run on its own.
+    """Compare what two runs have in common, by the figures of their rounds.
 
     Raises:
         BenchmarkError: They have no measurement in common.
@@ -108,36 +109,35 @@ def _ratios(
     b: Measurement | VideoMeasurement,
 ) -> list[Ratio]:
     if isinstance(a, VideoMeasurement) or isinstance(b, VideoMeasurement):
-        return [_ratio(key, "frames_per_s", a.counts(), b.counts(), rate, faster_is_more=True)]
+        return [_ratio(key, "frames_per_s", _rates(a), _rates(b), faster_is_more=True)]
     if a.scenario == OFFLINE:
-        return [_ratio(key, "faces_per_s", a.counts(), b.counts(), rate, faster_is_more=True)]
+        return [_ratio(key, "faces_per_s", _rates(a), _rates(b), faster_is_more=True)]
     times = a.latencies_ms(), b.latencies_ms()
-    found = [_ratio(key, "p50_ms", *times, pooled(0.5), faster_is_more=False)]
-    if all(supported(sum(map(len, rounds)), _TAIL) for rounds in times):
-        found.append(_ratio(key, "p99_ms", *times, pooled(_TAIL), faster_is_more=False))
+    found = [_ratio(key, "p50_ms", *_percentiles(times, 0.5), faster_is_more=False)]
+    if all(supported(len(values), _TAIL) for rounds in times for values in rounds):
+        found.append(_ratio(key, "p99_ms", *_percentiles(times, _TAIL), faster_is_more=False))
     return found
 
 
+def _rates(measured: Measurement | VideoMeasurement) -> list[float]:
+    return [rate([counts]) for counts in measured.counts()]
+
+
+def _percentiles(times: Iterable[list[np.ndarray]], share: float) -> Iterator[list[float]]:
+    return ([percentile(values, share) for values in rounds] for rounds in times)
+
+
 def _ratio(
-    key: tuple[Configuration, str, str],
-    figure: str,
-    a: Rounds,
-    b: Rounds,
-    statistic: Callable[[Rounds], float],
-    *,
-    faster_is_more: bool,
+    key: tuple[Configuration, str, str], figure: str, a: list[float], b: list[float], *, faster_is_more: bool
 ) -> Ratio:
-    value_a, value_b = statistic(a), statistic(b)
-    drawn_a, drawn_b = replicates(a, statistic, _SEED_A), replicates(b, statistic, _SEED_B)
-    ends = None
-    if drawn_a is not None and drawn_b is not None:
-        ends = interval(drawn_b / drawn_a if faster_is_more else drawn_a / drawn_b)
+    above, below = (b, a) if faster_is_more else (a, b)
+    ends = ratio_interval(above, below)
     return Ratio(
         *key,
         figure=figure,
-        a=round(value_a, 4),
-        b=round(value_b, 4),
-        speed=round(value_b / value_a if faster_is_more else value_a / value_b, 4),
+        a=round(geometric_mean(a), 4),
+        b=round(geometric_mean(b), 4),
+        speed=round(geometric_mean(above) / geometric_mean(below), 4),
         low=None if ends is None else round(ends[0], 4),
         high=None if ends is None else round(ends[1], 4),
     )

@@ -15,8 +15,8 @@ def by_figure(comparison):
 
 
 def test_twice_as_fast_is_a_ratio_of_two_in_every_figure(make):
-    slow = make({FP32: 9.0}, scenarios=("single-stream", "offline"), batches=(1,), tails=True)
-    fast = make({FP32: 4.0}, scenarios=("single-stream", "offline"), batches=(1,), tails=True)
+    wanted = {"scenarios": ("single-stream", "offline"), "batches": (1,), "tails": True, "seconds": 0.2}
+    slow, fast = make({FP32: 9.0}, **wanted), make({FP32: 4.0}, **wanted)
     ratios = compare(slow, fast).ratios
     assert [(r.scenario, r.figure) for r in ratios] == [
         ("single-stream", "p50_ms"),
@@ -28,6 +28,13 @@ def test_twice_as_fast_is_a_ratio_of_two_in_every_figure(make):
         assert ratio.low == pytest.approx(2, rel=1e-3)
         assert ratio.verdict == "faster"
     assert {r.verdict for r in compare(fast, slow).ratios} == {"slower"}
+
+
+def test_a_tail_is_compared_where_every_round_reaches_it(make):
+    queries = {"scenarios": ("single-stream",), "tails": True}
+    many, few = make({FP32: 9.0}, seconds=0.2, **queries), make({FP32: 9.0}, seconds=0.05, **queries)
+    assert few.measurements[0].summary()["p99_ms"] is not None, "all rounds together do"
+    assert [r.figure for r in compare(many, few).ratios] == ["p50_ms"]
 
 
 def test_a_run_against_itself_shows_no_difference(make):
@@ -58,6 +65,16 @@ def test_a_difference_within_the_noise_of_the_rounds_is_not_claimed(make):
     assert compare(a, b) == compare(a, b)
     far = compare(a, noisy(quiet, (3.0, 3.1, 3.2, 3.3, 3.4))).ratios[0]
     assert far.verdict == "slower"
+
+
+def test_three_rounds_that_lie_apart_by_chance_are_no_difference(make):
+    """Every round of A is slower than every round of B, which happens once in twenty times."""
+    quiet = make(rounds=3, scenarios=("single-stream",))
+    ratio = compare(noisy(quiet, (1.03, 1.05, 1.09)), noisy(quiet, (0.98, 1.00, 1.02))).ratios[0]
+    assert (ratio.a, ratio.b) == pytest.approx((11 * 1.05638, 11 * 0.99987), rel=1e-4)
+    assert ratio.speed == pytest.approx(ratio.a / ratio.b, abs=1e-4)
+    assert ratio.low < 1 < ratio.speed < ratio.high
+    assert ratio.verdict == "no difference shown"
 
 
 def test_few_rounds_give_a_ratio_without_an_interval(make):
