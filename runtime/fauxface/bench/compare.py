@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fauxface.bench.configurations import Configuration
+from fauxface.bench.doubts import doubts
 from fauxface.bench.plain import to_plain
 from fauxface.bench.results import OFFLINE, BenchReport, Measurement, VideoMeasurement
 from fauxface.bench.stats import geometric_mean, percentile, rate, ratio_interval, supported
@@ -59,13 +60,17 @@ class Comparison:
 
     Attributes:
         ratios: Every figure that both have.
-        differences: What differs beside the times: processor, versions, bundle.
+        differences: What differs beside the times: processor, versions, bundle, settings.
+        doubts_a: What makes figures of A doubtful, as `doubts.doubts` tells it.
+        doubts_b: The same of B.
         only_a: What only A measured.
         only_b: What only B measured.
     """
 
     ratios: tuple[Ratio, ...]
     differences: tuple[str, ...]
+    doubts_a: tuple[str, ...]
+    doubts_b: tuple[str, ...]
     only_a: tuple[str, ...]
     only_b: tuple[str, ...]
 
@@ -98,6 +103,8 @@ def compare(a: BenchReport, b: BenchReport) -> Comparison:
     return Comparison(
         ratios=tuple(ratios),
         differences=tuple(_differences(a, b)),
+        doubts_a=tuple(doubts(a)),
+        doubts_b=tuple(doubts(b)),
         only_a=tuple(_name(key) for key in measured_a if key not in measured_b),
         only_b=tuple(_name(key) for key in measured_b if key not in measured_a),
     )
@@ -144,13 +151,19 @@ def _ratio(
 
 
 def _differences(a: BenchReport, b: BenchReport) -> list[str]:
-    pairs = [
+    pairs: list[tuple[str, str | float, str | float]] = [
         ("processor", a.machine.cpu, b.machine.cpu),
+        ("board", a.machine.board or "none", b.machine.board or "none"),
+        ("GPU", ", ".join(a.machine.gpus) or "none", ", ".join(b.machine.gpus) or "none"),
         ("cores", a.machine.cores, b.machine.cores),
         ("system", a.machine.system, b.machine.system),
         ("instructions", " ".join(a.machine.instructions), " ".join(b.machine.instructions)),
         ("governor", ", ".join(a.machine.governors), ", ".join(b.machine.governors)),
         ("bundle", f"{a.bundle} {a.model[:12]}", f"{b.bundle} {b.model[:12]}"),
+        ("--seconds", a.settings.seconds, b.settings.seconds),
+        ("--frames", a.settings.frames, b.settings.frames),
+        ("--target-fps", a.settings.target_fps or "none", b.settings.target_fps or "none"),
+        ("--quick", "no" if a.settings.tails else "yes", "no" if b.settings.tails else "yes"),
     ]
     names = sorted(a.versions.keys() | b.versions.keys())
     pairs += [(name, a.versions.get(name, "none"), b.versions.get(name, "none")) for name in names]

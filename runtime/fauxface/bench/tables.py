@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fauxface.bench.budget import budgets
 from fauxface.bench.compare import Comparison
+from fauxface.bench.doubts import doubts
 from fauxface.bench.machine import Machine
 from fauxface.bench.results import (
     FRAME,
@@ -17,11 +18,8 @@ from fauxface.bench.results import (
     BenchReport,
     Measurement,
     VideoMeasurement,
-    WarmUp,
 )
 
-_DRIFT = 0.10
-_BUSY = 0.5
 _HUNDRED = 100
 
 
@@ -68,6 +66,8 @@ def comparison_sections(comparison: Comparison) -> list[Section]:
     header = ("configuration", "scenario", "load", "figure", "A", "B", "speed of B", "95 % interval", "so")
     sections = [Section("speed of B over A", header=header, rows=rows)]
     notes = [f"differs: {text}" for text in comparison.differences]
+    notes += [f"A: {text}" for text in comparison.doubts_a]
+    notes += [f"B: {text}" for text in comparison.doubts_b]
     notes += [f"only in A: {text}" for text in comparison.only_a]
     notes += [f"only in B: {text}" for text in comparison.only_b]
     return [*sections, Section("notes", tuple(notes))] if notes else sections
@@ -257,30 +257,10 @@ def _budget(report: BenchReport) -> list[Section]:
 
 
 def _notes(report: BenchReport) -> Iterable[str]:
-    machine = report.machine
-    if machine.load_before is not None and machine.load_before > _BUSY * machine.cores:
-        yield f"the machine was busy before the run: load average {machine.load_before:.2f}; run it idle"
-    for entry in report.accepted:
-        if entry.configuration.threads > machine.cores:
-            yield f"{entry.configuration}: more threads than the {machine.cores} available cores"
-    for measurement in report.measurements:
-        what = f"{measurement.configuration}, {measurement.scenario}, {measurement.key[2]}"
-        yield from _not_warm(what, measurement.warm_up)
-        drift = measurement.summary()["drift"]
-        if drift > _DRIFT:
-            yield f"{what}: the rounds' medians differ by {drift:.0%}"
-    for video in report.videos:
-        yield from _not_warm(f"{video.configuration}, {VIDEO}", video.warm_up)
-        if (drift := video.summary()["drift"]) > _DRIFT:
-            yield f"{video.configuration}, {VIDEO}: the rounds differ by {drift:.0%}"
+    yield from doubts(report)
     singles = [m for m in report.measurements if m.scenario == SINGLE]
     if any(m.summary()["p99_9_ms"] is None for m in singles):
         yield "a percentile that is - has too few queries; p99.9 takes 1000: give --seconds or --rounds more"
-
-
-def _not_warm(what: str, warm: WarmUp) -> Iterable[str]:
-    if not warm.stable:
-        yield f"{what}: still {warm.spread:.0%} between windows after {warm.seconds:.1f} s of warm-up"
 
 
 def _ms(value: float | None) -> str:

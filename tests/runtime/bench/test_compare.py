@@ -42,6 +42,31 @@ def test_a_run_against_itself_shows_no_difference(make):
     assert all(ratio.speed == 1 for ratio in comparison.ratios)
     assert {ratio.verdict for ratio in comparison.ratios} == {"no difference shown"}
     assert (comparison.differences, comparison.only_a, comparison.only_b) == ((), (), ())
+    assert (comparison.doubts_a, comparison.doubts_b) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "told"),
+    [
+        ("machine", {"gpus": ("Orin",)}, "GPU: none -> Orin"),
+        ("machine", {"board": "Jetson"}, "board: none -> Jetson"),
+        ("settings", {"seconds": 2.0}, "--seconds: 0.05 -> 2.0"),
+        ("settings", {"frames": 24}, "--frames: 10 -> 24"),
+        ("settings", {"target_fps": 30.0}, "--target-fps: none -> 30.0"),
+        ("settings", {"tails": True}, "--quick: yes -> no"),
+    ],
+)
+def test_other_hardware_and_settings_are_told(report, part, change, told):
+    other = dataclasses.replace(report, **{part: dataclasses.replace(getattr(report, part), **change)})
+    assert compare(report, other).differences == (told,)
+
+
+def test_what_makes_either_run_doubtful_is_told(report):
+    busy = dataclasses.replace(report, machine=dataclasses.replace(report.machine, load_before=1.5))
+    (doubt,) = compare(report, busy).doubts_b
+    assert doubt.startswith("the machine was busy before the run")
+    assert compare(report, busy).doubts_a == ()
+    assert compare(busy, report).doubts_a == (doubt,)
 
 
 def noisy(report, factors):

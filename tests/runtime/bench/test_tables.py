@@ -132,5 +132,9 @@ def test_comparison_tells_who_is_faster(make):
         *("cpu fp32 2t", "single-stream", "1 face", "p50_ms", "10", "5"),
         *("2.000x", "2.000 to 2.000", "B is faster"),
     ]
+    assert "A: " not in text
+    busy = dataclasses.replace(make(), machine=dataclasses.replace(make().machine, load_before=1.5))
+    assert "  A: the machine was busy" in to_text(comparison_sections(compare(busy, make())))
+    assert "  B: the machine was busy" in to_text(comparison_sections(compare(make(), busy)))
     text = to_text(comparison_sections(compare(make(rounds=1), make())))
     assert "too few rounds" in text
