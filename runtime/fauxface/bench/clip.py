@@ -163,11 +163,13 @@ class VideoLoad:
     def _live(self) -> tuple[tuple[float, ...], int]:
         """Judge the clip's first seconds as from a camera, which drops the frames that nobody took in time.
 
+        One thread decodes: several would decode frames before they are due, and their ages would miss it.
+
         Returns:
             Per judged frame, the milliseconds from when the camera had it to its verdict; the dropped frames.
         """
         most = min(self.clip.frames, math.ceil(_LIVE_S * self.clip.fps))
-        frames = self.clip.read(self._threads, most)
+        frames = self.clip.read(1, most)
         shown: dict[int, float] = {}
         ages = []
         with closing(newest(paced(frames, self.clip.fps, self._clock, self._sleep, shown))) as taken:
@@ -177,9 +179,12 @@ class VideoLoad:
         return tuple(ages), most - len(ages)
 
     def _stages(self) -> dict[str, float]:
-        """Return the seconds of each stage over a pass, one stage after the other, frame by frame."""
+        """Return the seconds of each stage over a pass, one stage after the other, frame by frame.
+
+        One thread decodes: several would go on with the next frames while the other stages are timed.
+        """
         spent: dict[str, float] = dict.fromkeys(STAGES, 0.0)
-        frames = self.clip.read(self._threads)
+        frames = self.clip.read(1)
         now = self._clock()
 
         def lap(stage: str) -> None:

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fauxface.bench import clip as clips
 from fauxface.bench.clip import Clip, VideoLoad, demo_clip, open_scanner, paced
 from fauxface.bench.configurations import Configuration
 from fauxface.bundle import Bundle
 from fauxface.errors import VideoError
 from fauxface.locator import Location
 from fauxface.results import Face, Result
-from fauxface.video import FrameWriter
+from fauxface.video import FrameReader, FrameWriter
 
 TINY = Path(__file__).parents[2] / "data" / "tiny_bundle"
 BOX = (10.0, 10.0, 40.0, 40.0)
@@ -154,6 +155,20 @@ def test_decoding_is_a_stage(clip, clock, monkeypatch):
     assert measured.stages_ms["decode"] == pytest.approx(7)
     assert measured.elapsed_s == pytest.approx(4 * 0.012)
     assert min(measured.ages_ms) >= 12, "decoding counts, too"
+
+
+def test_no_frame_is_decoded_ahead_of_a_stage_or_a_camera(clip, clock, monkeypatch):
+    """FFmpeg's threads would decode while the other stages are timed, and before a frame is due."""
+    opened, real = [], FrameReader
+
+    def reader(path, *, threads=None):
+        opened.append(threads)
+        return real(path, threads=threads)
+
+    monkeypatch.setattr(clips, "FrameReader", reader)
+    part = Part(clock)
+    VideoLoad(clip, FakeScanner(clock), part, part, clock, threads=16, sleep=clock.advance).round()
+    assert opened == [8, 1, 1], "end to end as a scan, then by stages, then live"
 
 
 @pytest.mark.parametrize("data", [b"", b"no video at all"])
