@@ -153,14 +153,12 @@ class Classifier:
         self.threads = threads or available_cores()
         ort = import_onnxruntime()
         model = _Model(model_bytes, precision, self.threads)
-        self.provider, self._session = _open(ort, model, provider)
-        self._input = _check_contract(self._session)
+        opened = _open(ort, model, provider)
+        self.provider, self._session, self._input = opened.provider, opened.session, opened.input
         self._largest, self._run = _CHUNK, self._run_on_host
-        self.cuda_graphs: bool | None = None
-        if self.provider in _ON_GPU:
-            self._session, runner, graphs = _bound(ort, model, self.provider, self._session)
-            self._largest, self._run = providers.BUCKETS[-1], runner.run
-            self.cuda_graphs = graphs if self.provider == "cuda" else None
+        if opened.runner is not None:
+            self._largest, self._run = providers.BUCKETS[-1], opened.runner.run
+        self.cuda_graphs: bool | None = opened.graphs if self.provider == "cuda" else None
 
     def logits(self, crops: np.ndarray) -> np.ndarray:
         """Run the classifier; large batches are run in parts.
@@ -201,41 +199,72 @@ class Classifier:
         return self._session.run(None, {self._input: np.ascontiguousarray(crops)})[0]
 
 
-def _open(ort: ModuleType, model: _Model, provider: str) -> tuple[str, Any]:
-    """Return the short name of the provider in use and the session."""
-    if provider != "auto":
-        session, problem = _try_provider(ort, model, provider)
-        if problem is not None:
-            raise ProviderError(f"the provider {provider} can't be used: {problem}")
-        return provider, session
-    for candidate in _AUTO_ORDER[:-1]:
-        session, problem = _try_provider(ort, model, candidate)
-        if problem is None:
-            return candidate, session
-    return _AUTO_ORDER[-1], _create(ort, model, _AUTO_ORDER[-1])
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A session that is ready to run.
+
+    Attributes:
+        provider: Short name of the provider in use.
+        session: The session.
+        input: Name of its input.
+        runner: What runs it on a GPU, None elsewhere.
+        graphs: Whether it replays CUDA graphs.
+    """
+
+    provider: str
+    session: Any
+    input: str
+    runner: BucketRunner | None
+    graphs: bool
 
 
-def _try_provider(ort: ModuleType, model: _Model, provider: str) -> tuple[Any, str | None]:
-    """Return a session, and why the provider doesn't run it, or None where it does."""
+def _open(ort: ModuleType, model: _Model, provider: str) -> _Opened:
+    """Open the provider asked for, or the first of "auto" that works, up to its warm-up."""
+    for candidate in _AUTO_ORDER[:-1] if provider == "auto" else ():
+        with contextlib.suppress(ProviderError):
+            return _open_one(ort, model, candidate)
+    return _open_one(ort, model, _AUTO_ORDER[-1] if provider == "auto" else provider)
+
+
+def _open_one(ort: ModuleType, model: _Model, provider: str) -> _Opened:
+    session, graphs = _start(ort, model, provider)
+    name = _check_contract(session)
+    if provider not in _ON_GPU:
+        return _Opened(provider, session, name, None, False)
+    session, runner, graphs = _bound(ort, model, provider, session, graphs=graphs)
+    return _Opened(provider, session, name, runner, graphs)
+
+
+def _start(ort: ModuleType, model: _Model, provider: str) -> tuple[Any, bool]:
+    """Return a session and whether it records CUDA graphs; raise unless the provider runs the model."""
     name = PROVIDERS[provider]
     if name not in ort.get_available_providers():
         found = ", ".join(installed_distributions()) or "this onnxruntime"
-        return None, (
-            f"{found} doesn't have it; run: pip uninstall -y {found}, then: {_pip_line(_EXTRA[provider])}"
+        raise _unusable(
+            provider,
+            f"{found} doesn't have it; run: pip uninstall -y {found}, then: {_pip_line(_EXTRA[provider])}",
         )
     if provider == "cpu":
-        return _create(ort, model, provider), None
-    if provider in {"cuda", "tensorrt"} and (problem := _missing_nvidia_libraries(ort, provider)):
-        return None, problem
+        return _create(ort, model, provider)
+    if provider in _ON_GPU and (problem := _missing_nvidia_libraries(ort, provider)):
+        raise _unusable(provider, problem)
     # While a provider is tried, its complaints would reach the terminal beside our own message.
     ort.set_default_logger_severity(_LOG_FATAL)
     try:
-        session = _create(ort, model, provider)
+        session, graphs = _create(ort, model, provider)
     except BundleError as error:
-        return None, f"{_first_line(error)}; check its driver and libraries, or use --provider cpu"
+        raise _unusable(
+            provider, f"{_first_line(error)}; check its driver and libraries, or use --provider cpu"
+        ) from None
     finally:
         ort.set_default_logger_severity(_LOG_WARNING)
-    return session, _why_idle(session, name)
+    if (problem := _why_idle(session, name)) is not None:
+        raise _unusable(provider, problem)
+    return session, graphs
+
+
+def _unusable(provider: str, problem: str) -> ProviderError:
+    return ProviderError(f"the provider {provider} can't be used: {problem}")
 
 
 def _why_idle(session: Any, name: str) -> str | None:
@@ -265,15 +294,19 @@ def _missing_nvidia_libraries(ort: ModuleType, provider: str) -> str | None:
     return None
 
 
-def _create(ort: ModuleType, model: _Model, provider: str) -> Any:
-    """Make a session; where CUDA can't record a graph of this model, it runs without."""
+def _create(ort: ModuleType, model: _Model, provider: str) -> tuple[Any, bool]:
+    """Make a session; where CUDA can't record a graph of this model, it runs without.
+
+    Returns:
+        The session, and whether it records CUDA graphs.
+    """
     if provider != "cuda":
-        return _session(ort, model, provider, graphs=False)
+        return _session(ort, model, provider, graphs=False), False
     try:
-        return _session(ort, model, provider, graphs=True)
+        return _session(ort, model, provider, graphs=True), True
     except BundleError as error:
         _note_no_graphs(error)
-        return _session(ort, model, provider, graphs=False)
+        return _session(ort, model, provider, graphs=False), False
 
 
 def _note_no_graphs(error: Exception) -> None:
@@ -330,14 +363,14 @@ def _tensorrt_options(ort: ModuleType, model: _Model) -> dict[str, str]:
     return providers.tensorrt_options(name, model.precision, cache)
 
 
-def _bound(ort: ModuleType, model: _Model, provider: str, session: Any) -> tuple[Any, BucketRunner, bool]:
+def _bound(
+    ort: ModuleType, model: _Model, provider: str, session: Any, *, graphs: bool
+) -> tuple[Any, BucketRunner, bool]:
     """Bind a session to buffers on the GPU and warm it up.
 
     Returns:
         The session to use, what runs it, and whether it replays CUDA graphs.
     """
-    in_use = session.get_provider_options().get(PROVIDERS[provider], {})
-    graphs = provider == "cuda" and in_use.get("enable_cuda_graph") == "1"
     try:
         try:
             return session, BucketRunner(ort, session, graphs=graphs), graphs
@@ -348,10 +381,7 @@ def _bound(ort: ModuleType, model: _Model, provider: str, session: Any) -> tuple
             session = _session(ort, model, provider, graphs=False)
             return session, BucketRunner(ort, session, graphs=False), False
     except Exception as error:  # ONNX Runtime's errors share no base class
-        raise ProviderError(
-            f"the provider {provider} can't be used: its warm-up failed: {_first_line(error)}; "
-            "use --provider cpu"
-        ) from None
+        raise _unusable(provider, f"its warm-up failed: {_first_line(error)}; use --provider cpu") from None
 
 
 def _check_contract(session: Any) -> str:

@@ -133,18 +133,39 @@ class FakePart:
 )
 def test_a_silent_fallback_is_found(monkeypatch, providers, assigned, problem):
     ort = import_onnxruntime()
-    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    built_with = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: built_with)
     monkeypatch.setattr(session, "_missing_nvidia_libraries", lambda *_: None)
+    monkeypatch.setattr(session, "_check_contract", lambda _: "crops")
+    monkeypatch.setattr(session, "_bound", lambda *args, graphs: (args[3], "runner", graphs))
     created = FakeSession(providers, assigned)
-    monkeypatch.setattr(session, "_create", lambda *_: created)
+    monkeypatch.setattr(session, "_create", lambda *_: (created, False))
     model = session._Model(MODEL, "fp32", 1)
     if problem is None:
-        assert session._open(ort, model, "cuda") == ("cuda", created)
-        assert session._open(ort, model, "auto") == ("cuda", created)
+        for asked in ("cuda", "auto"):
+            opened = session._open(ort, model, asked)
+            assert (opened.provider, opened.session) == ("cuda", created)
     else:
         with pytest.raises(ProviderError, match=problem):
             session._open(ort, model, "cuda")
-        assert session._open(ort, model, "auto")[0] == "cpu"
+        assert session._open(ort, model, "auto").provider == "cpu"
+
+
+def test_auto_goes_on_where_a_warm_up_fails(monkeypatch):
+    ort, real = import_onnxruntime(), session._create
+    built_with = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: built_with)
+    monkeypatch.setattr(session, "_missing_nvidia_libraries", lambda *_: None)
+    monkeypatch.setattr(session, "_why_idle", lambda *_: None)
+    monkeypatch.setattr(session, "_create", lambda ort, model, _: real(ort, model, "cpu"))
+
+    def runner(*_, **__):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(session, "BucketRunner", runner)
+    assert Classifier(MODEL).provider == "cpu"
+    with pytest.raises(ProviderError, match="the provider cuda can't be used: its warm-up failed"):
+        Classifier(MODEL, provider="cuda")
 
 
 @pytest.mark.parametrize(
@@ -222,24 +243,24 @@ def test_cuda_runs_without_graphs_where_it_can_not_record_one(monkeypatch):
         return real(data, options, providers=["CPUExecutionProvider"], **rest)
 
     monkeypatch.setattr(ort, "InferenceSession", start)
-    session._create(ort, session._Model(MODEL, "fp32", 1), "cuda")
+    _, graphs = session._create(ort, session._Model(MODEL, "fp32", 1), "cuda")
     assert tried == [True, False]
+    assert not graphs
 
 
-class Recording:
-    """A session that says that it runs on CUDA."""
-
-    def __init__(self, graphs):
-        options = {"CUDAExecutionProvider": {"enable_cuda_graph": graphs}}
-        self.get_provider_options = lambda: options
+@pytest.mark.parametrize(("provider", "graphs"), [("cpu", False), ("cuda", True), ("openvino", False)])
+@pytest.mark.usefixtures("started")
+def test_a_session_s_graphs_are_known_from_its_making(provider, graphs):
+    """Not from the options it names: those of some providers come back empty."""
+    assert session._create(import_onnxruntime(), session._Model(MODEL, "fp32", 1), provider)[1] == graphs
 
 
 @pytest.mark.parametrize(
     ("graphs", "fails", "expected"),
     [
-        ("1", set(), [True]),
-        ("0", set(), [False]),
-        ("1", {True}, [True, False]),
+        (True, set(), [True]),
+        (False, set(), [False]),
+        (True, {True}, [True, False]),
     ],
     ids=["graphs", "no graphs", "recording fails"],
 )
@@ -254,10 +275,11 @@ def test_gpu_sessions_are_bound(monkeypatch, caplog, graphs, fails, expected):
 
     monkeypatch.setattr(session, "BucketRunner", runner)
     monkeypatch.setattr(session, "_session", lambda *_, graphs: "new session")
-    first = Recording(graphs)
-    bound, found, recorded = session._bound(None, session._Model(MODEL, "fp32", 1), "cuda", first)
+    bound, found, recorded = session._bound(
+        None, session._Model(MODEL, "fp32", 1), "cuda", "first session", graphs=graphs
+    )
     assert (made, found, recorded) == (expected, "runner", expected[-1])
-    assert bound == ("new session" if fails else first)
+    assert bound == ("new session" if fails else "first session")
     assert ("running without CUDA graphs" in caplog.text) == bool(fails)
 
 
@@ -267,7 +289,7 @@ def test_a_failed_warm_up_is_one_line(monkeypatch):
 
     monkeypatch.setattr(session, "BucketRunner", runner)
     with pytest.raises(ProviderError, match="warm-up failed: CUDA out of memory; use --provider cpu"):
-        session._bound(None, session._Model(MODEL, "fp32", 1), "tensorrt", Recording("0"))
+        session._bound(None, session._Model(MODEL, "fp32", 1), "tensorrt", None, graphs=False)
 
 
 def test_a_gpu_runs_batches_of_at_most_the_largest_bucket(monkeypatch):
@@ -281,8 +303,8 @@ def test_a_gpu_runs_batches_of_at_most_the_largest_bucket(monkeypatch):
             ran.append(len(crops))
             return self.session.run(None, {"crops": crops})[0]
 
-    monkeypatch.setattr(session, "_try_provider", lambda ort, model, _: (real(ort, model, "cpu"), None))
-    monkeypatch.setattr(session, "_bound", lambda ort, model, provider, made: (made, Runner(made), True))
+    monkeypatch.setattr(session, "_start", lambda ort, model, _: real(ort, model, "cpu"))
+    monkeypatch.setattr(session, "_bound", lambda *args, graphs: (args[3], Runner(args[3]), True))
     classifier = Classifier(MODEL, provider="cuda")
     assert classifier.cuda_graphs
     crops = np.random.default_rng(0).integers(0, 256, (70, 128, 128, 3), dtype=np.uint8)

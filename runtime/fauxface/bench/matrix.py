@@ -10,6 +10,7 @@ from fauxface.bench.configurations import Accepted, Accuracy, Configuration, Ref
 from fauxface.bundle import Bundle
 from fauxface.doctor import GOLDEN_TOLERANCE
 from fauxface.errors import BenchmarkError, BundleError, ProviderError
+from fauxface.precision import open_classifier
 from fauxface.session import PROVIDER_CHOICES, PROVIDERS, Classifier, import_onnxruntime
 from fauxface.threads import available_cores
 from fauxface.verdicts import UNSURE
@@ -93,9 +94,12 @@ def open_matrix(bundle: Bundle, matrix: Matrix) -> tuple[list[Contender], list[R
         try:
             for precision, count in itertools.product(models, threads):
                 try:
-                    classifier = Classifier(
-                        models[precision], provider=provider, threads=count, precision=precision
-                    )
+                    if provider == "auto":
+                        classifier, _ = open_classifier(bundle, threads=count, precision=precision)
+                    else:
+                        classifier = Classifier(
+                            models[precision], provider=provider, threads=count, precision=precision
+                        )
                     opened = examine(bundle, classifier, provider, precision)
                 except BundleError as error:
                     refused.append(Refusal(provider, precision, count, "model", str(error)))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fauxface import precision
 from fauxface.bench import matrix
 from fauxface.bench.configurations import Configuration
 from fauxface.bench.matrix import Matrix, compare_labels, open_matrix
@@ -49,6 +50,21 @@ def test_every_combination_is_opened_and_none_twice(bundle):
     assert found[0].accepted.accuracy.crops == 8
     assert found[0].accepted.accuracy.max_difference <= 1e-5
     assert refused == []
+
+
+def test_auto_opens_what_a_scan_with_auto_opens(variant_bundle, monkeypatch):
+    """Which leaves OpenVINO out where the CPU runs int8."""
+    asked = []
+
+    def opened(model, *, provider, **options):
+        asked.append((options["precision"], provider))
+        return real_classifier(model, provider="cpu", **options)
+
+    monkeypatch.setattr(precision, "auto_providers", lambda: ("openvino", "cpu"))
+    monkeypatch.setattr(precision, "Classifier", opened)
+    found, _ = open_matrix(Bundle.load(variant_bundle), Matrix(("auto",), ("fp32", "int8"), (1,)))
+    assert asked == [("fp32", "openvino"), ("int8", "cpu")]
+    assert [contender.accepted.asked for contender in found] == ["auto", "auto"]
 
 
 def test_a_bundle_with_variants_offers_them_all(variant_bundle):
