@@ -1,10 +1,8 @@
 """The classifier's ONNX Runtime session: the execution provider asked for, or an error that says why not."""
 
 import contextlib
-import ctypes
 import importlib.metadata
-import io
-import sys
+import re
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -15,6 +13,7 @@ from fauxface import providers
 from fauxface.buckets import BucketRunner
 from fauxface.crops import INPUT_SIZE
 from fauxface.errors import BundleError, ProviderError
+from fauxface.nvidia import missing_libraries
 from fauxface.onnx_wire import check_self_contained
 from fauxface.threads import available_cores
 
@@ -30,7 +29,6 @@ PROVIDER_CHOICES = ("auto", *PROVIDERS)
 
 # TensorRT isn't among them: it may build its engine for minutes, which only someone who asked for it accepts.
 _AUTO_ORDER = ("cuda", "openvino", "cpu")
-
 _EXTRA = {"cpu": "cpu", "cuda": "gpu", "tensorrt": "gpu", "openvino": "openvino"}
 
 # All of these install the same import package, `onnxruntime`.
@@ -49,9 +47,10 @@ _DISTRIBUTIONS = (
 )
 
 _ON_GPU = ("cuda", "tensorrt")
-
 _MAX_THREADS = 1024
 _CHUNK = 64
+# ONNX Runtime's errors begin with the file, the line and the signature of the function that raised them.
+_SOURCE_PLACE = re.compile(r"^/onnxruntime_src/\S+ .*?\) (const )?(\[with [^\]]*\] )?")
 _LOG_WARNING, _LOG_ERROR, _LOG_FATAL = 2, 3, 4
 
 
@@ -227,11 +226,10 @@ def _open(ort: ModuleType, model: _Model, provider: str) -> _Opened:
 
 
 def _open_one(ort: ModuleType, model: _Model, provider: str) -> _Opened:
-    session, graphs = _start(ort, model, provider)
+    (session, graphs), runner = _start(ort, model, provider), None
     name = _check_contract(session)
-    if provider not in _ON_GPU:
-        return _Opened(provider, session, name, None, False)
-    session, runner, graphs = _bound(ort, model, provider, session, graphs=graphs)
+    if provider in _ON_GPU:
+        session, runner, graphs = _bound(ort, model, provider, session, graphs=graphs)
     return _Opened(provider, session, name, runner, graphs)
 
 
@@ -240,22 +238,19 @@ def _start(ort: ModuleType, model: _Model, provider: str) -> tuple[Any, bool]:
     name = PROVIDERS[provider]
     if name not in ort.get_available_providers():
         found = ", ".join(installed_distributions()) or "this onnxruntime"
-        raise _unusable(
-            provider,
-            f"{found} doesn't have it; run: pip uninstall -y {found}, then: {_pip_line(_EXTRA[provider])}",
-        )
+        way = f"pip uninstall -y {found}, then: {_pip_line(_EXTRA[provider])}"
+        raise _unusable(provider, f"{found} doesn't have it; run: {way}")
     if provider == "cpu":
         return _create(ort, model, provider)
-    if provider in _ON_GPU and (problem := _missing_nvidia_libraries(ort, provider)):
+    if provider in _ON_GPU and (problem := missing_libraries(ort, provider)):
         raise _unusable(provider, problem)
     # While a provider is tried, its complaints would reach the terminal beside our own message.
     ort.set_default_logger_severity(_LOG_FATAL)
     try:
         session, graphs = _create(ort, model, provider)
     except BundleError as error:
-        raise _unusable(
-            provider, f"{_first_line(error)}; check its driver and libraries, or use --provider cpu"
-        ) from None
+        way = "check its driver and libraries, or use --provider cpu"
+        raise _unusable(provider, f"{_first_line(error)}; {way}") from None
     finally:
         ort.set_default_logger_severity(_LOG_WARNING)
     if (problem := _why_idle(session, name)) is not None:
@@ -275,22 +270,6 @@ def _why_idle(session: Any, name: str) -> str | None:
     parts = session.get_provider_graph_assignment_info()
     if not any(part.ep_name == name and part.get_nodes() for part in parts):
         return "it takes no part of this model, which would run on the CPU; use --provider cpu"
-    return None
-
-
-def _missing_nvidia_libraries(ort: ModuleType, provider: str) -> str | None:
-    """Load the NVIDIA driver and the CUDA libraries that pip installed; return what is missing."""
-    driver = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        ctypes.CDLL(driver)
-    except OSError:
-        return f"there is no NVIDIA driver ({driver}) on this machine; install it, or use --provider cpu"
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        ort.preload_dlls(directory="")
-    lines = said.getvalue().splitlines()
-    if lines and provider == "cuda":
-        return f"{_first_line(lines[0])}; run: {_pip_line('gpu')}"
     return None
 
 
@@ -417,4 +396,4 @@ def _pip_line(extra: str | None) -> str:
 
 def _first_line(error: object) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0][:200] if lines else type(error).__name__
+    return _SOURCE_PLACE.sub("", lines[0])[:200] if lines else type(error).__name__

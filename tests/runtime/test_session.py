@@ -1,3 +1,4 @@
+import ctypes
 import importlib.metadata
 import sys
 from pathlib import Path
@@ -135,7 +136,7 @@ def test_a_silent_fallback_is_found(monkeypatch, providers, assigned, problem):
     ort = import_onnxruntime()
     built_with = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(ort, "get_available_providers", lambda: built_with)
-    monkeypatch.setattr(session, "_missing_nvidia_libraries", lambda *_: None)
+    monkeypatch.setattr(session, "missing_libraries", lambda *_: None)
     monkeypatch.setattr(session, "_check_contract", lambda _: "crops")
     monkeypatch.setattr(session, "_bound", lambda *args, graphs: (args[3], "runner", graphs))
     created = FakeSession(providers, assigned)
@@ -155,7 +156,7 @@ def test_auto_goes_on_where_a_warm_up_fails(monkeypatch):
     ort, real = import_onnxruntime(), session._create
     built_with = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(ort, "get_available_providers", lambda: built_with)
-    monkeypatch.setattr(session, "_missing_nvidia_libraries", lambda *_: None)
+    monkeypatch.setattr(session, "missing_libraries", lambda *_: None)
     monkeypatch.setattr(session, "_why_idle", lambda *_: None)
     monkeypatch.setattr(session, "_create", lambda ort, model, _: real(ort, model, "cpu"))
 
@@ -312,6 +313,43 @@ def test_a_gpu_runs_batches_of_at_most_the_largest_bucket(monkeypatch):
     np.testing.assert_allclose(classifier.logits(crops), expected, atol=1e-5)
     assert ran == [32, 32, 6]
     assert max(ran) == buckets.BUCKETS[-1]
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        (
+            "/onnxruntime_src/onnxruntime/core/session/provider_bridge_ort.cc:2251 onnxruntime::Provider& "
+            "onnxruntime::ProviderLibrary::Get() [ONNXRuntimeError] : 1 : FAIL : Failed to load x.so\n",
+            "[ONNXRuntimeError] : 1 : FAIL : Failed to load x.so",
+        ),
+        (
+            "/onnxruntime_src/onnxruntime/core/providers/cuda/cuda_call.cc:129 bool onnxruntime::CudaCall("
+            "ERRTYPE, const char*) [with ERRTYPE = cudaError; bool THRW = true] CUDA failure 35: too old",
+            "CUDA failure 35: too old",
+        ),
+        ("[ONNXRuntimeError] : 1 : FAIL : a (b) c", "[ONNXRuntimeError] : 1 : FAIL : a (b) c"),
+        ("", "RuntimeError"),
+    ],
+)
+def test_an_error_of_onnx_runtime_is_shown_without_its_place_in_the_source(said, shown):
+    assert session._first_line(RuntimeError(said)) == shown
+
+
+def test_tensorrt_announces_no_build_where_it_is_not_installed(monkeypatch, capfd):
+    ort = import_onnxruntime()
+    built_with = ["TensorrtExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: built_with)
+    monkeypatch.setattr(ctypes, "CDLL", missing_tensorrt)
+    monkeypatch.setattr(ort, "preload_dlls", lambda directory: None)
+    with pytest.raises(ProviderError, match="provider tensorrt can't be used: TensorRT 10 isn't installed"):
+        Classifier(MODEL, provider="tensorrt")
+    assert capfd.readouterr() == ("", "")
+
+
+def missing_tensorrt(name, *_):
+    if "nv" in name and "cuda" not in name:
+        raise OSError(name)
 
 
 def test_threads_default_to_the_available_cores(classifier):
