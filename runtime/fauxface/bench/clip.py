@@ -23,7 +23,7 @@ from fauxface.following import locate_frame
 from fauxface.locator import FaceLocator
 from fauxface.pipeline import decoding_threads, newest
 from fauxface.scanner import Scanned, Scanner
-from fauxface.video import FALLBACK_FPS, Frame, FrameReader
+from fauxface.video import Frame, FrameReader, usable_fps
 
 DEMO_CLIP = "demo clip"
 
@@ -42,7 +42,7 @@ class Clip:
         width: Width of its frames in pixels.
         height: Height of its frames in pixels.
         frames: Number of frames that a pass decodes.
-        fps: Frames per second at which it is shown.
+        fps: Frames per second at which it is shown; `video.FALLBACK_FPS` where the file says nothing usable.
     """
 
     path: Path
@@ -63,7 +63,7 @@ class Clip:
             count = sum(1 for _ in itertools.islice(reader, most))
             if not count:
                 raise VideoError(f"{path} has no frame; check that it plays")
-            fps = reader.fps or FALLBACK_FPS
+            fps = usable_fps(reader.fps)
             return cls(path, name or path.name, reader.width, reader.height, count, fps)
 
     @property

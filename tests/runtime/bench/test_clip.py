@@ -12,7 +12,7 @@ from fauxface.bundle import Bundle
 from fauxface.errors import VideoError
 from fauxface.locator import Location
 from fauxface.results import Face, Result
-from fauxface.video import FrameReader, FrameWriter
+from fauxface.video import FALLBACK_FPS, FrameReader, FrameWriter
 
 TINY = Path(__file__).parents[2] / "data" / "tiny_bundle"
 BOX = (10.0, 10.0, 40.0, 40.0)
@@ -24,6 +24,17 @@ def clip(tmp_path):
         for value in (0, 40, 80, 120, 160, 200):
             writer.write(np.full((48, 64, 3), value, np.uint8))
     return Clip.probe(tmp_path / "clip.mp4", 4)
+
+
+@pytest.mark.parametrize("said", [None, 1000.0, 90_000.0])
+def test_a_rate_that_no_camera_has_is_not_taken(clip, monkeypatch, said):
+    class Reader(FrameReader):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            self.fps = said
+
+    monkeypatch.setattr(clips, "FrameReader", Reader)
+    assert Clip.probe(clip.path, 4).fps == FALLBACK_FPS
 
 
 class Part:
