@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import cv2
+import numpy as np
 
 from fauxface.bench import clip as clips
 from fauxface.bench.configurations import Configuration
@@ -186,12 +187,24 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class _Workbench:
-    """A contender with what its loads need."""
+    """A contender with what its loads need.
+
+    Attributes:
+        contender: The contender.
+        bundle: The bundle.
+        scenes: The faces of what needs no clip.
+        clip: The clip, None where no load needs it.
+        frames: Its frames for the budget, RGB uint8 [H, W, 3] each, the same for all contenders.
+        locator: The bundle's locator, None where no load needs it.
+        clock: The clock.
+    """
 
     contender: Contender
     bundle: Bundle
     scenes: Sequence[Scene]
     clip: clips.Clip | None
+    frames: Sequence[np.ndarray]
+    locator: Locator | None
     clock: Clock
 
     @property
@@ -202,21 +215,16 @@ class _Workbench:
         judge = Judge(self.bundle, self.contender.classifier, self.contender.configuration.precision)
         if load.scenario != FRAME:
             return FaceQuery(judge, self.scenes, load.faces)
-        return FrameQuery(self._locator(), judge, self._clip().images(_FRAMES_HELD), load.faces)
+        assert self.locator is not None
+        return FrameQuery(self.locator, judge, self.frames, load.faces)
 
     def video(self) -> clips.VideoLoad:
         scanner = clips.open_scanner(self.bundle, self.configuration)
         judge = Judge(self.bundle, self.contender.classifier, self.contender.configuration.precision)
         threads = self.configuration.threads
-        return clips.VideoLoad(self._clip(), scanner, self._locator(), judge, self.clock, threads=threads)
-
-    def _locator(self) -> Locator:
-        return open_locator(self.bundle, self.configuration.threads)
-
-    def _clip(self) -> clips.Clip:
-        if self.clip is None:
-            raise BenchmarkError("this scenario needs a clip; give --video")
-        return self.clip
+        assert self.clip is not None
+        assert self.locator is not None
+        return clips.VideoLoad(self.clip, scanner, self.locator, judge, self.clock, threads=threads)
 
 
 def bench(
@@ -252,8 +260,7 @@ def bench(
     threads = cv2.getNumThreads()
     with _clip_for(settings, video) as clip:
         contenders, refused = open_matrix(bundle, matrix)
-        pictures = scenes(bundle)
-        entries = [_Workbench(contender, bundle, pictures, clip, clock) for contender in contenders]
+        entries = _workbenches(bundle, contenders, settings, clip, clock)
         steps = len(loads(settings)) * len(entries) * (settings.rounds + 1)
         try:
             with _shown(steps, progress and steps > 0) as advance:
@@ -275,6 +282,23 @@ def bench(
         measurements=tuple(measurements),
         videos=tuple(videos),
     )
+
+
+def _workbenches(
+    bundle: Bundle, contenders: Sequence[Contender], settings: Settings, clip: clips.Clip | None, clock: Clock
+) -> list[_Workbench]:
+    """Return the contenders with what they need; frames, and locators of as many threads, are shared."""
+    pictures, frames, locators = scenes(bundle), [], {}
+    if clip is not None:
+        counts = {contender.configuration.threads for contender in contenders}
+        locators = {threads: open_locator(bundle, threads) for threads in counts}
+        frames = [] if settings.target_fps is None else clip.images(_FRAMES_HELD)
+    return [
+        _Workbench(
+            contender, bundle, pictures, clip, frames, locators.get(contender.configuration.threads), clock
+        )
+        for contender in contenders
+    ]
 
 
 def check(settings: Settings) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from fauxface.bench import runner
+from fauxface.bench.clip import Clip
 from fauxface.bench.configurations import Configuration
 from fauxface.bench.matrix import Matrix
 from fauxface.bench.runner import Load, bench, check, check_outputs, loads, run
@@ -127,10 +128,16 @@ def test_the_tiny_bundle_is_measured_end_to_end(settings, monkeypatch):
     monkeypatch.setattr(runner.cv2, "setNumThreads", lambda count: used.append(count) or real(count))
     before = runner.cv2.getNumThreads()
     wanted = settings(rounds=1, seconds=0.002, frames=2, target_fps=30.0, faces=3, batches=(2,))
+    opened, decoded = [], []
+    real_locator, real_images = runner.open_locator, Clip.images
+    monkeypatch.setattr(runner, "open_locator", lambda *a: opened.append(a[1]) or real_locator(*a))
+    monkeypatch.setattr(Clip, "images", lambda *a: decoded.append(a[1]) or real_images(*a))
     report = bench(
-        Bundle.load(TINY), Matrix(("cpu", "auto"), (), (1,)), wanted, clock=TickingClock(), progress=False
+        Bundle.load(TINY), Matrix(("cpu", "auto"), (), (1, 2)), wanted, clock=TickingClock(), progress=False
     )
-    assert [str(entry.configuration) for entry in report.accepted] == ["cpu fp32 1t"]
+    assert [str(entry.configuration) for entry in report.accepted] == ["cpu fp32 1t", "cpu fp32 2t"]
+    assert sorted(opened) == [1, 2], "one for all loads of a number of threads"
+    assert decoded == [8], "the frames are the same for all"
     assert {(m.scenario, m.faces) for m in report.measurements} == {
         ("single-stream", 1),
         ("multi-stream", 4),
@@ -138,7 +145,7 @@ def test_the_tiny_bundle_is_measured_end_to_end(settings, monkeypatch):
         ("frame", 0),
         ("frame", 3),
     }
-    (video,) = report.videos
+    video, _ = report.videos
     assert (video.clip, video.width, video.height, video.frames) == ("demo clip", 640, 480, 2)
     assert video.rounds[0].faces >= 2
     assert len(video.rounds[0].ages_ms) + video.rounds[0].dropped == 2
