@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -89,7 +90,7 @@ class Footage:
         return f"{self.clip}, {self.width}x{self.height}, {self.frames} frames"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Measurement:
     """One configuration under one load, in every round.
 
@@ -132,6 +133,10 @@ class Measurement:
 
     def summary(self) -> dict[str, Any]:
         """Return the key figures; a percentile is None where there are too few queries for it."""
+        return dict(self._figures)
+
+    @cached_property
+    def _figures(self) -> dict[str, Any]:
         rounds = self.latencies_ms()
         together = np.concatenate(rounds)
         figures: dict[str, Any] = {"queries": len(together), "mean_ms": _rounded(float(together.mean()))}
@@ -173,7 +178,7 @@ class VideoRound:
         _require(min(times) >= 0 and max(times) <= _MOST, f"times must be 0 to {_MOST:g}")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class VideoMeasurement:
     """One configuration on a clip, in every round.
 
@@ -218,6 +223,10 @@ class VideoMeasurement:
 
     def summary(self) -> dict[str, Any]:
         """Return the key figures; a percentile is None where there are too few frames for it."""
+        return dict(self._figures)
+
+    @cached_property
+    def _figures(self) -> dict[str, Any]:
         ages = np.concatenate([np.array(round_.ages_ms) for round_ in self.rounds])
         stages = {name: float(np.mean([r.stages_ms[name] for r in self.rounds])) for name in STAGES}
         slowest = max(STAGES, key=stages.__getitem__)

@@ -4,6 +4,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from fauxface.bench import results
 from fauxface.bench.compare import compare
 from fauxface.bench.configurations import Refusal
 from fauxface.bench.results import BenchReport
@@ -59,6 +60,16 @@ def test_few_rounds_have_no_interval_and_few_queries_no_tail(make):
     assert figures["p50_interval_ms"] is None
     assert (figures["p99_ms"], figures["p99_9_ms"]) == (None, None)
     assert figures["p50_ms"] == pytest.approx(11)
+
+
+def test_figures_are_computed_once(report, monkeypatch):
+    """Every table and plot asks for them, after the run is over."""
+    measured = (report.measurements[0], report.videos[0])
+    first = [one.summary() for one in measured]
+    monkeypatch.setattr(results, "percentile", None)
+    assert [one.summary() for one in measured] == first
+    first[0]["p50_ms"] = 0
+    assert measured[0].summary()["p50_ms"] == 11
 
 
 def test_video_figures(report):
