@@ -17,7 +17,7 @@ _SIZE = (960, 540)
 _LEFT, _RIGHT, _TOP, _BOTTOM = 84, 20, 92, 76
 _TEXT, _TITLE = 15, 19
 _INK, _GRID = "#222222", "#DDDDDD"
-_DOT = 4
+_DOT = 5
 
 
 def bars(
@@ -78,7 +78,7 @@ def lines(path: Path, title: str, unit: str, labels: Sequence[str], series: Seri
         if len(points) > 1:
             chart.pen.line(points, fill=color, width=3)
         for x, y in points:
-            chart.pen.ellipse((x - _DOT, y - _DOT, x + _DOT, y + _DOT), fill=color)
+            chart.mark(x, y, _DOT, number)
     chart.save(path)
 
 
@@ -113,6 +113,14 @@ class _Chart:
         for number, part in enumerate(text.split() if wide else [text]):
             self.text((x, self.y0 + 8 + number * (_TEXT + 3)), part, "ma")
 
+    def mark(self, x: float, y: float, radius: float, number: int) -> None:
+        """Draw a series' mark; where its colour is used again, the mark is another one."""
+        turn, color = divmod(number, len(_COLORS))
+        square, hollow = turn // 2 % 2, turn % 2
+        draw = self.pen.rectangle if square else self.pen.ellipse
+        box = (x - radius, y - radius, x + radius, y + radius)
+        draw(box, fill="white" if hollow else _COLORS[color], outline=_COLORS[color], width=2)
+
     def save(self, path: Path) -> None:
         with atomic_write(path) as temporary:
             self.image.save(temporary, format="PNG")
@@ -123,7 +131,7 @@ class _Chart:
             wide = 36 + font.getlength(name)
             if x + wide > _SIZE[0] and x > _LEFT:
                 x, y = float(_LEFT), y + _TEXT + 3
-            self.pen.rectangle((x, y, x + 12, y + 12), fill=_COLORS[number % len(_COLORS)])
+            self.mark(x + 6, y + 6, 6, number)
             self.text((x + 18, y + 6), name, "lm")
             x += wide
 

@@ -258,8 +258,8 @@ def _budget(report: BenchReport) -> list[Section]:
 
 def _notes(report: BenchReport) -> Iterable[str]:
     yield from doubts(report)
-    singles = [m for m in report.measurements if m.scenario == SINGLE]
-    if any(m.summary()["p99_9_ms"] is None for m in singles):
+    shown = [m for m in report.measurements if m.scenario in (SINGLE, MULTI)]
+    if any(m.summary()["p99_9_ms"] is None for m in shown):
         yield "a percentile that is - has too few queries; p99.9 takes 1000: give --seconds or --rounds more"
 
 

@@ -49,6 +49,19 @@ def test_lines_go_through_their_points(tmp_path):
     assert len(orange) < 12
 
 
+def test_series_that_share_a_colour_have_marks_of_their_own(tmp_path):
+    marks = []
+    for number in range(0, 32, 8):
+        values = {str(i): [10.0 if i == number else None] for i in range(number + 1)}
+        lines(tmp_path / "a.png", "t", "ms", ["one"], values)
+        pixels = opened(tmp_path / "a.png")[150:AXIS_Y]
+        rows, columns = np.nonzero((pixels == BLUE).all(2))
+        middle = pixels[(rows.min() + rows.max()) // 2, (columns.min() + columns.max()) // 2]
+        corner = pixels[rows.min(), columns.min()]
+        marks.append((tuple(middle) == BLUE, tuple(corner) == BLUE))
+    assert marks == [(True, False), (False, False), (True, True), (False, True)]
+
+
 @pytest.mark.parametrize("value", [0.0, 1e-4, 7.0, 123456.0])
 def test_any_range_can_be_drawn(tmp_path, value):
     bars(tmp_path / "a.png", "t", "ms", ["one"], {"a": [value]})

@@ -109,9 +109,10 @@ def with_first(report, **changes):
     return dataclasses.replace(report, measurements=(dataclasses.replace(first, **changes), *others))
 
 
-def test_a_percentile_without_enough_queries_is_a_dash(report):
-    text = to_text(report_sections(report))
-    assert row(text.split("single-stream:")[1], "cpu fp32 2t")[5:7] == ["-", "-"]
+@pytest.mark.parametrize("scenario", ["single-stream", "multi-stream"])
+def test_a_percentile_without_enough_queries_is_a_dash(make, scenario):
+    text = to_text(report_sections(make(scenarios=(scenario,))))
+    assert row(text.split(f"{scenario}:")[1], "cpu fp32 2t")[5:7] == ["-", "-"]
     assert "p99.9 takes 1000" in text
 
 
