@@ -88,6 +88,7 @@ class Locator:
             what = str(error).partition(";")[0]
             raise BundleError(f"{what}; use one self-contained ONNX file in YuNet's format") from None
         self._session = _open(model_bytes, threads)
+        self._reopened: dict[int, Any] = {}
         self._name, self._fixed = _check_contract(self._session)
         self._input = np.zeros((1, 3, 0, 0), np.float32)
         self.locate(np.zeros((DIVISOR, DIVISOR, 3), np.uint8))
@@ -115,9 +116,14 @@ class Locator:
         return scale
 
     def reopened(self, *, threads: int) -> "Locator":
-        """Return a locator of the same file and settings with a session on so many threads."""
+        """Return a locator of the same file and settings with a session on so many threads.
+
+        The session is opened once and kept for the next call.
+        """
+        if threads not in self._reopened:
+            self._reopened[threads] = _open(self._model, threads)
         other = self.shared()
-        other._session = _open(self._model, threads)
+        other._session = self._reopened[threads]
         return other
 
     def shared(self) -> "Locator":

@@ -150,7 +150,10 @@ def test_one_session_serves_several_threads():
     other = one.shared()
     assert other._session is one._session
     assert other._input is not one._input
-    assert one.reopened(threads=2)._session is not one._session
+    first, again = one.reopened(threads=2), one.reopened(threads=2)
+    assert first._session is not one._session
+    assert first._session is again._session, "opening it takes as long as several frames"
+    assert first._input is not again._input
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from coloured_squares import GRAY, RED, Blobs, scene
-from fauxface import Scanner, cutting
+from fauxface import Scanner, cutting, locator
 from fauxface.errors import BundleError, SourceError, VideoError
 from fauxface.video import Frame, FrameWriter
 
@@ -57,6 +57,15 @@ def moving(count, size=(320, 240)):
         if i % 9 != 8:
             image[40:120, 30 + 2 * i : 110 + 2 * i] = (40 + 4 * i, 90, 200 - 3 * i)
         yield Frame(i, i / 25, image, "BGR")
+
+
+def test_no_session_is_opened_for_a_second_video(bundle, monkeypatch):
+    scanner, opened = Scanner(bundle, provider="cpu", threads=2), []
+    real = locator._open
+    monkeypatch.setattr(locator, "_open", lambda *args: opened.append(args[1]) or real(*args))
+    for _ in range(2):
+        assert len(list(scanner.scan_frames(moving(3), "clip"))) == 3
+    assert opened == [1]
 
 
 @pytest.mark.parametrize("locate_every", [1, 4])
