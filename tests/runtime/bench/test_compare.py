@@ -1,10 +1,11 @@
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from fauxface.bench.compare import compare
 from fauxface.bench.configurations import Configuration
-from fauxface.bench.results import Round
+from fauxface.bench.results import BenchReport, Round
 from fauxface.errors import BenchmarkError
 
 FP32, INT8 = Configuration("cpu", "fp32", 2), Configuration("cpu", "int8", 2)
@@ -43,6 +44,13 @@ def test_a_run_against_itself_shows_no_difference(make):
     assert {ratio.verdict for ratio in comparison.ratios} == {"no difference shown"}
     assert (comparison.differences, comparison.only_a, comparison.only_b) == ((), (), ())
     assert (comparison.doubts_a, comparison.doubts_b) == ((), ())
+
+
+def test_a_published_result_of_an_earlier_release_is_read():
+    published = BenchReport.read(Path(__file__).parents[3] / "benchmarks/results/openvino.json")
+    comparison = compare(published, published)
+    assert {ratio.verdict for ratio in comparison.ratios} == {"no difference shown"}
+    assert comparison.doubts_a == comparison.doubts_b
 
 
 @pytest.mark.parametrize(
