@@ -57,7 +57,7 @@ def before(arguments: argparse.Namespace) -> Before:
 def model_note(result: dict[str, Any]) -> str:
     """Return what is to be said of a result's model: nothing where it is the shipped one."""
     same = result.get("model") == _digest(DEFAULT_BUNDLE / MANIFEST_NAME)
-    return "" if same else ", with an earlier model than the shipped one"
+    return "" if same else ", not with the shipped model"
 
 
 def _digest(path: Path) -> str | None:

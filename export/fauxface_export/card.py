@@ -1,7 +1,7 @@
 """The model card: written from the evaluation's metrics.json, the manifest and the table of terms."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from fauxface.manifest import LocatorSpec
@@ -47,7 +47,7 @@ def render(
     """
     parts = [
         f"# Model card: {text(manifest['name'])}",
-        f"Written by `fauxface export` on {manifest['created']} from the checkpoint's description, "
+        f"Of the bundle of {manifest['created']}. Written from the checkpoint's description, "
         + ("the evaluation's metrics.json" if metrics else "without an evaluation")
         + (" and a table of terms." if terms else "."),
         "## Model",
@@ -161,10 +161,15 @@ def _failures(found: Mapping[str, Any]) -> list[str]:
     return [*parts, shown, f"![Generated faces that weren't called generated]({found['file']})"]
 
 
+def _variants(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return what the manifest says of other precisions."""
+    return {name: v for name, v in mapping(manifest, "variants").items() if isinstance(v, Mapping)}
+
+
 def _precisions(manifest: Mapping[str, Any]) -> list[str]:
     """Return what other precisions lose against fp32; nothing where the bundle has none."""
     rows = []
-    for name, variant in mapping(manifest, "variants").items():
+    for name, variant in _variants(manifest).items():
         test = mapping(variant, "test")
         points = {**manifest["thresholds"], **mapping(manifest, "operating_points", name, "thresholds")}
         if not {"auroc_loss", "flips", "samples"} <= test.keys():
@@ -188,17 +193,21 @@ def _precisions(manifest: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def with_precisions(card: str, manifest: Mapping[str, Any]) -> str:
+def with_precisions(card: str, manifest: Mapping[str, Any], made: Collection[str]) -> str:
     """Return a card with the section on other precisions written anew from the manifest.
 
     Args:
-        card: A card that `render` wrote, perhaps with sections added to it.
+        card: A card that `render` wrote, perhaps with sections added to it, and with a mark on this one that
+            its figures no longer hold; the mark stays where others than those made anew are in it.
         manifest: The new fields of bundle.json.
+        made: The precisions that were made anew.
     """
     section = "\n\n".join(_precisions(manifest)) + "\n\n"
-    old = re.compile(rf"^{_PRECISIONS}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-    if old.search(card):
-        return old.sub(lambda _: section, card, count=1)
+    old = re.compile(rf"^{_PRECISIONS}\n\n?(?P<mark>\*\*.*?\*\*\n)?.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+    if found := old.search(card):
+        if found["mark"] and _variants(manifest).keys() - set(made):
+            section = section.replace(f"{_PRECISIONS}\n", f"{_PRECISIONS}\n\n{found['mark']}", 1)
+        return card[: found.start()] + section + card[found.end() :]
     before, heading, after = card.partition("## Evaluation\n")
     return f"{before}{section}{heading}{after}" if heading else f"{card.rstrip()}\n\n{section}"
 
@@ -213,8 +222,7 @@ def with_replaced(card: str, precisions: Sequence[str], when: str) -> str:
     """
     if _ON_SITE not in card:
         return card
-    names = " and ".join(precisions)
-    said = f"On {when}, {names} was made anew: what stands here of it is of the file before."
+    said = f"Made anew on {when}: {', '.join(precisions)}. What stands here of that is of the file before."
     return f"{card.rstrip()}\n\n{said}\n"
 
 

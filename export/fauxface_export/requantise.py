@@ -65,7 +65,7 @@ def requantise(
         document["created"] = record["created"]
         document["provenance"] = _provenance(document.get("provenance") or {}, record)
         del document["version"]
-        text = card.with_precisions(bundle.card(), document)
+        text = card.with_precisions(bundle.card(), document, made)
         if replaced := [name for name in made if name in manifest.classifier]:
             text = card.with_replaced(text, replaced, record["created"])
         (folder / manifest.card).write_text(text, encoding="utf-8")

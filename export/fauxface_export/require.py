@@ -91,7 +91,7 @@ def read(path: Path, metrics: Mapping[str, Any], *, only_measured: bool = False)
     Args:
         path: TOML; docs/export.md describes it.
         metrics: The content of metrics.json.
-        only_measured: Pass over sections that the metrics don't have.
+        only_measured: Pass over what the metrics don't have.
 
     Raises:
         DataError: The file can't be read, or names something that the metrics don't have, or bounds nothing.
@@ -115,7 +115,7 @@ def read(path: Path, metrics: Mapping[str, Any], *, only_measured: bool = False)
             continue
         if section == "each":
             for what, figures in content.items():
-                bounds += _each(path, what, figures, metrics)
+                bounds += _each(path, what, figures, metrics, lenient=only_measured)
         elif section == "worst_pair":
             worst = (metrics.get("pairs") or {}).get("worst")
             if not isinstance(worst, dict):
@@ -124,14 +124,20 @@ def read(path: Path, metrics: Mapping[str, Any], *, only_measured: bool = False)
                 path, f"worst_pair ({worst['real']}, {worst['fake']})", content, worst, flat=True
             )
         else:
-            bounds += _section(path, section, content, metrics.get(section))
+            bounds += _section(path, section, content, metrics.get(section), lenient=only_measured)
     if not bounds and not only_measured:
         raise DataError(f"{path} bounds nothing; a gate that can't fail is none, see docs/export.md")
     return bounds
 
 
 def _section(
-    path: Path, name: str, content: Mapping[str, Any], figures: Any, *, flat: bool = False
+    path: Path,
+    name: str,
+    content: Mapping[str, Any],
+    figures: Any,
+    *,
+    flat: bool = False,
+    lenient: bool = False,
 ) -> Iterator[Bound]:
     """Yield the bounds of one table; tables in it lead deeper into the metrics."""
     if not isinstance(figures, dict):
@@ -143,13 +149,17 @@ def _section(
         if flat and key != "auroc":
             raise DataError(f"{path}: {where} isn't in the metrics; a pair has auroc alone")
         figure = figures if flat else figures.get(key)
+        if figure is None and lenient:
+            continue
         if isinstance(figure, dict) and "value" not in figure:
-            yield from _section(path, where, limits, figure)
+            yield from _section(path, where, limits, figure, lenient=lenient)
         else:
             yield from _bounds(path, where, limits, figure)
 
 
-def _each(path: Path, what: str, content: Any, metrics: Mapping[str, Any]) -> Iterator[Bound]:
+def _each(
+    path: Path, what: str, content: Any, metrics: Mapping[str, Any], *, lenient: bool
+) -> Iterator[Bound]:
     """Yield the bounds on every source, pair or cell."""
     where = f"each.{what}"
     if what not in EACH:
@@ -164,6 +174,8 @@ def _each(path: Path, what: str, content: Any, metrics: Mapping[str, Any]) -> It
         raise DataError(f"{path}: the metrics have no {what.replace('_', ' ')}; remove {where}")
     for key, limits in content.items():
         if not any(key in figures for _, figures in members):
+            if lenient:
+                continue
             raise DataError(f"{path}: {where}.{key} isn't in the metrics; remove it or measure again")
         for name, figures in members:
             yield from _bounds(path, f"{where} {name} {key}", limits, figures.get(key))

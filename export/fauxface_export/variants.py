@@ -31,8 +31,8 @@ from fauxface_export.accuracy import (
 from fauxface_export.golden import spread
 from fauxface_train import metrics
 from fauxface_train.dataset import PreparedData, Sample, load_crop
-from fauxface_train.evaluate import attach
 from fauxface_train.intervals import REPLICATES
+from fauxface_train.scored import attach
 
 PRECISIONS = ("int8", "fp16")
 

@@ -137,9 +137,9 @@ def test_a_missed_claim_and_what_was_skipped_are_shown(folder):
         ("training", "0" * 64, False),
     ],
 )
-def test_an_earlier_model_is_named_where_one_was_measured(folder, name, model, said):
+def test_another_model_is_named_where_one_was_measured(folder, name, model, said):
     (folder / f"{name}.json").write_text(json.dumps(result(name, model=model)))
-    text = "15 rounds, with an earlier model than the shipped one ("
+    text = "15 rounds, not with the shipped model ("
     assert (text in tables.sections(folder)[name]) is said
 
 

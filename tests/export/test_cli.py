@@ -1,4 +1,6 @@
 import importlib.util
+import subprocess
+import sys
 
 import pytest
 import typer
@@ -29,6 +31,18 @@ def test_formats(run, formats, said):
     result = run("run", "--out", "b", "--locator", "l.onnx", "--formats", formats)
     assert result.exit_code == 2
     assert said in result.output
+
+
+def test_export_needs_no_package_of_another_extra():
+    code = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in ('matplotlib', 'tensorboard'): raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "import fauxface_export.export, fauxface_export.requantise"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_missing_extra_names_the_pip_line(run, monkeypatch):

@@ -100,13 +100,20 @@ def test_a_precision_is_replaced_and_others_stay(variant_bundle):
 @pytest.mark.usefixtures("stand_in")
 def test_a_card_says_what_is_newer_than_its_calibration_on_site(variant_bundle, tmp_path):
     card = variant_bundle / "MODEL_CARD.md"
-    card.write_text(f"{card.read_text()}\n## Calibrated on site\n\n| int8 |\n")
+    mark = '**These no longer hold: see "Calibrated on site" at the end.**'
+    card.write_text(f"# A\n\n## Other precisions\n\n{mark}\n\nX.\n\n## Calibrated on site\n\n| int8 |\n")
     document = json.loads((variant_bundle / "bundle.json").read_text())
     document["variants"] = {"fp16": {}, "later": 5}
     document["provenance"] = {"failures": 3, "quantisations": "none"}
     write_manifest(variant_bundle, document)
     made = run(Bundle.load(variant_bundle), DATA, tmp_path / "new", ["int8"])
-    assert made.card().endswith("int8 was made anew: what stands here of it is of the file before.\n")
+    assert made.card().endswith(": int8. What stands here of that is of the file before.\n")
+    assert "X." not in made.card()
+    assert made.card().count(mark) == 1
+    assert f"## Other precisions\n\n{mark}\n\n" in made.card()
+    document["variants"] = {"later": 5}
+    write_manifest(variant_bundle, document)
+    assert mark not in run(Bundle.load(variant_bundle), DATA, tmp_path / "newer", ["int8"]).card()
     assert "| fp16 |" not in made.card()
     assert len(made.manifest.provenance["quantisations"]) == 1
     assert made.manifest.provenance["failures"] == 3

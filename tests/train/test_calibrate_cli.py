@@ -46,7 +46,7 @@ OF_POINTS = (
     "## Other precisions",
     "## Evaluation",
     "## Media analysis as NIST SP 800-63A-4 asks for it",
-    "### Known failures in pictures",
+    "## Limits and known failures",
 )
 
 

@@ -214,14 +214,6 @@ def test_balanced_ranking_ignores_prevalence():
         assert one == pytest.approx(other)
 
 
-@pytest.mark.parametrize(
-    ("age", "band"),
-    [(None, ""), (0, "0-12"), (12, "0-12"), (13, "13-19"), (39, "20-39"), (60, "60+"), (116, "60+")],
-)
-def test_age_band(age, band):
-    assert metrics.age_band(age) == band
-
-
 def test_demographics_by_hand():
     rows = [(0.9, 0, "u"), (0.1, 0, "u"), (0.2, 0, "u"), (0.9, 0, "other"), (0.9, 1, "gan")]
     got = metrics.demographics(

@@ -15,6 +15,7 @@ from fauxface.verdicts import Thresholds
 from fauxface_train import evaluate, metrics, plots, robustness, selective
 from fauxface_train.conditions import select
 from fauxface_train.dataset import PreparedData
+from fauxface_train.scored import attach
 
 POINT = Thresholds(0.3, 0.7)
 
@@ -40,7 +41,7 @@ def document_of(scored):
 def example(steered):
     samples = evaluate.select(PreparedData.load(steered), "test")
     redness = np.array([0, 0, 5, 100, 0, 10, 30, 100, 100, 90, 80, 0, 25, 100])
-    return evaluate.attach(samples, 1 / (1 + np.exp(2 - 20 * redness / 255))), samples
+    return attach(samples, 1 / (1 + np.exp(2 - 20 * redness / 255))), samples
 
 
 def test_write_all_draws_pictures_and_leaves_no_global_state(example, tmp_path):

@@ -36,8 +36,8 @@ def figures(document: dict[str, Any], ablations: dict[str, Any]) -> str:
     overall = metrics["overall"]
     last = document["provenance"]["training"]
     lines = [
-        f"On the {metrics['data']['split']} split of the data it was trained on (other pictures, the same "
-        f"sources: {overall['bona_fide']} camera faces, {overall['generated']} generated ones), 95 % "
+        f"On the {metrics['data']['split']} split of the sources it was trained on (other pictures of them: "
+        f"{overall['bona_fide']} camera faces, {overall['generated']} generated ones), 95 % "
         "intervals in brackets:",
         "",
         "| | |",

@@ -21,6 +21,7 @@ from fauxface_train.conditions import CLEAN, Condition
 from fauxface_train.dataset import SPLITS, PreparedData, Sample, load_crop
 from fauxface_train.intervals import CONFIDENCE, REPLICATES
 from fauxface_train.provenance import pictures_digest, relation
+from fauxface_train.scored import attach
 from fauxface_train.scorers import OperatingPoint, Scorer
 
 FORMAT = "fauxface.evaluation/1"
@@ -126,20 +127,6 @@ def score(
                 progress.advance(len(part))
     logits = {name: np.concatenate(each) for name, each in parts.items()}
     return Scores(logits, np.array(sharpness), np.array(failed))
-
-
-def attach(samples: Sequence[Sample], p: np.ndarray) -> metrics.Scored:
-    """Join probabilities with what the manifest knows of the samples."""
-    return metrics.Scored(
-        p=np.asarray(p, np.float64),
-        labels=np.array([sample.label for sample in samples]),
-        sources=np.array([sample.source for sample in samples]),
-        attributes={
-            "age_band": np.array([metrics.age_band(sample.age) for sample in samples]),
-            "gender": np.array([sample.gender or "" for sample in samples]),
-            "race": np.array([sample.race or "" for sample in samples]),
-        },
-    )
 
 
 def evaluate(

@@ -5,7 +5,6 @@ Values are plain dictionaries, ready for JSON: {"value", "low", "high", ...} wit
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,54 +25,12 @@ from fauxface_train.intervals import (
     resamples,
     weighted_curves,
 )
+from fauxface_train.scored import Scored
 
 Value = dict[str, Any]
 
 REAL, FAKE = 0, 1
-AGE_BANDS = ((0, 12), (13, 19), (20, 39), (40, 59), (60, 199))
 _NEEDS_BOTH = "needs both bona fide and generated samples"
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """Scored samples of one split.
-
-    Attributes:
-        p: float64 [N], calibrated probability of "generated" in [0, 1].
-        labels: int [N], 0 bona fide, 1 generated.
-        sources: str [N], the data set, camera or generator.
-        attributes: Per attribute name (age_band, gender, race) str [N]; "" where unknown.
-    """
-
-    p: np.ndarray
-    labels: np.ndarray
-    sources: np.ndarray
-    attributes: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def take(self, mask: np.ndarray) -> "Scored":
-        """Return the samples where the mask is true."""
-        attributes = {name: values[mask] for name, values in self.attributes.items()}
-        return Scored(self.p[mask], self.labels[mask], self.sources[mask], attributes)
-
-    def of(self, label: int, source: str | None = None) -> "Scored":
-        """Return the samples of one label, or of one source of that label."""
-        mask = self.labels == label
-        return self.take(mask if source is None else mask & (self.sources == source))
-
-    def names(self, label: int) -> list[str]:
-        """Return the sorted sources of one label."""
-        return [str(name) for name in np.unique(self.sources[self.labels == label])]
-
-    def __len__(self) -> int:
-        return len(self.p)
-
-
-def age_band(age: int | None) -> str:
-    """Return the band of an age in years, for example "20-39" or "60+"; "" where it isn't known."""
-    for low, high in AGE_BANDS:
-        if age is not None and low <= age <= high:
-            return f"{low}+" if high > 150 else f"{low}-{high}"
-    return ""
 
 
 def rate(events: np.ndarray, of: Scored | None = None) -> Value:

@@ -26,7 +26,7 @@ _OF_THE_PARENT = (
     "## Other precisions\n",
     "## Evaluation\n",
     "## Media analysis as NIST SP 800-63A-4 asks for it\n",
-    "### Known failures in pictures\n",
+    "## Limits and known failures\n",
 )
 
 

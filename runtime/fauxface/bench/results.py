@@ -203,7 +203,8 @@ class VideoMeasurement:
     rounds: tuple[VideoRound, ...]
 
     def __post_init__(self) -> None:
-        _count("frames", self.frames, 1)
+        for name in ("width", "height", "frames"):
+            _count(name, getattr(self, name), 1)
         _require(0 < self.camera_fps <= _MOST, f"camera_fps must be above 0 and at most {_MOST:g}")
         _require(len(self.rounds) > 0, "rounds must not be empty")
 

@@ -119,6 +119,8 @@ def put(document, value, *path):
         (lambda d: put(d, [7], "measurements"), r"measurements\[0\] must be an object"),
         (lambda d: put(d, {}, "videos", 0, "rounds", 0, "stages_ms"), "stages_ms must have decode"),
         (lambda d: put(d, -1, "videos", 0, "rounds", 0, "dropped"), "dropped must be at least 0"),
+        (lambda d: put(d, 0, "videos", 0, "width"), "width must be at least 1"),
+        (lambda d: put(d, 0, "videos", 0, "height"), "height must be at least 1"),
         (lambda d: put(d, 0.0, "videos", 0, "camera_fps"), "camera_fps must be above 0"),
         (lambda d: put(d, 10**400, "measurements", 0, "faces"), "faces must be at most"),
         (lambda d: put(d, 10**400, "videos", 0, "frames"), "frames must be at most"),
