@@ -67,7 +67,7 @@ def requantise(
         del document["version"]
         text = card.with_precisions(bundle.card(), document, made)
         if replaced := [name for name in made if name in manifest.classifier]:
-            text = card.with_replaced(text, replaced, record["created"])
+            text = card.with_replaced(text, replaced, str(record["created"]))
         (folder / manifest.card).write_text(text, encoding="utf-8")
         write_manifest(folder, document)
         Bundle.load(folder)
