@@ -49,10 +49,16 @@ def test_each_run_has_a_valid_recipe(plan):
     assert run.recipe_of(plan, "robust", "sdxl", samples=2000).samples == 2000
 
 
-def test_every_generator_of_test_is_left_out_once(plan):
-    left_out = [pattern for patterns in plan["left_out"].values() for pattern in patterns]
+def test_every_source_of_test_is_left_out_and_every_generator_as_a_whole(plan):
+    whole = plan["generators"]["left_out"]
     for source in TEST_SOURCES:
-        assert sum(fnmatchcase(source, pattern) for pattern in left_out) == 1
+        found = [
+            group
+            for group, patterns in plan["left_out"].items()
+            if any(fnmatchcase(source, pattern) for pattern in patterns)
+        ]
+        assert found
+        assert sum(group in whole for group in found) == (source in GENERATED)
 
 
 def test_each_source_weight_is_of_a_source_that_is_left(plan):
@@ -67,7 +73,9 @@ def test_each_source_weight_is_of_a_source_that_is_left(plan):
 
 RECORD = FOLDER.parent / "default_model" / "record"
 METRICS = RECORD / "evaluation" / "metrics.json"
-TEST_SOURCES = [row["source"] for row in json.loads(METRICS.read_text(encoding="utf-8"))["sources"]]
+SOURCES = json.loads(METRICS.read_text(encoding="utf-8"))["sources"]
+TEST_SOURCES = [row["source"] for row in SOURCES]
+GENERATED = {row["source"] for row in SOURCES if row["label"] == "generated"}
 
 DOCUMENT = {
     "overall": {"auroc": {"value": 0.97}, "apcer": {"value": 0.2}, "bpcer": {"value": 0.01}},
@@ -110,6 +118,7 @@ def test_a_trial_s_result_is_neither_kept_nor_taken_for_the_run(plan, tmp_path, 
     monkeypatch.setattr(run, "RESULTS", recorded)
     go("--samples", "640")
     assert not recorded.exists()
+    assert not (tmp_path / "runs" / "robust").exists()
     go()
     go()
     assert trained == [640, plan["samples"]]

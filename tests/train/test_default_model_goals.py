@@ -28,7 +28,8 @@ def test_left_out_generators_are_named_worst_first_and_cameras_are_not_among_the
             {"variant": "plain", "without": "new", "left_out": {"sd": {"auroc": 0.9, "apcer": 0.5}}},
         ]
     }
-    found = [(goal.where, goal.value, goal.reached) for goal in goals.of_left_out(results)]
+    results["runs"].append({"variant": "robust", "without": "one source", "left_out": {"s": {"auroc": 0.99}}})
+    found = [(goal.where, goal.value, goal.reached) for goal in goals.of_left_out(results, ["old", "new"])]
     assert found == [("sd", 0.8, False), ("gan", 0.95, True)]
 
 

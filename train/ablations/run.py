@@ -128,7 +128,8 @@ def main() -> None:
             options.without and group not in options.without
         ):
             continue
-        folder = _place(options.runs, variant, group)
+        place = options.runs if options.samples is None else options.runs / f"trial-{options.samples}"
+        folder = _place(place, variant, group)
         found = folder / RESULT
         recipe = recipe_of(plan, variant, group, options.samples)
         if not is_of(found, recipe):

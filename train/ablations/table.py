@@ -52,8 +52,8 @@ def tables(plan: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     if rest:
         lines += [
             "",
-            "`robust` with the other generators and each bona fide source left out in turn; APCER and BPCER "
-            "at its own operating point:",
+            "`robust` with a generator left out, with one source of a generator that others show too (in "
+            "brackets), and with each bona fide source; APCER and BPCER at its own operating point:",
             "",
             "| left out | pictures | minutes | source on test | AUROC | APCER | BPCER |",
             "|---|---|---|---|---|---|---|",

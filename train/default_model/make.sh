@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Makes the default bundle and the demo's pictures, from data that isn't part of the repository.
+# Makes the default bundle, and pictures to choose the demo's from, from data that isn't part of the repository.
 #
 # Usage: train/default_model/make.sh SHARED RUNS
 #   SHARED  folder with faces/{train,val,test}/{real,fake}/SOURCE/, scenes/backgrounds/, and models/ with
 #           face_detection_yunet_2026may.onnx (YuNet, OpenCV Zoo) and resnet18_imagenet_partial.npz
-#   RUNS    folder for runs and prepared data; a step whose result exists is skipped, one that broke off goes on
+#   RUNS    folder for runs and prepared data; a training or comparison whose result exists is skipped, one that
+#           broke off goes on
 #
 # On two cores it takes about three and a half hours.
 set -euo pipefail
@@ -65,4 +66,6 @@ rm -rf "$bundle" && cp -r "$runs/bundle" "$bundle"
 # What ships, in the precision that this machine takes by default.
 fauxface evaluate "$bundle" "$runs/prepared" --out "$runs/evaluation-bundle" --pairs "$pairs"
 python "$here/record.py" "$runs"
+python "$here/card.py"
+python "$here/goals.py"
 python "$here/readme_figures.py"

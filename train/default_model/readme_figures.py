@@ -5,6 +5,7 @@ Usage: python train/default_model/readme_figures.py
 
 import json
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ ROOT = Path(__file__).parent.parent.parent
 README = ROOT / "README.md"
 RECORD = Path(__file__).parent / "record"
 ABLATIONS = ROOT / "train" / "ablations" / "results.json"
+PLAN = ABLATIONS.with_name("plan.toml")
 BUNDLE = ROOT / "runtime" / "fauxface" / "default_bundle" / "bundle.json"
 
 _ROWS = (
@@ -32,6 +34,7 @@ _ROWS = (
 
 def figures(document: dict[str, Any], ablations: dict[str, Any]) -> str:
     """Return the README's section as Markdown, from bundle.json and the ablations' results."""
+    generators = tomllib.loads(PLAN.read_text(encoding="utf-8"))["generators"]["left_out"]
     metrics = document["metrics"]
     overall = metrics["overall"]
     last = document["provenance"]["training"]
@@ -50,7 +53,7 @@ def figures(document: dict[str, Any], ablations: dict[str, Any]) -> str:
         "`fauxface evaluate` (commands and logs: [train/default_model](train/default_model/)); the "
         f"training took {_hours():.1f} hours on {_machine(last)}.",
         "",
-        _unseen(ablations),
+        _unseen(ablations, generators),
     ]
     return "\n".join(lines)
 
@@ -67,14 +70,13 @@ def _worst(metrics: dict[str, Any], key: str) -> str:
     return f"{figure['source']} with {_shown(figure)}"
 
 
-def _unseen(ablations: dict[str, Any]) -> str:
+def _unseen(ablations: dict[str, Any], generators: list[str]) -> str:
     """Say what a generator costs that was left out of training: the worst and the best of those tried."""
     found = [
         (figures["auroc"], figures["apcer"], source, run["samples"])
         for run in ablations["runs"]
-        if run["variant"] == "robust"
+        if run["variant"] == "robust" and run["without"] in generators
         for source, figures in run["left_out"].items()
-        if "apcer" in figures
     ]
     (worst, _, hardest, _), (best, _, easiest, _) = min(found), max(found)
     apcer = [each for _, each, _, _ in found]
