@@ -115,6 +115,7 @@ def doctor(
             )
         if report.timing is not None:
             timing = report.timing
+            rows += [("passed over", reason) for reason in timing.passed_over]
             if timing.cuda_graphs is not None:
                 rows.append(("CUDA graphs", "in use" if timing.cuda_graphs else "can't be recorded here"))
             rows += [

@@ -5,7 +5,7 @@ import platform
 import re
 import statistics
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import cv2
@@ -114,6 +114,7 @@ class Timing:
         precision: Of the classifier.
         threads: Threads on the CPU.
         cuda_graphs: Whether CUDA replays recorded graphs; None with other providers.
+        passed_over: Why providers that ONNX Runtime was built with and "auto" prefers weren't taken.
     """
 
     median_ms: float
@@ -122,6 +123,7 @@ class Timing:
     precision: str
     threads: int
     cuda_graphs: bool | None = None
+    passed_over: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,4 +287,5 @@ def measure(classifier: Classifier, crop: np.ndarray, precision: str = "fp32") -
         precision=precision,
         threads=classifier.threads,
         cuda_graphs=classifier.cuda_graphs,
+        passed_over=list(classifier.passed_over),
     )

@@ -100,6 +100,7 @@ def open_classifier(
     check_precision(precision)
     bits = bundle.manifest.int8_weight_bits
     candidates = auto_providers() if provider == "auto" else (provider,)
+    passed_over: list[str] = []
     if provider == "auto" and choose(available, "cpu", precision, weight_bits=bits) == "int8":
         # On the same cores, int8 on the CPU provider is faster than OpenVINO in fp32.
         candidates = tuple(name for name in candidates if name != "openvino")
@@ -107,8 +108,12 @@ def open_classifier(
         chosen = choose(available, candidate, precision, weight_bits=bits)
         model = bundle.classifier_bytes(chosen)
         try:
-            return Classifier(model, provider=candidate, threads=threads, precision=chosen), chosen
-        except ProviderError:
+            classifier = Classifier(model, provider=candidate, threads=threads, precision=chosen)
+        except ProviderError as error:
             if candidate == candidates[-1]:
                 raise
+            passed_over.append(str(error))
+        else:
+            classifier.passed_over = tuple(passed_over)
+            return classifier, chosen
     raise AssertionError("auto_providers ends with the CPU")

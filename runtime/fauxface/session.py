@@ -128,6 +128,8 @@ class Classifier:
         provider: Short name of the provider that runs the model.
         threads: Threads on the CPU.
         cuda_graphs: Whether CUDA replays recorded graphs; None with other providers.
+        passed_over: Why providers that "auto" tried before weren't taken, one line each; `open_classifier`
+            says it.
 
     Raises:
         BundleError: The bytes aren't a model of this contract, or keep data outside the file.
@@ -157,6 +159,7 @@ class Classifier:
         self._largest, self._run = _CHUNK, self._run_on_host
         if opened.runner is not None:
             self._largest, self._run = providers.BUCKETS[-1], opened.runner.run
+        self.passed_over: tuple[str, ...] = ()
         self.cuda_graphs: bool | None = opened.graphs if self.provider == "cuda" else None
 
     def logits(self, crops: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from fauxface import cli_bundle, doctor, session
+from fauxface import cli_bundle, doctor, precision, session
 from fauxface.bundle import Bundle
 from fauxface.doctor import GOLDEN_TOLERANCE, built_with, compare_golden, examine
 from fauxface.errors import BundleError, GateError, ProviderError
@@ -269,3 +269,15 @@ def test_doctor_tells_whether_cuda_graphs_are_in_use(run, monkeypatch, graphs, s
     monkeypatch.setattr(doctor, "examine", lambda *_, **__: dataclasses.replace(measured, timing=timing))
     lines = [line.split(maxsplit=2) for line in run("doctor", "--bundle", TINY).output.splitlines()]
     assert [line[2] for line in lines if line[:2] == ["CUDA", "graphs"]] == ([shown] if shown else [])
+
+
+def test_doctor_says_why_a_preferred_provider_is_not_in_use(run, monkeypatch):
+    monkeypatch.setattr(precision, "auto_providers", lambda: ("cuda", "cpu"))
+    report = examine(TINY)
+    (reason,) = report.timing.passed_over
+    assert reason.startswith("the provider cuda can't be used: ")
+    assert report.timing.provider == "cpu"
+    assert json.loads(json.dumps(report.to_dict()))["timing"]["passed_over"] == [reason]
+    lines = [line.split(maxsplit=2) for line in run("doctor", "--bundle", TINY).output.splitlines()]
+    assert ["passed", "over", reason] in lines
+    assert examine(TINY, "cpu").timing.passed_over == []
