@@ -7,7 +7,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from fauxface.errors import DataError
+from fauxface.errors import CheckpointError, DataError
 from fauxface_train.generator.net import LATENT, SIZE, Discriminator, Generator
 from fauxface_train.generator.training import GeneratorConfig, augment, principal_codes, sample, train
 
@@ -82,10 +82,13 @@ def test_continued_run_equals_an_uninterrupted_one(tmp_path, pictures, monkeypat
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
-def test_other_settings_are_refused(tmp_path, pictures):
+def test_other_settings_and_damage_are_refused(tmp_path, pictures):
     train(pictures, tmp_path, CONFIG)
     with pytest.raises(DataError, match="other settings"):
         train(pictures, tmp_path, dataclasses.replace(CONFIG, seed=1))
+    (tmp_path / "checkpoint.pt").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match=r"checkpoint.pt can't be read"):
+        train(pictures, tmp_path, CONFIG)
 
 
 def test_too_few_pictures_are_refused(tmp_path, pictures):

@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from fauxface.cli import build_app
 from fauxface.errors import DataError, GateError
 from fauxface.locator import Location
+from fauxface_train.intervals import clopper_pearson
 from fauxface_train.locator import compare as compare_module
 from fauxface_train.locator.compare import Settings, compare, gather
 from fauxface_train.locator.conditions import CONDITIONS, choose, is_child, rng_for
@@ -82,6 +83,22 @@ def test_a_picture_that_is_given_twice_counts_once(drawn_faces, random_teacher):
     assert side["negatives"][str(one)]["pictures"] == 1
 
 
+def test_frames_of_one_clip_are_not_independent():
+    apart, clips = Tally(smallest=24), Tally(smallest=24)
+    face = [location(0, 0, 100)]
+    for clip in range(5):
+        for _ in range(20):
+            found = face if clip else []
+            apart.add(face, found, 1.0)
+            clips.add(face, found, 1.0, f"clip {clip}")
+    rates = apart.to_dict(), clips.to_dict()
+    assert rates[0]["recall"] == rates[1]["recall"] == 0.8
+    (low, high), (lower, higher) = (r["recall_interval"] for r in rates)
+    assert (low, high) == pytest.approx(clopper_pearson(80, 100), abs=1e-5)
+    assert lower < 0.5 < low < high < higher == 1
+    assert rates[1]["precision_interval"] == pytest.approx([clopper_pearson(80, 80)[0], 1], abs=1e-5)
+
+
 def test_a_locator_agrees_with_itself(random_teacher, drawn_faces):
     content = random_teacher.read_bytes()
     report = compare(content, content, [drawn_faces / "faces", drawn_faces / "backgrounds"], SMALL)
@@ -138,8 +155,10 @@ def test_a_folder_that_cannot_be_read_counts_as_missed(random_teacher, drawn_fac
     content = random_teacher.read_bytes()
     report = compare(content, content, [drawn_faces / "faces", bad[0]], SMALL, negatives=[bad[1]])
     assert len(report["skipped"]) == 2
-    assert Bar(min_recall=0.5).misses(report) == [f"{bad[0]} at 96 px: none of its files could be read"]
-    assert Bar(max_extra_false=0).misses(report) == [f"{bad[1]} at 96 px: none of its files could be read"]
+    both = "2 files couldn't be read or broke off; see skipped"
+    unread = " at 96 px: none of its files could be read"
+    assert Bar(min_recall=0.5).misses(report) == [f"{bad[0]}{unread}", both]
+    assert Bar(max_extra_false=0).misses(report) == [f"{bad[1]}{unread}", both]
     assert Bar(max_time_ratio=100).misses(report) == []
 
 

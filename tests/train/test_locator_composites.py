@@ -9,7 +9,7 @@ from fauxface_train.locator.backdrops import Backdrops, fur, shuffled, texture
 from fauxface_train.locator.composites import Composer
 from fauxface_train.locator.degrade import blur, degrade, dim, relight, shade
 from fauxface_train.locator.pasting import hide, paste
-from fauxface_train.locator.pictures import Pictures, find_pictures
+from fauxface_train.locator.pictures import Pictures, decoded, find_pictures
 
 
 def composer(data, size=96):
@@ -132,6 +132,14 @@ def test_degrading_keeps_shape_and_type():
     assert {(r.shape, r.dtype.name) for r in results} == {((64, 64, 3), "uint8")}
     assert len({r.tobytes() for r in results}) > 40
     assert sum((r == 120).all() for r in results) > 10
+
+
+def test_an_empty_file_or_a_folder_of_that_name_is_no_picture(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "b.png").mkdir()
+    assert find_pictures(tmp_path) == [tmp_path / "a.png"]
+    assert decoded(tmp_path / "a.png") is None
+    assert decoded(tmp_path / "b.png") is None
 
 
 def test_a_file_that_is_no_picture_is_passed_over(tmp_path):

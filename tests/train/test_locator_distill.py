@@ -19,7 +19,7 @@ from fauxface_train.locator.export import export_locator  # noqa: E402
 from fauxface_train.locator.hints import Adapters, with_hints  # noqa: E402
 from fauxface_train.locator.losses import THRESHOLD, distillation_loss, scores  # noqa: E402
 from fauxface_train.locator.net import Shape, Student  # noqa: E402
-from fauxface_train.locator.samples import Composites, split_held_out  # noqa: E402
+from fauxface_train.locator.samples import Composites, quiet_worker, split_held_out  # noqa: E402
 from fauxface_train.locator.teacher import DenseDetector  # noqa: E402
 
 
@@ -139,12 +139,29 @@ def test_a_folder_with_a_run_is_not_overwritten(make_run):
     make_run(samples=8).train(resume=False)
     with pytest.raises(DataError, match="holds a run already"):
         make_run(samples=8).train(resume=False)
-    with pytest.raises(CheckpointError, match="another teacher, seed, size, hint or shape"):
-        make_run(samples=8, seed=5).train(resume=True)
+    for changed in ({"seed": 5}, {"batch": 1}, {"rate": 0.1}, {"samples": 16}):
+        with pytest.raises(
+            CheckpointError, match="has another teacher, shape, minutes, samples, batch, size"
+        ):
+            make_run(**{"samples": 8} | changed).train(resume=True)
+    other = make_run(samples=8)
+    other.counts["faces"] += 1
+    with pytest.raises(CheckpointError, match="or other pictures"):
+        other.train(resume=True)
     run = make_run(samples=8)
     (run.out / "last.pt").write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match="can't be read"):
         run.train(resume=True)
+
+
+def test_a_log_without_its_header_is_begun_anew(make_run):
+    run = make_run(samples=32)
+    run._save()
+    (run.out / "log.csv").write_text("")
+    resumed = make_run(samples=32)
+    assert resumed.train(resume=True) is not None
+    resumed._log({"loss": 2.0}, 1)
+    assert (resumed.out / "log.csv").read_text().startswith("samples,seconds,rate,loss\n")
 
 
 def test_time_ends_a_run(make_run):
@@ -257,7 +274,7 @@ def test_a_run_starts_from_the_averaged_weights_of_another(make_run):
     assert second.init is not None
     assert second.init["samples"] == 16
     second.train(resume=False)
-    resumed = make_run("second", samples=16)
+    resumed = make_run("second", samples=8)
     resumed.train(resume=True)
     assert resumed.init == second.init
 
@@ -331,3 +348,13 @@ def test_a_score_on_the_wrong_side_of_the_threshold_costs_more():
     below, above = loss(THRESHOLD - 0.01), loss(THRESHOLD + 0.01)
     assert below > 2 * above > 0
     assert loss(0.7) == pytest.approx(0, abs=1e-3)
+
+
+def test_workers_leave_signals_of_a_group_to_the_training_process():
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        quiet_worker(0)
+        assert {signal.getsignal(number) for number in kept} == {signal.SIG_IGN}
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from fauxface.errors import DataError
+from fauxface.errors import CheckpointError, DataError
 from fauxface.files import atomic_write
 from fauxface.progress import Progress
 from fauxface_train.checkpoint import writing
@@ -195,10 +195,15 @@ class Duel:
         """Take over what `save` wrote.
 
         Raises:
+            CheckpointError: It can't be read.
             DataError: It has other settings.
         """
-        state = torch.load(path, weights_only=True)
-        if state["config"] != asdict(self.config):
+        try:
+            state = torch.load(path, weights_only=True)
+            config = state["config"]
+        except Exception as error:
+            raise CheckpointError(f"{path} can't be read; delete it and start again") from error
+        if config != asdict(self.config):
             raise DataError(f"{path.parent} holds a run of other settings; choose another folder")
         self.done = state["done"]
         self.draw.set_state(state["draw"])

@@ -139,10 +139,10 @@ def compare(
                 seen = pair.locate(image)
                 scale = nominal_scale(image)
                 if file.groups:
-                    pools[side].add(*seen, scale)
+                    pools[side].add(*seen, scale, str(file.path))
                 for names, tallies in ((file.groups, groups), (file.negatives, clean)):
                     for name in names:
-                        tallies[side][name].add(*seen, scale)
+                        tallies[side][name].add(*seen, scale, str(file.path))
     if not copies:
         raise DataError(f"none of the files could be read: {skipped[0] if skipped else 'none given'}")
     hard = _under_conditions(pairs, faces, settings, skipped) if faces else {}
@@ -150,6 +150,7 @@ def compare(
         "threshold": settings.threshold,
         "reference_threshold": settings.reference_threshold,
         "every": settings.every,
+        "grouped": True,
         "min_scale": settings.min_scale,
         "smallest_px": settings.smallest,
         "nominal_side_px": NOMINAL_SIDE,

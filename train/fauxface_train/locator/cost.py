@@ -5,9 +5,13 @@ import math
 import onnx
 from onnx import shape_inference
 
+_CONVOLUTIONS = ("Conv", "ConvInteger", "ConvTranspose", "QLinearConv")
 
-def multiply_adds(data: bytes, side: int) -> int:
+
+def multiply_adds(data: bytes, side: int) -> int | None:
     """Return the multiplications with addition of all convolutions for one square picture.
+
+    None where a kernel isn't stored as a plain initializer, as in a quantised network.
 
     Args:
         data: Content of an ONNX file in YuNet's format.
@@ -29,6 +33,8 @@ def multiply_adds(data: bytes, side: int) -> int:
     weights = {tensor.name: tensor.dims for tensor in model.graph.initializer}
     total = 0
     for node in model.graph.node:
-        if node.op_type == "Conv":
+        if node.op_type in _CONVOLUTIONS:
+            if node.op_type != "Conv" or node.input[1] not in weights:
+                return None
             total += math.prod(weights[node.input[1]]) * math.prod(shapes[node.output[0]][2:])
     return total

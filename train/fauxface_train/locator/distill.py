@@ -33,6 +33,8 @@ from fauxface_train.provenance import commit, machine
 from fauxface_train.run_state import interruptible
 
 _FORMAT = "fauxface.locator-run/1"
+_SAME = ("minutes", "samples", "batch", "size", "rate", "hint", "decay", "seed")
+"""What of a run's settings a resumed one must share, since the result depends on it."""
 _MAX_SAMPLES = 100_000_000
 _LOG_EVERY = 100
 _HINT_LEFT = 0.2
@@ -233,7 +235,7 @@ class Run:
 
     def _log(self, sums: dict[str, float], steps: int) -> None:
         path = self.out / "log.csv"
-        fresh = not path.exists()
+        fresh = not path.exists() or not path.stat().st_size
         with path.open("a", newline="") as file:
             writer = csv.writer(file)
             if fresh:
@@ -252,6 +254,7 @@ class Run:
             "average": self.average.state_dict(),
             "adapters": self.adapters.state_dict(),
             "init": self.init,
+            "pictures": self.counts,
             "optimizer": self.optimizer.state_dict(),
             "done": self.done,
             "seconds": self.seconds,
@@ -267,15 +270,15 @@ class Run:
                 state["format"] == _FORMAT
                 and state["shape"] == self.shape.to_dict()
                 and state["teacher_sha256"] == self.teacher_sha256
-                and state["config"]["seed"] == self.config.seed
-                and state["config"]["size"] == self.config.size
-                and state["config"].get("hint", 0.0) == self.config.hint
+                and state["pictures"] == self.counts
+                and all(state["config"].get(name) == getattr(self.config, name) for name in _SAME)
             )
         except Exception as error:
             raise CheckpointError(f"{path} can't be read; delete it and start again") from error
         if not belongs:
             raise CheckpointError(
-                f"{path} has another teacher, seed, size, hint or shape; choose another folder"
+                f"{path} has another teacher, shape, {', '.join(_SAME)} or other pictures; "
+                "choose another folder"
             )
         self.adapters.load_state_dict(state["adapters"])
         self.init = state["init"]
@@ -288,7 +291,7 @@ class Run:
     def _cut_log(self) -> None:
         """Drop the log's lines after the checkpoint; those steps are done again."""
         path = self.out / "log.csv"
-        if path.exists():
+        if path.exists() and path.stat().st_size:
             head, *rows = path.read_text().splitlines(keepends=True)
             rows = [row for row in rows if row.endswith("\n") and int(row.partition(",")[0]) <= self.done]
             with atomic_write(path) as temporary:

@@ -17,7 +17,7 @@ def find_pictures(folder: Path) -> list[Path]:
     Raises:
         DataError: The folder is missing or holds no picture.
     """
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES)
+    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
     if not paths:
         raise DataError(f"no pictures below {folder}; give a folder with JPEG, PNG, WebP, BMP or TIFF files")
     return paths
@@ -25,7 +25,11 @@ def find_pictures(folder: Path) -> list[Path]:
 
 def decoded(path: Path) -> np.ndarray | None:
     """Return a picture as uint8 [H, W, 3], BGR; None where it can't be decoded."""
-    return cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+    try:
+        data = np.fromfile(path, np.uint8)
+        return cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    except (OSError, cv2.error):
+        return None
 
 
 class Pictures:

@@ -72,8 +72,9 @@ def split_held_out(paths: list[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def quiet_worker(_: int) -> None:
-    """Leave Ctrl-C to the training process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave Ctrl-C and SIGTERM, which may reach a group, to the training process."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _half(values: np.ndarray) -> torch.Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fauxface.locator import Location
-from fauxface_train.intervals import clopper_pearson
+from fauxface_train.intervals import clopper_pearson, grouped_rate
 from fauxface_train.locator.decode import match
 
 MATCH_IOU = 0.5
@@ -46,6 +46,7 @@ class Tally:
         overlap: Sum of IoU over the matched reference faces that are large enough.
         landmark_error: Sum over the same of the landmarks' mean distance over the longer side of the box.
         bands: Of each band of size, reference faces and how many of them were matched.
+        files: Of each file its pictures, matched and all of `reference`, matched and all of `found`.
     """
 
     smallest: float = 24.0
@@ -61,15 +62,21 @@ class Tally:
     overlap: float = 0.0
     landmark_error: float = 0.0
     bands: list[list[int]] = field(default_factory=lambda: [[0, 0] for _ in BANDS])
+    files: dict[str, list[int]] = field(default_factory=dict)
 
-    def add(self, reference: Sequence[Location], found: Sequence[Location], scale: float) -> None:
+    def add(
+        self, reference: Sequence[Location], found: Sequence[Location], scale: float, file: str = ""
+    ) -> None:
         """Count one picture.
 
         Args:
             reference: The reference's faces.
             found: The locator's faces.
             scale: Factor from their pixels to those of `smallest`.
+            file: Where the picture comes from; frames of one clip aren't independent. A file of its own
+                where none is named.
         """
+        before = self._counts()
         pairs = match(_boxes(reference), _boxes(found), MATCH_IOU)
         expected, guessed = _sides(reference) * scale, _sides(found) * scale
         self.pictures += 1
@@ -93,6 +100,24 @@ class Tally:
             self.landmark_error += float(
                 np.linalg.norm(distance, axis=1).mean() / max(reference[row].box[2:])
             )
+        counts = self.files.setdefault(file or f"picture {self.pictures}", [0] * 5)
+        for index, (new, old) in enumerate(zip(self._counts(), before, strict=True)):
+            counts[index] += new - old
+
+    def _counts(self) -> tuple[int, ...]:
+        return self.pictures, self.reference_matched, self.reference, self.found_matched, self.found
+
+    def _interval(self, part: int, whole: int) -> list[float] | None:
+        """Return the interval of a share, given which of a file's counts are its part and its whole."""
+        parts, wholes = (np.array([counts[i] for counts in self.files.values()], int) for i in (part, whole))
+        if not wholes.sum():
+            return None
+        ends = clopper_pearson(int(parts.sum()), int(wholes.sum()))
+        if len(self.files) < self.pictures:
+            events = np.concatenate([np.arange(n) < k for k, n in zip(parts, wholes, strict=True)])
+            sources = np.repeat(np.arange(len(wholes)), wholes)
+            ends = grouped_rate(events, sources, np.zeros(len(events), int))
+        return [round(float(end), 5) for end in ends]
 
     def to_dict(self) -> dict[str, object]:
         """Return counts, rates and 95 % intervals; a rate without anything to count is None."""
@@ -101,9 +126,9 @@ class Tally:
             "reference_faces": self.reference,
             "found_faces": self.found,
             "recall": _rate(self.reference_matched, self.reference),
-            "recall_interval": _interval(self.reference_matched, self.reference),
+            "recall_interval": self._interval(1, 2),
             "precision": _rate(self.found_matched, self.found),
-            "precision_interval": _interval(self.found_matched, self.found),
+            "precision_interval": self._interval(3, 4),
             "found_close": _rate(self.reference_close, self.reference),
             "mean_iou": _rate(self.overlap, self.reference_matched),
             "landmark_error": _rate(self.landmark_error, self.reference_matched),
@@ -145,7 +170,3 @@ def _sides(faces: Sequence[Location]) -> np.ndarray:
 
 def _rate(part: float, whole: int) -> float | None:
     return round(part / whole, 5) if whole else None
-
-
-def _interval(part: int, whole: int) -> list[float] | None:
-    return [round(limit, 5) for limit in clopper_pearson(part, whole)] if whole else None

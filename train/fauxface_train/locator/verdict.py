@@ -1,7 +1,7 @@
 """What a comparison must show, and the comparison as tables."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fauxface_train.pages import table
@@ -29,7 +29,10 @@ class Bar:
 
     def misses(self, report: dict[str, Any]) -> list[str]:
         """Return one line for each limit that a report of `compare` doesn't keep; unmeasured is missed."""
-        return [line for side, values in report["sides"].items() for line in self._misses(side, values)]
+        lines = [line for side, values in report["sides"].items() for line in self._misses(side, values)]
+        if report["skipped"] and replace(self, max_time_ratio=None) != Bar():
+            lines.append(f"{len(report['skipped'])} files couldn't be read or broke off; see skipped")
+        return lines
 
     def _misses(self, side: str, values: dict[str, Any]) -> Iterator[str]:
         limits = (
@@ -75,7 +78,8 @@ def render(report: dict[str, Any], misses: list[str] | None = None) -> str:
         f"Faces of at least {report['smallest_px']:g} px in a copy of at most "
         f"{report['nominal_side_px']} px; score {report['threshold']:g}, reference's "
         f"{report['reference_threshold']:g}; one of {report['every']} frames of a video. Landmark error: "
-        "mean distance over the box's longer side. 95 % intervals in brackets."
+        "mean distance over the box's longer side. 95 % intervals in brackets"
+        + (", over files where a file gave several pictures." if report.get("grouped") else ".")
     )
     if report.get("min_scale") is not None:  # reports of earlier releases don't have it
         head += (
@@ -110,14 +114,18 @@ def render(report: dict[str, Any], misses: list[str] | None = None) -> str:
             f"Time on {side} x {side} px, {report['opencv_threads']} OpenCV thread(s): median "
             f"{time['locator_ms']:.2f} ms (p90 {time['locator_ms_p90']:.2f}), reference "
             f"{time['reference_ms']:.2f} ms (p90 {time['reference_ms_p90']:.2f}), ratio {time['ratio']:.3f}. "
-            f"Million multiply-adds: {time['locator_macs'] / 1e6:.1f}, reference "
-            f"{time['reference_macs'] / 1e6:.1f}.",
+            f"Million multiply-adds: {_millions(time['locator_macs'])}, reference "
+            f"{_millions(time['reference_macs'])}.",
             "",
         ]
     if misses is not None:
         lines += ["## What was asked", "", *([f"- missed: {line}" for line in misses] or ["All kept."]), ""]
     lines += [f"- skipped: {line}" for line in report["skipped"]]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _millions(count: int | None) -> str:
+    return "not counted" if count is None else f"{count / 1e6:.1f}"
 
 
 def _rates(groups: dict[str, Any]) -> list[str]:
