@@ -7,7 +7,7 @@ import pytest
 from fauxface.errors import DataError
 from fauxface_train.locator.backdrops import Backdrops, fur, shuffled, texture
 from fauxface_train.locator.composites import Composer
-from fauxface_train.locator.degrade import blur, degrade, dim, relight, shade
+from fauxface_train.locator.degrade import blur, degrade, relight, shade
 from fauxface_train.locator.pasting import hide, paste
 from fauxface_train.locator.pictures import Pictures, decoded, find_pictures
 
@@ -116,14 +116,6 @@ def test_shading_is_uneven_and_blurring_flattens():
     assert all(p.shape == plain.shape and p.dtype == np.uint8 and p.std() > 2 for p in lit)
     noise = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     assert all(blur(noise, np.random.default_rng(seed)).std() < noise.std() for seed in range(8))
-
-
-def test_dim_light_is_as_often_a_tenth_to_a_fifth_as_a_fifth_to_two_fifths():
-    rng = np.random.default_rng(0)
-    shares = np.array([dim(rng, 0.1, 0.4) for _ in range(2000)])
-    assert 0.1 <= shares.min() < 0.101
-    assert 0.399 < shares.max() <= 0.4
-    assert np.mean(shares < 0.2) == pytest.approx(0.5, abs=0.03)
 
 
 def test_degrading_keeps_shape_and_type():

@@ -31,11 +31,6 @@ def relight(picture: np.ndarray, rng: np.random.Generator, strength: float) -> n
     return cv2.LUT(np.ascontiguousarray(picture), table.reshape(1, 256, 3))
 
 
-def dim(rng: np.random.Generator, low: float, high: float) -> float:
-    """Return a share of the light, as many in each halving of it."""
-    return math.exp(rng.uniform(math.log(low), math.log(high)))
-
-
 def shade(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Light a picture unevenly: spots, shadows, a window behind, coloured lamps.
 
@@ -48,7 +43,7 @@ def shade(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """
     height, width = picture.shape[:2]
     cells = int(rng.integers(2, 5))
-    darkest = dim(rng, 0.03, 0.6)
+    darkest = float(rng.uniform(0.06, 0.6))
     light = rng.uniform(darkest, 1.25, (cells, cells, 1))
     if rng.random() < 0.4:
         light = light * np.exp(rng.normal(0, 0.3, (cells, cells, 3)))
@@ -97,9 +92,9 @@ def degrade(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     chance = rng.random()
     if chance < 0.18:
         picture = relight(picture, rng, 0.8)
-    elif chance < 0.31:
-        picture = cv2.convertScaleAbs(picture, alpha=dim(rng, 0.04, 0.45))
-    elif chance < 0.44:
+    elif chance < 0.29:
+        picture = cv2.convertScaleAbs(picture, alpha=float(rng.uniform(0.08, 0.4)))
+    elif chance < 0.39:
         picture = shade(picture, rng)
     if rng.random() < 0.07:
         picture = cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)

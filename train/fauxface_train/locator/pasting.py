@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from fauxface_train.locator.backdrops import Backdrops
-from fauxface_train.locator.degrade import blur, dim, relight
+from fauxface_train.locator.degrade import blur, relight
 
 FACE_SHARE = 1 / 1.8
 """Assumed width of the face in a face picture; ready crops lie between 1/1.2 and 1/2.2."""
@@ -111,8 +111,8 @@ def _varied(face: np.ndarray, backdrops: Backdrops, rng: np.random.Generator) ->
     chance = rng.random()
     if chance < 0.5:
         face = relight(face, rng, 0.7)
-    elif chance < 0.62:  # in the shadow, or lit from behind
-        face = cv2.convertScaleAbs(face, alpha=dim(rng, 0.06, 0.5))
+    elif chance < 0.6:  # lit from behind
+        face = cv2.convertScaleAbs(face, alpha=float(rng.uniform(0.12, 0.5)))
     if rng.random() < 0.15:
         face = hide(face, backdrops, rng)
     if rng.random() < 0.08:
