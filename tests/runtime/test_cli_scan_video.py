@@ -106,19 +106,25 @@ def test_interrupting_a_camera_completes_its_files(scan, monkeypatch):
         assert len(list(reader)) == 3
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_a_signal_to_end_completes_a_camera_s_files(name, scan, monkeypatch):
+@pytest.fixture(params=["SIGTERM", "SIGHUP"])
+def to_end(request):
+    """Return a signal that ends a process, which `nohup` may have told this one to ignore."""
+    number = getattr(signal, request.param)
+    before = signal.signal(number, signal.SIG_DFL)
+    yield number
+    signal.signal(number, before)
+
+
+def test_a_signal_to_end_completes_a_camera_s_files(to_end, scan, monkeypatch):
     """What a service manager sends to a kiosk's scan ends it as Ctrl-C does."""
     monkeypatch.setattr(scanner_module, "FrameReader", FakeCamera)
-    number = getattr(signal, name)
-    before = signal.getsignal(number)
     row = Table.result
 
     def kill(self, result):
         row(self, result)
         kill.rows += 1
         if kill.rows == 3:
-            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), to_end)
 
     kill.rows = 0
     monkeypatch.setattr(Table, "result", kill)
@@ -126,7 +132,7 @@ def test_a_signal_to_end_completes_a_camera_s_files(name, scan, monkeypatch):
     assert len(records("out/results.jsonl")) == 3
     with FrameReader("out/annotated/camera-0.mp4") as reader:
         assert len(list(reader)) == 3
-    assert signal.getsignal(number) is before
+    assert signal.getsignal(to_end) is signal.SIG_DFL
 
 
 @pytest.mark.parametrize("again", ["camera:0", "camera:1"])

@@ -77,7 +77,13 @@ def record(runs: Path, target: Path, folders: Sequence[str] = ()) -> None:
 
 
 def tried(run: Path, target: Path) -> None:
-    """Keep settings, log and curves of a training that isn't shipped, ended or not."""
+    """Keep settings, log and curves, or a locator's comparison, of a training that isn't shipped."""
+    if (run / "locator.json").exists():
+        _keep(run / "locator.json", _place(target, "locator.json"))
+        found = _keep(run / "compare.json", _place(target, "compare.json"))
+        (target / "compare.md").write_text(render(found, None), encoding="utf-8")
+        shutil.copyfile(run / "log.csv", _place(target, "log.csv"))
+        return
     ended = "held" in json.loads((run / "best.json").read_text(encoding="utf-8"))
     last = "best.json" if ended else "last.json"
     _keep(run / last, _place(target, last))
