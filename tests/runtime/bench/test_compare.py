@@ -46,7 +46,7 @@ def test_a_run_against_itself_shows_no_difference(make):
     assert (comparison.doubts_a, comparison.doubts_b) == ((), ())
 
 
-def test_a_published_result_of_an_earlier_release_is_read():
+def test_a_published_result_is_read():
     published = BenchReport.read(Path(__file__).parents[3] / "benchmarks/results/openvino.json")
     comparison = compare(published, published)
     assert {ratio.verdict for ratio in comparison.ratios} == {"no difference shown"}
