@@ -93,8 +93,8 @@ def bench(
         if plot is not None:
             raise BenchmarkError("--plot shows one result; leave it out with --compare")
         lists = (scenario, provider, precision, threads, batch)
-        numbers = (target_fps, faces, video, seconds, rounds, frames)
-        if quick or any(lists) or any(given is not None for given in numbers):
+        others = (bundle, target_fps, faces, video, seconds, rounds, frames)
+        if quick or any(lists) or any(given is not None for given in others):
             raise BenchmarkError("--compare measures nothing; leave out what says how to measure")
         _check_different(json_file, markdown, read=compare)
         _compare(*compare, json_file, markdown)

@@ -96,6 +96,7 @@ def test_a_rate_that_nothing_holds_is_an_answer_not_an_error(run):
         (["--compare", "a", "b", "--plot", "c"], "BenchmarkError: --plot shows one result"),
         (["--compare", "a", "b", "--threads", "0"], "BenchmarkError: --compare measures nothing"),
         (["--compare", "a", "b", "--quick"], "BenchmarkError: --compare measures nothing"),
+        (["--compare", "a", "b", "--bundle", "c"], "BenchmarkError: --compare measures nothing"),
         (["--compare", "a", "b", "--json", "./b"], "BenchmarkError: b is given twice"),
         (["--json", "x", "--markdown", "x"], "BenchmarkError: x is given twice"),
     ],
@@ -103,7 +104,7 @@ def test_a_rate_that_nothing_holds_is_an_answer_not_an_error(run):
 )
 def test_bad_input_is_one_line_and_leaves_nothing(run, tmp_path, arguments, message):
     (tmp_path / "empty.mp4").write_bytes(b"")
-    given = arguments if "--bundle" in arguments else ["--bundle", TINY, *arguments]
+    given = arguments if {"--bundle", "--compare"} & {*arguments} else ["--bundle", TINY, *arguments]
     outputs = [] if "--json" in arguments else ["--json", "out.json"]
     code, out, err = run(*given, *outputs)
     assert code == 1
