@@ -64,9 +64,8 @@ def record(runs: Path, target: Path, folders: Sequence[str] = ()) -> None:
         return [name for name in names if not folders or name.partition("/")[0] in folders]
 
     for name in asked(DOCUMENTS):
-        document = _keep(runs / name, _place(target, name))
-        if name in COMPARISONS:
-            _place(target, name).with_suffix(".md").write_text(render(document, None), encoding="utf-8")
+        keep = _keep_comparison if name in COMPARISONS else _keep
+        keep(runs / name, _place(target, name))
     for name in asked(FILES):
         shutil.copyfile(runs / name, _place(target, name))
     for name in asked(REPORTS):
@@ -80,8 +79,7 @@ def tried(run: Path, target: Path) -> None:
     """Keep settings, log and curves, or a locator's comparison, of a training that isn't shipped."""
     if (run / "locator.json").exists():
         _keep(run / "locator.json", _place(target, "locator.json"))
-        found = _keep(run / "compare.json", _place(target, "compare.json"))
-        (target / "compare.md").write_text(render(found, None), encoding="utf-8")
+        _keep_comparison(run / "compare.json", _place(target, "compare.json"))
         shutil.copyfile(run / "log.csv", _place(target, "log.csv"))
         return
     ended = "held" in json.loads((run / "best.json").read_text(encoding="utf-8"))
@@ -97,6 +95,11 @@ def _keep(document: Path, target: Path) -> dict[str, Any]:
     text = _OUTSIDE.sub(r'"\1"', _PICTURE.sub(r'/one picture"', json.dumps(content, indent=1)))
     target.write_text(text + "\n", encoding="utf-8")
     return content
+
+
+def _keep_comparison(document: Path, target: Path) -> None:
+    """Write a comparison of locators, and its tables beside it."""
+    target.with_suffix(".md").write_text(render(_keep(document, target), None), encoding="utf-8")
 
 
 def _linked(line: str) -> str:

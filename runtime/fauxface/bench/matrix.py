@@ -1,7 +1,6 @@
 """The configurations of a run: opened, checked on the golden crops, refused where they judge otherwise."""
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,21 +84,20 @@ def open_matrix(bundle: Bundle, matrix: Matrix) -> tuple[list[Contender], list[R
         BundleError: The bundle has no classifier of a precision that the matrix names.
         ProviderError: A provider that the matrix names isn't really in use.
     """
-    models = {name: _model_bytes(bundle, name) for name in matrix.precisions or _precisions(bundle)}
+    precisions = tuple(dict.fromkeys(matrix.precisions)) or _precisions(bundle)
+    for precision in precisions:
+        bundle.classifier_bytes(precision)  # what is named must be there, else it would only be refused
     providers = tuple(dict.fromkeys(matrix.providers)) or _usual_providers()
     threads = tuple(dict.fromkeys(matrix.threads)) or (available_cores(),)
     contenders: dict[Configuration, Contender] = {}
     refused: list[Refusal] = []
     for provider in providers:
         try:
-            for precision, count in itertools.product(models, threads):
+            for precision, count in itertools.product(precisions, threads):
                 try:
-                    if provider == "auto":
-                        classifier, _ = open_classifier(bundle, threads=count, precision=precision)
-                    else:
-                        classifier = Classifier(
-                            models[precision], provider=provider, threads=count, precision=precision
-                        )
+                    classifier, _ = open_classifier(
+                        bundle, provider=provider, threads=count, precision=precision
+                    )
                     opened = examine(bundle, classifier, provider, precision)
                 except BundleError as error:
                     refused.append(Refusal(provider, precision, count, "model", str(error)))
@@ -165,15 +163,8 @@ def compare_labels(bundle: Bundle, precision: str, expected: np.ndarray, actual:
     )
 
 
-def _model_bytes(bundle: Bundle, precision: str) -> bytes:
-    if precision not in bundle.manifest.classifier:
-        has = ", ".join(bundle.manifest.classifier)
-        raise BundleError(f"the bundle has no {precision} classifier; it has {has}")
-    return bundle.classifier_bytes(precision)
-
-
-def _precisions(bundle: Bundle) -> Sequence[str]:
-    return [name for name in PRECISIONS if name in bundle.manifest.classifier]
+def _precisions(bundle: Bundle) -> tuple[str, ...]:
+    return tuple(name for name in PRECISIONS if name in bundle.manifest.classifier)
 
 
 def _usual_providers() -> tuple[str, ...]:

@@ -117,7 +117,7 @@ def test_bad_input_is_refused_at_once(options, error, message):
 def test_a_missing_variant_and_a_missing_provider_are_errors_when_they_are_named(bundle, monkeypatch):
     with pytest.raises(BundleError, match="no int8 classifier; it has fp32"):
         open_matrix(bundle, Matrix(("cpu",), ("fp32", "int8"), (1,)))
-    monkeypatch.setattr(matrix, "Classifier", missing_cuda)
+    monkeypatch.setattr(precision, "Classifier", missing_cuda)
     with pytest.raises(ProviderError, match="no NVIDIA driver"):
         open_matrix(bundle, Matrix(("cpu", "cuda"), (), (1,)))
 
@@ -128,13 +128,13 @@ class FakeRuntime:
         return ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
 
 
-real_classifier = matrix.Classifier
+real_classifier = precision.Classifier
 
 
-def missing_cuda(model, *, provider, threads, precision):
+def missing_cuda(model, *, provider, **options):
     if provider == "cuda":
         raise ProviderError("there is no NVIDIA driver")
-    return real_classifier(model, provider=provider, threads=threads, precision=precision)
+    return real_classifier(model, provider=provider, **options)
 
 
 def test_a_classifier_knows_its_precision(variant_bundle, monkeypatch):
@@ -145,14 +145,14 @@ def test_a_classifier_knows_its_precision(variant_bundle, monkeypatch):
         seen.append(options["precision"])
         return real_classifier(model, **options)
 
-    monkeypatch.setattr(matrix, "Classifier", opened)
+    monkeypatch.setattr(precision, "Classifier", opened)
     open_matrix(Bundle.load(variant_bundle), Matrix(("cpu",), ("fp32", "int8"), (1,)))
     assert seen == ["fp32", "int8"]
 
 
 def test_what_nobody_asked_for_may_be_missing(bundle, monkeypatch):
     monkeypatch.setattr(matrix, "import_onnxruntime", FakeRuntime)
-    monkeypatch.setattr(matrix, "Classifier", missing_cuda)
+    monkeypatch.setattr(precision, "Classifier", missing_cuda)
     found, (refusal,) = open_matrix(bundle, Matrix(threads=(1,)))
     assert [str(contender.configuration) for contender in found] == ["cpu fp32 1t"]
     assert (refusal.provider, refusal.kind, refusal.reason) == (

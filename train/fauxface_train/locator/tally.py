@@ -46,7 +46,7 @@ class Tally:
         overlap: Sum of IoU over the matched reference faces that are large enough.
         landmark_error: Sum over the same of the landmarks' mean distance over the longer side of the box.
         bands: Of each band of size, reference faces and how many of them were matched.
-        files: Of each file its pictures, matched and all of `reference`, matched and all of `found`.
+        files: Of each file, matched and all of `reference`, matched and all of `found`.
     """
 
     smallest: float = 24.0
@@ -100,12 +100,12 @@ class Tally:
             self.landmark_error += float(
                 np.linalg.norm(distance, axis=1).mean() / max(reference[row].box[2:])
             )
-        counts = self.files.setdefault(file or f"picture {self.pictures}", [0] * 5)
+        counts = self.files.setdefault(file or f"picture {self.pictures}", [0] * 4)
         for index, (new, old) in enumerate(zip(self._counts(), before, strict=True)):
             counts[index] += new - old
 
     def _counts(self) -> tuple[int, ...]:
-        return self.pictures, self.reference_matched, self.reference, self.found_matched, self.found
+        return self.reference_matched, self.reference, self.found_matched, self.found
 
     def _interval(self, part: int, whole: int) -> list[float] | None:
         """Return the interval of a share, given which of a file's counts are its part and its whole."""
@@ -126,9 +126,9 @@ class Tally:
             "reference_faces": self.reference,
             "found_faces": self.found,
             "recall": _rate(self.reference_matched, self.reference),
-            "recall_interval": self._interval(1, 2),
+            "recall_interval": self._interval(0, 1),
             "precision": _rate(self.found_matched, self.found),
-            "precision_interval": self._interval(3, 4),
+            "precision_interval": self._interval(2, 3),
             "found_close": _rate(self.reference_close, self.reference),
             "mean_iou": _rate(self.overlap, self.reference_matched),
             "landmark_error": _rate(self.landmark_error, self.reference_matched),
