@@ -88,9 +88,13 @@ def test_a_bundle_is_calibrated_and_signed_off(run, prepared, tmp_path):
     assert figures["before"]["bpcer"]["errors"] > figures["after"]["bpcer"]["errors"]
     assert figures["after"]["bpcer"]["high"] > 0.1
     assert f"BPCER before {figures['before']['bpcer']['errors'] / 25:.3f}" in result.output
+    missed = figures["after"]["missed"]
+    shown = f"{missed['errors'] / 30:.3f} ("
+    assert f"generated called bona fide after  {shown}" in result.output
     assert str(tmp_path) not in (out / "bundle.json").read_text()
     card = bundle.card()
     assert "Calibrated on site" in card
+    assert f"| generated called bona fide | {figures['before']['missed']['errors'] / 30:.3f} (" in card
     assert parent.sha256 in card
     assert bundle.manifest.provenance["made_by"] == "tests/data/make_tiny_bundle.py"
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []

@@ -111,6 +111,16 @@ def test_errors_are_counted_on_pictures_that_the_fit_did_not_see():
     assert outside > inside
 
 
+def test_generated_pictures_called_bona_fide_are_counted_apart_from_unsure_ones():
+    logits, labels, sources = pictures(60, 60, real=-6.0, fake=-3.0)
+    got = site.refit(logits, labels, sources, PARENT)
+    p = PARENT[0].probability(logits)[labels == 1]
+    assert got.before.missed.errors == np.sum(p < PARENT[1].bona_fide_below) > 0
+    assert got.before.apcer.errors == np.sum(p < PARENT[1].generated_from) > got.before.missed.errors
+    assert got.after.missed.errors <= got.after.apcer.errors
+    assert got.after.missed.total == 60
+
+
 def test_the_intervals_are_exact():
     rate = site.Rate.of(np.array([True] + [False] * 49))
     # Clopper-Pearson for 1 of 50, as tables give it.

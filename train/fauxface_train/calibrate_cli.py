@@ -117,15 +117,15 @@ def _prepared(parent: "Bundle", data: list[str], out: Path, faces: str) -> "Prep
 def _print(precision: str, point: "Refit") -> None:
     from dataclasses import asdict
 
-    from fauxface_train.site_bundle import shown
+    from fauxface_train.site_bundle import FIGURES, shown
 
     old, new = asdict(point.before), asdict(point.after)
     typer.echo(f"{precision}: fitted {point.fitted}")
     typer.echo(f"  temperature {point.calibration.temperature:.4g}, bias {point.calibration.bias:.4g}")
     typer.echo(f"  {point.thresholds.rule}")
-    for figure in ("bpcer", "apcer"):
-        typer.echo(f"  {figure.upper()} before {shown(old[figure])}")
-        typer.echo(f"  {figure.upper()} after  {shown(new[figure])}")
+    for figure, name in FIGURES.items():
+        typer.echo(f"  {name} before {shown(old[figure])}")
+        typer.echo(f"  {name} after  {shown(new[figure])}")
     typer.echo(
         "  after: each picture judged by a fit without it; in brackets, 95 % intervals (Clopper-Pearson)"
     )

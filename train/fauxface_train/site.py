@@ -56,10 +56,17 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """What an operating point gets wrong: None where there is no picture of the label."""
+    """What an operating point gets wrong: None where there is no picture of the label.
+
+    Attributes:
+        bpcer: Bona fide pictures called generated.
+        apcer: Generated pictures not called generated.
+        missed: Generated pictures called bona fide; the rest of `apcer` is unsure.
+    """
 
     bpcer: Rate | None
     apcer: Rate | None
+    missed: Rate | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +136,16 @@ def refit(
         fitted = "temperature and bias" if min(reals, fakes) >= ENOUGH else "bias"
     rule: _Rule = {"parent": parent, "target": bpcer_target, "fitted": fitted}
     calibration, thresholds = _point(logits, labels, names, **rule)
-    crossed = np.empty(len(labels), bool)
+    crossed = np.empty(len(labels), int)
     for fold in _folds(labels):
         kept = ~fold
         inner = _point(logits[kept], labels[kept], names[kept], **rule)
-        crossed[fold] = _called(logits[fold], *inner)
+        crossed[fold] = _verdicts(logits[fold], *inner)
     return Refit(
         calibration,
         thresholds,
         fitted,
-        before=_errors(_called(logits, *parent), labels),
+        before=_errors(_verdicts(logits, *parent), labels),
         after=_errors(crossed, labels),
     )
 
@@ -232,9 +239,12 @@ def _folds(labels: np.ndarray) -> list[np.ndarray]:
     return [turn == fold for fold in range(FOLDS)]
 
 
-def _called(logits: np.ndarray, calibration: Calibration, thresholds: Thresholds) -> np.ndarray:
-    return calibration.probability(logits) >= thresholds.generated_from
+def _verdicts(logits: np.ndarray, calibration: Calibration, thresholds: Thresholds) -> np.ndarray:
+    """Return int [N]: 0 bona fide, 1 unsure, 2 generated."""
+    p = calibration.probability(logits)
+    return np.where(p >= thresholds.generated_from, 2, np.where(p < thresholds.bona_fide_below, 0, 1))
 
 
-def _errors(called: np.ndarray, labels: np.ndarray) -> Errors:
-    return Errors(Rate.of(called[labels == 0]), Rate.of(~called[labels == 1]))
+def _errors(verdicts: np.ndarray, labels: np.ndarray) -> Errors:
+    real, fake = verdicts[labels == 0], verdicts[labels == 1]
+    return Errors(Rate.of(real == 2), Rate.of(fake != 2), Rate.of(fake == 0))

@@ -19,6 +19,8 @@ from fauxface_train.site import FOLDS, Refit, refit
 from fauxface_train.stopped import PASSED, failed
 from fauxface_train.thresholds import BPCER_TARGET
 
+FIGURES = {"bpcer": "BPCER", "apcer": "APCER", "missed": "generated called bona fide"}
+"""How the rates of `site.Errors` are called."""
 _CARD_MARK = "<!-- calibrated on site -->"
 _SUPERSEDED = '**These no longer hold: see "Calibrated on site" at the end.**'
 _OF_THE_PARENT = (
@@ -237,9 +239,9 @@ def _card(text: str, record: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|",
     ]
     for precision, result in record["results"].items():
-        for figure in ("bpcer", "apcer"):
+        for figure, name in FIGURES.items():
             cells = " | ".join(shown(result[when][figure]) for when in ("before", "after"))
-            lines.append(f"| {precision} | {result['fitted']} | {figure.upper()} | {cells} |")
+            lines.append(f"| {precision} | {result['fitted']} | {name} | {cells} |")
     kept = text.partition(_CARD_MARK)[0].rstrip()
     for heading in _OF_THE_PARENT:
         marked = f"{heading}\n{_SUPERSEDED}\n"
