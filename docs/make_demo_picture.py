@@ -14,9 +14,9 @@ from fauxface.demo import FPS, SECONDS_EACH
 from fauxface.video import FrameReader
 
 TARGET = Path(__file__).parent / "images" / "demo.jpg"
-COLUMNS = 3
-FRAMES = 6
-SIZE = (400, 300)
+COLUMNS = 5
+FRAMES = 10
+SIZE = (320, 240)
 
 
 def picture(demo: Path) -> np.ndarray:

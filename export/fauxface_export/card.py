@@ -47,7 +47,7 @@ def render(
     """
     parts = [
         f"# Model card: {text(manifest['name'])}",
-        f"Written by `fauxface export` on {manifest['created']} from the checkpoint's description, "
+        f"Written by fauxface on {manifest['created']} from the checkpoint's description, "
         + ("the evaluation's metrics.json" if metrics else "without an evaluation")
         + (" and a table of terms." if terms else "."),
         "## Model",

@@ -18,7 +18,7 @@ def demo(
         Path | None, typer.Option(help="A bundle's folder; the shipped one by default.")
     ] = None,
 ) -> None:
-    """Judge public-domain photographs, faces of our own small generator, and a clip made of both.
+    """Judge public-domain photographs, faces of two generators, and a clip made of all.
 
     What the model gets wrong is shown as it is: the file names say where each picture comes from.
     """

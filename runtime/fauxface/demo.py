@@ -1,4 +1,4 @@
-"""`fauxface demo`: scan public-domain photographs, faces of our own generator and a clip made of both."""
+"""`fauxface demo`: scan public-domain photographs, faces of two generators and a clip made of all."""
 
 import importlib.util
 import shutil
@@ -41,7 +41,7 @@ def collect_pictures(out: Path) -> list[Path]:
     photographs = {name: _carried(package, inside) for name, (package, inside) in PHOTOGRAPHS.items()}
     pictures = [_copied(source, out / name) for name, source in photographs.items()]
     for item in sorted(files("fauxface").joinpath("demo_media").iterdir(), key=lambda item: item.name):
-        if item.name.endswith(".png"):
+        if item.name.endswith((".jpg", ".png")):
             with as_file(item) as path:
                 pictures.append(_copied(path, out / item.name))
     return pictures

@@ -35,7 +35,7 @@ def test_snippet_stands_in_the_readme_as_it_is(snippet):
 def test_scan_snippet_runs(tmp_path):
     from fauxface.demo import make_clip
 
-    face = next((ROOT / "runtime" / "fauxface" / "demo_media").glob("generated_*.png"))
+    face = next((ROOT / "runtime" / "fauxface" / "demo_media").glob("own_generator_*.png"))
     shutil.copyfile(face, tmp_path / "photo.jpg")
     make_clip([face], tmp_path / "clip.mp4")
     done = subprocess.run(
@@ -61,7 +61,8 @@ def test_figures_are_those_of_the_shipped_bundle():
     document = json.loads((ROOT / "runtime/fauxface/default_bundle/bundle.json").read_text(encoding="utf-8"))
     tables = load(ROOT / "train" / "default_model" / "readme_figures.py")
     ablations = json.loads(tables.ABLATIONS.read_text(encoding="utf-8"))
-    assert tables.fill(README, "metrics", tables.figures(document, ablations)) == README
+    elsewhere = json.loads(tables.ELSEWHERE.read_text(encoding="utf-8"))
+    assert tables.fill(README, "metrics", tables.figures(document, ablations, elsewhere)) == README
 
 
 def test_cli_reference_is_current():

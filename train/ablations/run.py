@@ -1,7 +1,7 @@
 """Train variants of the recipe with sources left out, measure them on these, and keep the results.
 
 Usage: python train/ablations/run.py PREPARED RUNS --weights FILE [--only VARIANT] [--without GROUP]
-       [--reconstructions FOLDER]
+       [--added NAME=FOLDER]
 
 Each run goes into RUNS/VARIANT/GROUP. A run that has its result is skipped and one that broke off goes on, so
 that the command may be repeated. `table.py` puts the results into docs/training.md.
@@ -55,7 +55,7 @@ def recipe_of(plan: Mapping[str, Any], variant: str, group: str, samples: int | 
     """
     length = plan["samples"] if samples is None else samples
     values = {"samples": plan["samples"], "seed": plan["seed"], **plan["base"], **plan["variants"][variant]}
-    for name in ("why", "reconstructions"):
+    for name in ("why", "added"):
         values.pop(name, None)
     values["samples"] = values["samples"] * length // plan["samples"]
     values["validate_every"] = values["samples"]
@@ -118,11 +118,14 @@ def main() -> None:
     parser.add_argument("--weights", default="imagenet", help="initial weights, as for fauxface train")
     parser.add_argument("--only", action="append", help="a variant; may be repeated")
     parser.add_argument("--without", action="append", help="a left-out group; may be repeated")
-    parser.add_argument("--reconstructions", type=Path, help="OUT of fauxface data reconstruct")
+    parser.add_argument(
+        "--added", action="append", default=[], help="NAME=FOLDER, prepared data that a variant adds"
+    )
     parser.add_argument("--samples", type=int, help="a trial's pictures per run; it isn't recorded")
     options = parser.parse_args()
     heap.keep_freed_memory()
     plan = tomllib.loads(PLAN.read_text(encoding="utf-8"))
+    folders = dict(entry.partition("=")[::2] for entry in options.added)
     for variant, group in runs(plan):
         if (options.only and variant not in options.only) or (
             options.without and group not in options.without
@@ -135,10 +138,10 @@ def main() -> None:
         if not is_of(found, recipe):
             sys.stderr.write(f"== {variant}, without {group}\n")
             added = []
-            if plan["variants"][variant].get("reconstructions"):
-                if options.reconstructions is None:
-                    parser.error(f"{variant} needs --reconstructions")
-                added = [options.reconstructions]
+            if name := plan["variants"][variant].get("added"):
+                if name not in folders:
+                    parser.error(f"{variant} needs --added {name}=FOLDER")
+                added = [Path(folders[name])]
             result = run(options.prepared, folder, recipe, options.weights, added)
             result = {"variant": variant, "without": group, **result}
             with atomic_write(found) as temporary:

@@ -24,8 +24,12 @@ DOCUMENTS = (
     "audit/audit.json",
     "classifier-1/best.json",
     "classifier-2/best.json",
+    "prepared-mobilestylegan/prepare.json",
+    "classifier-3/best.json",
+    "classifier/best.json",
     "evaluation/metrics.json",
     "evaluation-bundle/metrics.json",
+    "evaluation-unseen/metrics.json",
     "generator/generator.json",
 )
 COMPARISONS = ("locator/compare.json", "locator/compare_runtime.json")
@@ -37,6 +41,8 @@ FILES = (
     "classifier-1/curves.png",
     "classifier-2/log.csv",
     "classifier-2/curves.png",
+    "classifier-3/log.csv",
+    "classifier-3/curves.png",
     "evaluation/roc_det.png",
     "evaluation/reliability.png",
     "evaluation/confusion.png",
