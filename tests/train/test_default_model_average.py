@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from fauxface_train.model import Deployed, build
 
 PATH = Path(__file__).parent.parent.parent / "train" / "default_model" / "average.py"
 _spec = importlib.util.spec_from_file_location("average", PATH)
 average = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(average)
+Deployed, build = average.Deployed, average.build
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +30,7 @@ def test_every_weight_is_the_mean_and_batch_norm_is_measured(faces):
     one, other = nets()
     got = average.mean([one, other], faces)
     assert not got.training
-    for (name, value), a, b in zip(
-        got.named_parameters(), one.parameters(), other.parameters(), strict=True
-    ):
+    for (name, value), a, b in zip(got.named_parameters(), one.parameters(), other.parameters(), strict=True):
         assert torch.allclose(value, (a + b) / 2), name
     first = got.bn1
     pixels = torch.from_numpy(faces).permute(0, 3, 1, 2).float()

@@ -1,10 +1,11 @@
 """Average a run's weights with those that it started from, and calibrate the mean as a training would.
 
-Usage: python train/default_model/average.py PREPARED OUT RUN WEIGHTS
+Usage: python train/default_model/average.py PREPARED OUT RUN WEIGHTS BPCER
   PREPARED  the data that RUN was trained on
   OUT       folder to make, with a checkpoint like a run's best
   RUN       folder of a finished run; its settings and data are those of the mean
   WEIGHTS   what it started from, as `fauxface train --weights` takes it
+  BPCER     by which the thresholds are chosen, as for `fauxface train --bpcer`
 """
 
 import hashlib
@@ -65,10 +66,12 @@ def mean(nets: Sequence[nn.Module], faces: np.ndarray) -> nn.Module:
     return net.eval()
 
 
-def described(net: nn.Module, run: dict[str, Any], data: PreparedData, averaged: list[Any]) -> dict[str, Any]:
+def described(
+    net: nn.Module, run: dict[str, Any], data: PreparedData, averaged: list[Any], bpcer: float
+) -> dict[str, Any]:
     """Return what a run's description says, of this network: calibrated and measured on val."""
     device, module = torch.device("cpu"), Deployed(net).eval()
-    recipe = Recipe.from_dict(run["config"])
+    recipe = Recipe.from_dict(run["config"]).changed(bpcer=bpcer)
     val = validation.prepare(data.samples(split="val"), recipe.degradations)
     decided, scores = decide(val, lambda crops: validation.logits(module, crops, device), recipe.bpcer)
     metrics: dict[str, Any] = validation.measure(scores, val.labels, val.sources)
@@ -77,10 +80,14 @@ def described(net: nn.Module, run: dict[str, Any], data: PreparedData, averaged:
     margin = scores[:, 1].astype(np.float64) - scores[:, 0]
     metrics["source_auroc"] = validation.per_source(margin, val.labels, val.sources)
     made = {"command": provenance.command(), "commit": provenance.commit(), "averaged": averaged}
-    return run | decided | {"metrics": metrics, "provenance": run["provenance"] | made}
+    return (
+        run
+        | decided
+        | {"config": recipe.to_dict(), "metrics": metrics, "provenance": run["provenance"] | made}
+    )
 
 
-def main(prepared: Path, out: Path, run: Path, weights: str) -> None:
+def main(prepared: Path, out: Path, run: Path, weights: str, bpcer: float) -> None:
     """Write the mean, and say what it reaches on val."""
     data, later = PreparedData.load(prepared), checkpoint.load(run)
     faces, earlier = train_faces(data), build()
@@ -90,7 +97,7 @@ def main(prepared: Path, out: Path, run: Path, weights: str) -> None:
         {"kind": found.kind, "sha256": found.sha256},
     ]
     net = mean([later.net, earlier], faces)
-    info = described(net, dict(later.info), data, averaged)
+    info = described(net, dict(later.info), data, averaged, bpcer)
     out.mkdir(parents=True, exist_ok=True)
     checkpoint.save(out / "best", net.state_dict(), info)
     for name, value in info["metrics"].items():
@@ -99,4 +106,4 @@ def main(prepared: Path, out: Path, run: Path, weights: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
+    main(*map(Path, sys.argv[1:4]), sys.argv[4], float(sys.argv[5]))

@@ -68,7 +68,7 @@ train_classifier "$runs/classifier-2" "$runs/classifier-1" --lr 0.0006 --seed 1
 train_classifier "$runs/classifier-3" "$runs/classifier-2" --lr 0.0008 --seed 5 --add "$further"
 classifier=$runs/classifier
 [ -f "$classifier/best.json" ] ||
-  python "$here/average.py" "$runs/prepared" "$classifier" "$runs/classifier-3" "$runs/classifier-2"
+  python "$here/average.py" "$runs/prepared" "$classifier" "$runs/classifier-3" "$runs/classifier-2" 0.005
 pairs='sharp portraits against StyleGAN=ffhq*,headshots*,genderdet*:sg*,omi_sg2,tpdne*,sfhq1*'
 fauxface evaluate "$classifier" "$runs/prepared" --out "$runs/evaluation" --conditions all --pairs "$pairs"
 
