@@ -106,4 +106,5 @@ def main(prepared: Path, out: Path, run: Path, weights: str, bpcer: float) -> No
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:4]), sys.argv[4], float(sys.argv[5]))
+    prepared, out, run, weights, bpcer = sys.argv[1:]
+    main(Path(prepared), Path(out), Path(run), weights, float(bpcer))
