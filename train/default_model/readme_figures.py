@@ -105,7 +105,7 @@ def _elsewhere(metrics: dict[str, Any]) -> str:
     return (
         f"Of a data set that training saw nothing of, {overall['generated']} StyleGAN2 faces in the npm "
         f"package fake-avatars, against the same camera faces: AUROC {_shown(overall['auroc'])}, APCER "
-        f"{_shown(overall['apcer'])}. Expect as much where the model knows a generator but not the site."
+        f"{_shown(overall['apcer'])}. Expect no better of a site that the model doesn't know."
     )
 
 
