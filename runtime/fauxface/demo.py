@@ -40,11 +40,28 @@ def collect_pictures(out: Path) -> list[Path]:
     """
     photographs = {name: _carried(package, inside) for name, (package, inside) in PHOTOGRAPHS.items()}
     pictures = [_copied(source, out / name) for name, source in photographs.items()]
+    return pictures + copy_generated(out)
+
+
+def copy_generated(out: Path, generator: str = "") -> list[Path]:
+    """Copy the generated faces that the package carries into a folder.
+
+    Args:
+        out: Folder; it is made when it doesn't exist.
+        generator: Start of the names: `mobilestylegan`, `own_generator`, or nothing for both.
+
+    Returns:
+        The copies, in order of their names.
+
+    Raises:
+        OutputError: A copy can't be written.
+    """
+    copies = []
     for item in sorted(files("fauxface").joinpath("demo_media").iterdir(), key=lambda item: item.name):
-        if item.name.endswith((".jpg", ".png")):
+        if item.name.startswith(generator) and item.name.endswith((".jpg", ".png")):
             with as_file(item) as path:
-                pictures.append(_copied(path, out / item.name))
-    return pictures
+                copies.append(_copied(path, out / item.name))
+    return copies
 
 
 def _carried(package: str, inside: str) -> Path:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import update_bn
 
 from fauxface_train import checkpoint, provenance, validation
 from fauxface_train.dataset import PreparedData, load_crop
@@ -52,17 +53,8 @@ def mean(nets: Sequence[nn.Module], faces: np.ndarray) -> nn.Module:
         same = torch.stack([each[name] for each in states])
         state[name] = same.mean(0) if first.is_floating_point() else first
     net.load_state_dict(state)
-    norms = [layer for layer in net.modules() if isinstance(layer, nn.BatchNorm2d)]
-    usual = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-    module = Deployed(net).train()
-    with torch.no_grad():
-        for start in range(0, len(faces), BATCH):
-            module(torch.from_numpy(faces[start : start + BATCH]))
-    for norm, momentum in zip(norms, usual, strict=True):
-        norm.momentum = momentum
+    batches = [torch.from_numpy(faces[start : start + BATCH]) for start in range(0, len(faces), BATCH)]
+    update_bn(batches, Deployed(net))
     return net.eval()
 
 
@@ -73,10 +65,12 @@ def described(
     device, module = torch.device("cpu"), Deployed(net).eval()
     recipe = Recipe.from_dict(run["config"]).changed(bpcer=bpcer)
     val = validation.prepare(data.samples(split="val"), recipe.degradations)
-    decided, scores = decide(val, lambda crops: validation.logits(module, crops, device), recipe.bpcer)
-    metrics: dict[str, Any] = validation.measure(scores, val.labels, val.sources)
-    hard = validation.logits(module, val.degraded, device) if val.degraded is not None else scores
-    metrics["degraded_auroc"] = validation.measure(hard, val.labels, val.sources)["auroc"]
+
+    def score(crops: np.ndarray) -> np.ndarray:
+        return validation.logits(module, crops, device)
+
+    decided, scores = decide(val, score, recipe.bpcer)
+    metrics: dict[str, Any] = dict(validation.measured(val, score))
     margin = scores[:, 1].astype(np.float64) - scores[:, 0]
     metrics["source_auroc"] = validation.per_source(margin, val.labels, val.sources)
     made = {"command": provenance.command(), "commit": provenance.commit(), "averaged": averaged}

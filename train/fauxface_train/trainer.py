@@ -274,15 +274,11 @@ class Run:
         self._save_position(logs, metrics)
 
     def _measure(self, module: Deployed, mixed: bool) -> dict[str, float]:
-        val, engine = self._val, self._engine
+        engine = self._engine
         autocast = engine.autocast if mixed else None
-        scores = validation.logits(module, val.clean, engine.device, autocast)
-        metrics = validation.measure(scores, val.labels, val.sources)
-        hard = scores
-        if val.degraded is not None:
-            hard = validation.logits(module, val.degraded, engine.device, autocast)
-        metrics["degraded_auroc"] = validation.measure(hard, val.labels, val.sources)["auroc"]
-        return metrics
+        return validation.measured(
+            self._val, lambda crops: validation.logits(module, crops, engine.device, autocast)
+        )
 
     def _finished(self) -> dict[str, float] | None:
         """Return the metrics of the best checkpoint where an earlier process has calibrated it, else None.

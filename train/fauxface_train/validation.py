@@ -116,6 +116,21 @@ def measure(scores: np.ndarray, labels: np.ndarray, sources: np.ndarray) -> dict
     }
 
 
+def measured(val: Validation, score: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
+    """Return the metrics of `measure` on the clean faces, and degraded_auroc on the degraded ones.
+
+    Without degraded faces it is that of the clean ones.
+
+    Args:
+        val: The validation split.
+        score: Scores uint8 [N, 128, 128, 3] RGB as float32 [N, 2].
+    """
+    clean = score(val.clean)
+    hard = clean if val.degraded is None else score(val.degraded)
+    metrics = measure(clean, val.labels, val.sources)
+    return metrics | {"degraded_auroc": measure(hard, val.labels, val.sources)["auroc"]}
+
+
 def per_source(margin: np.ndarray, labels: np.ndarray, sources: np.ndarray) -> dict[str, float]:
     """Return the AUROC of each large enough source against all pictures of the other label."""
     groups = {

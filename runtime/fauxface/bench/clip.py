@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +16,7 @@ from fauxface.bench.results import STAGES, Footage, VideoRound, WarmUp
 from fauxface.bench.timing import Clock, warm_up
 from fauxface.bench.workloads import Judge
 from fauxface.bundle import Bundle
-from fauxface.demo import make_clip
+from fauxface.demo import copy_generated, make_clip
 from fauxface.errors import VideoError
 from fauxface.following import locate_frame
 from fauxface.locator import FaceLocator
@@ -89,18 +88,13 @@ class Clip:
 
 
 def demo_clip(folder: Path, most: int) -> Clip:
-    """Make a clip of the pictures that are shipped with the package.
+    """Make a clip of our own generator's faces that are shipped with the package.
 
     Args:
         folder: Where the file is written.
         most: Frames of a pass.
     """
-    pictures = []
-    for item in sorted(files("fauxface").joinpath("demo_media").iterdir(), key=lambda item: item.name):
-        if item.name.endswith(".png"):
-            with as_file(item) as path:
-                pictures.append(folder / item.name)
-                pictures[-1].write_bytes(path.read_bytes())
+    pictures = copy_generated(folder, "own_generator")
     return Clip.probe(make_clip(pictures, folder / "clip.mp4"), most, DEMO_CLIP)
 
 
