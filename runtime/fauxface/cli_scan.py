@@ -1,10 +1,6 @@
 """The command `fauxface scan`."""
 
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -92,6 +88,7 @@ def scan(
     from fauxface.output import ResultLog, Table
     from fauxface.scan_run import ScanRun, list_items
     from fauxface.scanner import Scanner
+    from fauxface.signals import ended_as_by_ctrl_c
     from fauxface.sources import Kind, parse
 
     place = parse(source)
@@ -125,29 +122,9 @@ def scan(
         max_frames=max_frames,
         locate_every=locate_every,
     )
-    with _ended_as_by_ctrl_c():
+    with ended_as_by_ctrl_c():
         code = run.run()
     raise typer.Exit(code)
-
-
-@contextmanager
-def _ended_as_by_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end a scan as Ctrl-C does, so that all that was scanned until then is complete.
-
-    A signal that is ignored, as SIGHUP under nohup, stays so.
-    """
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in numbers}
-    ours = [number for number, handler in before.items() if handler == signal.SIG_DFL]
-    if threading.current_thread() is not threading.main_thread():
-        ours = []
-    for number in ours:
-        signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, before[number])
 
 
 def _outputs(out: Path | None, jsonl: Path | None, annotate: Path | None) -> tuple[Path | None, Path | None]:

@@ -1,3 +1,4 @@
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -96,9 +97,12 @@ def test_bad_bundle(tmp_path: Path, faces: Path):
         call("data", "prepare", faces, tmp_path / "out", "--bundle", tmp_path / "none")
 
 
-def test_interrupt_says_how_to_go_on(tmp_path: Path, faces: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_says_how_to_go_on(
+    number: signal.Signals, tmp_path: Path, faces: Path, monkeypatch: pytest.MonkeyPatch
+):
     def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
     monkeypatch.setattr("fauxface_train.prepare.prepare", interrupt)
     result = call("data", "prepare", faces, tmp_path / "out", "--faces", "whole")

@@ -59,6 +59,7 @@ def prepare(  # noqa: PLR0917 - Typer passes options by name
     ] = None,
 ) -> None:
     """Find and cut the faces, drop copies, divide into train, val, test; write crops and manifest to OUT."""
+    from fauxface.signals import ended_as_by_ctrl_c
     from fauxface.threads import available_cores
     from fauxface_train.extraction import CropRule
     from fauxface_train.prepare import prepare as run
@@ -66,14 +67,15 @@ def prepare(  # noqa: PLR0917 - Typer passes options by name
     rule = CropRule(margin=margin, whole=faces == "whole", min_face=min_face, tolerant=tolerate_truncated)
     found_by = None if rule.whole else _locator(locator, bundle)
     try:
-        summary = run(
-            sources,
-            out,
-            crop_rule=rule,
-            split_rule=_split_rule(split, seed),
-            locator=found_by,
-            workers=workers or available_cores(),
-        )
+        with ended_as_by_ctrl_c():
+            summary = run(
+                sources,
+                out,
+                crop_rule=rule,
+                split_rule=_split_rule(split, seed),
+                locator=found_by,
+                workers=workers or available_cores(),
+            )
     except KeyboardInterrupt:
         typer.echo(
             f"interrupted; the same command goes on from here, since {out} keeps what is done", err=True

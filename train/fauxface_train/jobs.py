@@ -3,7 +3,6 @@
 import hashlib
 import json
 import multiprocessing
-import signal
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -16,6 +15,7 @@ import cv2
 from fauxface.bundle import Bundle
 from fauxface.errors import DataError, OutputError
 from fauxface.locator import MAX_SIDE, MIN_SCALE, FaceLocator, Locator
+from fauxface.signals import leave_to_the_main_process
 from fauxface_train import extraction
 from fauxface_train.extraction import CropRule, Extract
 from fauxface_train.layouts import Item
@@ -258,7 +258,7 @@ _worker: _Worker | None = None
 def _start(job: Job) -> None:
     """Set up a worker process."""
     global _worker  # noqa: PLW0603 - the only way to keep a locator between the calls of a pool
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_to_the_main_process()
     cv2.setNumThreads(1)
     _worker = _Worker(job)
 

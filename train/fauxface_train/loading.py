@@ -1,6 +1,5 @@
 """From prepared data to batches: crops decoded once, views made in worker processes that share them."""
 
-import signal
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from fauxface.errors import DataError
 from fauxface.gates import sharpness
 from fauxface.progress import track
+from fauxface.signals import leave_to_the_main_process
 from fauxface.threads import available_cores
 from fauxface_train.augment import degraded, flipped, nominal
 from fauxface_train.dataset import PreparedData, Sample, load_stored
@@ -254,10 +254,9 @@ def batches(
 
 
 def _start_worker(_: int) -> None:
-    """One thread per worker; Ctrl-C and SIGTERM, which may reach a group, are the main process's."""
+    """One thread per worker."""
     cv2.setNumThreads(1)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    leave_to_the_main_process()
 
 
 def collate(items: Sequence[tuple[np.ndarray, int]]) -> Batch:

@@ -1,7 +1,6 @@
 """Composites with what the teacher sees in them, as a data set for worker processes."""
 
 import hashlib
-import signal
 from pathlib import Path
 
 import cv2
@@ -9,6 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from fauxface.signals import leave_to_the_main_process
 from fauxface_train.locator.composites import Composer
 from fauxface_train.locator.decode import pack
 from fauxface_train.locator.teacher import DenseDetector
@@ -72,9 +72,8 @@ def split_held_out(paths: list[Path]) -> tuple[list[Path], list[Path]]:
 
 
 def quiet_worker(_: int) -> None:
-    """Leave Ctrl-C and SIGTERM, which may reach a group, to the training process."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    """Start a worker process of a data loader."""
+    leave_to_the_main_process()
 
 
 def _half(values: np.ndarray) -> torch.Tensor:
