@@ -99,7 +99,7 @@ class Kit:
         import torch
 
         from fauxface import heap
-        from fauxface_train import loading
+        from fauxface_train import loading, training_set
         from fauxface_train.dataset import PreparedData
         from fauxface_train.engine import Engine, pick_device
         from fauxface_train.model import build
@@ -109,7 +109,7 @@ class Kit:
         heap.keep_freed_memory()  # as `fauxface train` does
         recipe = preset(options["preset"]).changed(samples=_ENDLESS)
         device = pick_device("cpu")
-        samples = loading.chosen(PreparedData.load(options["data"]), "train", recipe.exclude)
+        samples = training_set.chosen(PreparedData.load(options["data"]), "train", recipe.exclude)
         self._plan = Plan([s.label for s in samples], [s.source for s in samples], recipe)
         self._stack = ExitStack()
         crops = self._stack.enter_context(loading.decoded(samples, 4 << 30))

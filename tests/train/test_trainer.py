@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("tensorboard")
 
 from fauxface.errors import CheckpointError, DataError, OutputError  # noqa: E402
-from fauxface_train import checkpoint, loading, trainer  # noqa: E402
+from fauxface_train import checkpoint, loading, trainer, training_set  # noqa: E402
 from fauxface_train.dataset import PreparedData  # noqa: E402
 from fauxface_train.engine import Engine  # noqa: E402
 from fauxface_train.presets import METRICS, Degradations, Recipe, preset  # noqa: E402
@@ -212,11 +212,11 @@ def test_missing_data_and_missing_crops(prepared, recipe, tmp_path):
 def test_a_pattern_that_excludes_nothing_is_one_line(prepared, write_prepared, recipe, tmp_path):
     extra = write_prepared([("train", "fake", "recon_a", 70, {})], name="extra")
     data = PreparedData.load(prepared)
-    loading.check_excluded(data, [extra], ("gan", "recon_*"))
+    training_set.check_excluded(data, [extra], ("gan", "recon_*"))
     with pytest.raises(DataError, match=r"--exclude 'GAN\*' matches no source; there are camera, gan$"):
         _go(prepared, tmp_path / "run", recipe.changed(exclude=("camera", "GAN*")))
     with pytest.raises(DataError, match="there are camera, gan, recon_a"):
-        loading.check_excluded(data, [extra], ("recon_b",))
+        training_set.check_excluded(data, [extra], ("recon_b",))
 
 
 def test_sources_that_are_never_validated_on_are_named(write_prepared, recipe, tmp_path):

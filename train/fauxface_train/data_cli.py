@@ -102,6 +102,14 @@ def show(
 
 def audit(  # noqa: PLR0917 - Typer passes options by name
     data: Annotated[Path, typer.Argument(help="Folder written by `fauxface data prepare`.")],
+    add: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Prepared data whose train pictures join those of DATA, as you give it to `fauxface train`; "
+            "may be repeated.",
+        ),
+    ] = None,
     originals: Annotated[
         bool, typer.Option(help="Read the original files too, where they are still there.")
     ] = True,
@@ -145,6 +153,7 @@ def audit(  # noqa: PLR0917 - Typer passes options by name
     document = run.audit(
         prepared,
         split=split,
+        added=add or (),
         count=samples,
         originals=originals,
         strength=strength,

@@ -12,7 +12,7 @@ import torch
 from fauxface.errors import DataError, OutputError
 from fauxface.files import usable_folder
 from fauxface.progress import Progress
-from fauxface_train import checkpoint, loading, provenance, validation
+from fauxface_train import checkpoint, loading, provenance, training_set, validation
 from fauxface_train.dataset import PreparedData
 from fauxface_train.engine import Engine, pick_device, rate
 from fauxface_train.logs import Logs
@@ -95,11 +95,13 @@ def train(
             "note: the article's recipe tolerates truncated pictures; prepare with --tolerate-truncated"
         )
     if stored is None:
-        loading.check_excluded(data, added, recipe.exclude)
-    samples = loading.chosen(data, "train", recipe.exclude) + loading.joining(data, added, recipe.exclude)
-    val_samples = loading.chosen(data, "val", recipe.exclude)
+        training_set.check_excluded(data, added, recipe.exclude)
+    samples = training_set.chosen(data, "train", recipe.exclude) + training_set.joining(
+        data, added, recipe.exclude
+    )
+    val_samples = training_set.chosen(data, "val", recipe.exclude)
     facts = provenance.describe_data(data, samples, val_samples, added)
-    if unseen := loading.without_validation(data, samples, val_samples):
+    if unseen := training_set.without_validation(data, samples, val_samples):
         around.say(
             f"note: no validation picture of {', '.join(unseen)}; neither selection nor thresholds see them"
         )

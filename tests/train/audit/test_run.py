@@ -198,6 +198,25 @@ def guarded(read_bytes):
     return read
 
 
+def test_added_data_are_judged_with_those_that_they_join(write_prepared):
+    def rows(split, label, source):
+        return [(split, label, source, redness, {}) for redness in range(20)]
+
+    data = PreparedData.load(
+        write_prepared(
+            [*rows("train", "real", "camera"), *rows("train", "fake", "gan"), *rows("val", "real", "b")]
+        )
+    )
+    extra = write_prepared([*rows("train", "fake", "further"), *rows("val", "fake", "held")], name="extra")
+    document = run.audit(data, added=[extra], originals=False, replicates=20)
+    SCHEMA.validate(document)
+    assert document["data"]["added"] == ["extra"]
+    assert "split all, and the train pictures of `extra`: 40" in report.render(document, [])
+    assert (document["data"]["bona_fide"], document["data"]["generated"]) == (40, 40)
+    with pytest.raises(DataError, match="nothing to add to val"):
+        run.audit(data, split="val", added=[extra])
+
+
 def test_choice_is_balanced_over_labels_and_sources(write_prepared):
     rows = [("train", "real", "big", 0, {})] * 50 + [("test", "real", "small", 0, {})] * 4
     rows += [("train", "fake", "one", 0, {})] * 30 + [("val", "fake", "two", 0, {})] * 30

@@ -39,10 +39,11 @@ def render(document: dict[str, Any], plots: Sequence[str] = ()) -> str:
         plots: File names of the plots beside the report.
     """
     data, settings = document["data"], document["settings"]
+    joined = "".join(f", and the train pictures of `{name}`" for name in data.get("added", ()))
     lines = [
         "# Data audit",
         "",
-        f"- Data: `{data['name']}`, split {data['split']}: {data['bona_fide']} bona fide and "
+        f"- Data: `{data['name']}`, split {data['split']}{joined}: {data['bona_fide']} bona fide and "
         f"{data['generated']} generated pictures, balanced over labels and sources",
         f"- Originals: {originals(data['originals'])}",
         f"- Transform: preset {settings['transform']}; seed {settings['seed']}",

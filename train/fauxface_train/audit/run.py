@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,6 +19,7 @@ from fauxface_train.audit.measure import STAGES, TRAITS, Measured, choose, measu
 from fauxface_train.dataset import PreparedData, Sample
 from fauxface_train.intervals import CONFIDENCE
 from fauxface_train.presets import preset
+from fauxface_train.training_set import joining
 
 FORMAT = "fauxface.audit/1"
 TRANSFORM = "robust"
@@ -32,6 +33,7 @@ def audit(
     data: PreparedData,
     *,
     split: str = "all",
+    added: Sequence[str | Path] = (),
     count: int = 3000,
     originals: bool = True,
     strength: float | None = None,
@@ -45,6 +47,7 @@ def audit(
     Args:
         data: Prepared data with pictures of both labels.
         split: "train", "val", "test" or "all".
+        added: Further prepared data whose train pictures join those of `data`, as in training.
         count: How many pictures to look at, at most; see `measure.choose`.
         originals: Whether to read the original files, where they are still there.
         strength: Factor on the degradations' probabilities, as of `fauxface train`; None leaves them.
@@ -57,13 +60,17 @@ def audit(
         The content of audit.json; docs/audit.schema.json describes it.
 
     Raises:
-        DataError: A label has too few pictures, a stored crop can't be read, or the strength is out of range.
+        DataError: A label has too few pictures, a stored crop can't be read, the strength is out of range, or
+            `added` can't join (see `training_set.joining`) or is to join val or test.
     """
+    if added and split not in {"all", "train"}:
+        raise DataError(f"further data join the train split; there is nothing to add to {split}")
     degradations = preset(TRANSFORM).degradations
     assert degradations is not None
     if strength is not None:
         degradations = degradations.scaled(strength)
-    samples = choose(data.samples(None if split == "all" else split), count, seed)
+    known = data.samples(None if split == "all" else split)
+    samples = choose([*known, *joining(data, added, ())], count, seed)
     _check_counts(data, samples, split)
     measured = measure(
         data, samples, degradations=degradations, originals=originals, seed=seed, stream=stream
@@ -77,6 +84,7 @@ def audit(
         "fauxface": fauxface.__version__,
         "data": {
             "name": data.root.resolve().name,
+            "added": [Path(folder).resolve().name for folder in added],
             "split": split,
             "samples": len(samples),
             "bona_fide": int(np.sum(labels == 0)),

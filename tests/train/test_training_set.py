@@ -1,0 +1,60 @@
+"""Which pictures are trained on."""
+
+import pytest
+
+from fauxface.errors import DataError
+from fauxface_train import training_set
+from fauxface_train.dataset import PreparedData
+
+
+def test_excluded_sources_are_left_out(write_prepared):
+    rows = [("train", label, f"{label}_{k}", 3, {}) for label in ("real", "fake") for k in "ab"]
+    data = PreparedData.load(write_prepared(rows))
+    kept = training_set.chosen(data, "train", ("fake_a", "real_[xb]"))
+    assert [s.source for s in kept] == ["real_a", "fake_b"]
+    with pytest.raises(DataError, match="no fake"):
+        training_set.chosen(data, "train", ("fake_*",))
+
+
+@pytest.mark.parametrize(
+    ("split", "label", "source", "message"),
+    [
+        ("train", "fake", "gan", None),
+        ("train", "real", "camera", "1 train pictures of .* under the other label"),
+        ("val", "fake", "gan", "1 train pictures of .* in another split"),
+        ("test", "fake", "gan", "in another split"),
+    ],
+)
+def test_added_pictures_that_the_data_hold_already(split, label, source, message, write_prepared):
+    """A second copy isn't taken; a picture that is measured on, or has the other label, is refused."""
+    same = {"sha256": "f" * 64}
+    data = PreparedData.load(write_prepared([(split, label, source, 3, same), ("train", "fake", "b", 5, {})]))
+    extra = write_prepared([("train", "fake", "x", 3, same), ("train", "fake", "y", 4, {})], name="extra")
+    if message is None:
+        assert [s.source for s in training_set.joining(data, [extra, extra], ())] == ["y"]
+    else:
+        with pytest.raises(DataError, match=message):
+            training_set.joining(data, [extra], ())
+        assert [s.source for s in training_set.joining(data, [extra], ("x",))] == ["y"]
+
+
+def test_reconstructions_of_an_excluded_source_are_left_out(write_prepared):
+    rows = [("train", "real", name, 3, {"sha256": f"{n}" * 64}) for n, name in enumerate("ab", 1)]
+    data = PreparedData.load(write_prepared(rows))
+    made = [("train", "fake", "recon_x", 3, {"original": "recon_x:" + f"{n}" * 16}) for n in (1, 2)]
+    extra = write_prepared(made, name="extra")
+    kept = training_set.joining(data, [extra], ("a",))
+    assert [s.original for s in kept] == ["recon_x:" + "2" * 16]
+
+
+@pytest.mark.parametrize(
+    ("rows", "margin", "message"),
+    [
+        ([("train", "fake", "gan", 1, {})], 1.5, "another crop rule"),
+        ([("val", "fake", "gan", 1, {})], 1.2, "no train split to add"),
+    ],
+)
+def test_data_that_cannot_be_added(prepared, write_prepared, rows, margin, message):
+    extra = write_prepared(rows, name="extra", margin=margin)
+    with pytest.raises(DataError, match=message):
+        training_set.joining(PreparedData.load(prepared), [extra], ())

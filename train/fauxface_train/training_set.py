@@ -1,0 +1,92 @@
+"""Which pictures are trained on: a split without what is excluded, and what joins it from further data."""
+
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from fauxface.errors import DataError
+from fauxface_train.dataset import PreparedData, Sample
+
+
+def chosen(data: PreparedData, split: str, exclude: Sequence[str]) -> list[Sample]:
+    """Return a split's samples without the excluded sources.
+
+    Raises:
+        DataError: The split is absent, or has no picture of a label left.
+    """
+    samples = [s for s in data.samples(split=split) if not _matches(s.source, exclude)]
+    if not samples:
+        raise DataError(f"the data have no {split} split; prepare them again with one")
+    for value, name in enumerate(("real", "fake")):
+        if not any(s.label == value for s in samples):
+            raise DataError(f"the {split} split has no {name} pictures; add some and prepare the data again")
+    return samples
+
+
+def joining(data: PreparedData, folders: Sequence[str | Path], exclude: Sequence[str]) -> list[Sample]:
+    """Return the train samples of further prepared data, without the excluded sources.
+
+    A picture that `data` or an earlier folder trains on already, under the same label, isn't taken again, and
+    a reconstruction of an excluded source's picture isn't taken at all.
+
+    Raises:
+        DataError: A folder isn't prepared data, was prepared with another crop rule, or has no train split;
+            or a picture of it is in val or test of `data`, or known under the other label.
+    """
+    known = {s.sha256: (s.split, s.label) for s in data.samples()}
+    hidden = {s.sha256[:16] for s in data.samples() if _matches(s.source, exclude)}
+    samples = []
+    for folder in folders:
+        other = PreparedData.load(folder)
+        if (other.info["crop"], other.room) != (data.info["crop"], data.room):
+            raise DataError(
+                f"{folder} was prepared with another crop rule than {data.root}; prepare it alike"
+            )
+        found = other.samples(split="train")
+        if not found:
+            raise DataError(f"{folder} has no train split to add; prepare it with one")
+        wanted = [
+            s
+            for s in found
+            if not _matches(s.source, exclude) and s.original.rpartition(":")[2] not in hidden
+        ]
+        fresh = {s.sha256: ("train", s.label) for s in wanted}
+        clashes = sum(known.get(sha256, at) != at for sha256, at in fresh.items())
+        if clashes:
+            raise DataError(
+                f"{clashes} train pictures of {folder} are in another split or under the other label in "
+                f"{data.root}; prepare both together, so that nothing that is trained on is measured on"
+            )
+        samples += [s for s in wanted if s.sha256 not in known]
+        known |= fresh
+    return samples
+
+
+def check_excluded(data: PreparedData, folders: Sequence[str | Path], exclude: Sequence[str]) -> None:
+    """Refuse a pattern that leaves nothing out: what it was meant for would be trained on, and called unseen.
+
+    Args:
+        data: The data.
+        folders: Further prepared data that are trained on.
+        exclude: Patterns of sources.
+
+    Raises:
+        DataError: A pattern matches no source, or a folder isn't prepared data.
+    """
+    names = {name for each in (data, *map(PreparedData.load, folders)) for name in each.sources()}
+    for pattern in exclude:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise DataError(f"--exclude {pattern!r} matches no source; there are {', '.join(sorted(names))}")
+
+
+def without_validation(data: PreparedData, train: Sequence[Sample], val: Sequence[Sample]) -> list[str]:
+    """Return the sources of the data's own train pictures that have no val picture under the same label.
+
+    Pictures from other folders, see `joining`, are never validated on, and aren't named.
+    """
+    own = {(s.label, s.source) for s in train if s.path.is_relative_to(data.root)}
+    return sorted({source for _, source in own - {(s.label, s.source) for s in val}})
+
+
+def _matches(source: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(source, pattern) for pattern in patterns)
