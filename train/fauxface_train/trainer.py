@@ -138,7 +138,9 @@ def train(
         if stored is not None:
             engine.restore(stored["engine"])
             run.position = Position(**stored["position"])
-        views = loading.Views(crops, recipe.degradations, recipe.seed, pairs=recipe.consistency > 0)
+        views = loading.Views(
+            crops, recipe.degradations, recipe.seed, pairs=recipe.consistency > 0, parts=recipe.parts
+        )
         return run.go(views)
 
 
