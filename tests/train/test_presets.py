@@ -23,7 +23,7 @@ from fauxface_train.presets import PRESETS, Recipe, preset
         ({"matched": 1.5}, "matched share"),
         ({"matched": 0.5, "balanced": False}, "balanced batches"),
         ({"mixed": 1.5}, "mixed share"),
-        ({"mixed": 0.5, "consistency": 0.5}, "mixed pictures go without"),
+        ({"mixed": 0.5, "consistency": 0.5}, "parts are pasted without"),
         ({"bpcer": 0.0}, "BPCER target"),
         ({"bpcer": 0.6}, "BPCER target"),
     ],

@@ -325,35 +325,5 @@ def _cutout(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return crop
 
 
-def part(square: Square, rng: np.random.Generator) -> Square:
-    """Return a square of 0.45 to 0.9 times the side somewhere inside: the part of a face that a view shows.
-
-    Args:
-        square: The nominal square in pixels of the stored crop.
-        rng: Source of chance.
-    """
-    side = max(1, round(square.side * _uniform(rng, 0.45, 0.9)))
-    x, y = (int(rng.integers(0, square.side - side + 1)) for _ in range(2))
-    return Square(square.x + x, square.y + y, side)
-
-
-def covered(view: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Hide a third of a view or so: one to three rectangles of 24 to 88 pixels a side behind plain tones.
-
-    Args:
-        view: uint8 [128, 128, 3] RGB.
-        rng: Source of chance.
-
-    Returns:
-        uint8 [128, 128, 3] RGB.
-    """
-    view = view.copy()
-    for _ in range(rng.integers(1, 4)):
-        width, height = (int(side) for side in rng.integers(24, 89, 2))
-        x, y = int(rng.integers(0, 129 - width)), int(rng.integers(0, 129 - height))
-        view[y : y + height, x : x + width] = _tone(rng)
-    return view
-
-
 View = Callable[[np.ndarray, Square, np.random.Generator], np.ndarray]
 """Makes a uint8 [128, 128, 3] view of a stored crop."""

@@ -16,7 +16,7 @@ from fauxface.gates import sharpness
 from fauxface.progress import track
 from fauxface.signals import leave_to_the_main_process
 from fauxface.threads import available_cores
-from fauxface_train.augment import covered, degraded, flipped, nominal, part
+from fauxface_train.augment import degraded, flipped, nominal
 from fauxface_train.dataset import Sample, load_stored
 from fauxface_train.presets import Degradations, Recipe
 
@@ -117,23 +117,15 @@ class Views(Dataset[tuple[np.ndarray, int]]):
         degradations: Their settings; None: a horizontal flip only.
         seed: Seed of the run.
         pairs: Whether a view that is only framed stands before each degraded one, as uint8 [2, 128, 128, 3].
-        parts: Share of the views that show a part of the face: half of them
-            enlarged, half with the rest hidden.
     """
 
     def __init__(
-        self,
-        crops: Crops,
-        degradations: Degradations | None,
-        seed: int,
-        pairs: bool = False,
-        parts: float = 0.0,
+        self, crops: Crops, degradations: Degradations | None, seed: int, pairs: bool = False
     ) -> None:
         self._crops = crops
         self._degradations = degradations
         self._seed = seed
         self._framed = degradations.scaled(0) if degradations is not None and pairs else None
-        self._parts = parts
 
     def __len__(self) -> int:
         return len(self._crops)
@@ -144,12 +136,7 @@ class Views(Dataset[tuple[np.ndarray, int]]):
         sample, stored = self._crops.sample(index), self._crops.stored(index)
         if self._degradations is None:
             return flipped(stored, sample.square, rng), sample.label
-        chance = np.random.default_rng([self._seed, 6, position])
-        drawn = chance.random()
-        square = part(sample.square, chance) if drawn < self._parts / 2 else sample.square
-        view = degraded(stored, square, rng, self._degradations)
-        if self._parts / 2 <= drawn < self._parts:
-            view = covered(view, chance)
+        view = degraded(stored, sample.square, rng, self._degradations)
         if self._framed is not None:
             view = np.stack([degraded(stored, sample.square, rng, self._framed), view])
         return view, sample.label

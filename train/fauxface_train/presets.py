@@ -107,7 +107,6 @@ class Recipe:
             is one view, degraded. Two views cost twice the time.
         mixed: Share of a batch's pictures into which a part of another one is pasted; each place of a picture
             is then judged by what lies there.
-        parts: Share of the pictures of which a view shows a part: half of them enlarged, half with the rest hidden.
         metric: Validation metric that picks the best checkpoint; one of `METRICS`.
         patience: Validations without a better metric after which the run stops; 0: never.
         precision: "auto", "fp32", "bf16" or "fp16".
@@ -143,7 +142,6 @@ class Recipe:
     exclude: tuple[str, ...] = ()
     consistency: float = 0.0
     mixed: float = 0.0
-    parts: float = 0.0
     bpcer: float = 0.01
     seed: int = 0
 
@@ -161,11 +159,9 @@ class Recipe:
             "consistency must be 0 or more": self.consistency >= 0,
             "consistency needs degradations": not (self.consistency and self.degradations is None),
             "the mixed share must lie in [0, 1]": 0 <= self.mixed <= 1,
-            "mixed pictures go without --consistency and --label-smoothing": not (
+            "parts are pasted without --consistency and --label-smoothing": not (
                 self.mixed and (self.consistency or self.label_smoothing)
             ),
-            "the share of parts must lie in [0, 1]": 0 <= self.parts <= 1,
-            "parts need degradations": not (self.parts and self.degradations is None),
             "the BPCER target must lie in (0, 0.5]": 0 < self.bpcer <= 0.5,
             "power must lie in [0, 1]": 0 <= self.power <= 1,
             "patience must be 0 or more": self.patience >= 0,

@@ -84,10 +84,6 @@ def train(
         float | None,
         typer.Option(help="Share of a batch's pictures into which a part of another one is pasted."),
     ] = None,
-    parts: Annotated[
-        float | None,
-        typer.Option(help="Share of pictures of which a part is shown, enlarged or with the rest hidden."),
-    ] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
     compiled: Annotated[
         bool | None,
@@ -125,7 +121,6 @@ def train(
         "consistency": consistency,
         "matched": matched,
         "mixed": mixed,
-        "parts": parts,
         "seed": seed,
         "precision": precision,
         "compile": compiled,

@@ -138,9 +138,7 @@ def train(
         if stored is not None:
             engine.restore(stored["engine"])
             run.position = Position(**stored["position"])
-        views = loading.Views(
-            crops, recipe.degradations, recipe.seed, pairs=recipe.consistency > 0, parts=recipe.parts
-        )
+        views = loading.Views(crops, recipe.degradations, recipe.seed, pairs=recipe.consistency > 0)
         return run.go(views)
 
 
