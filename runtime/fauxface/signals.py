@@ -5,6 +5,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
+"""Names of the signals that end a program; not every system has all."""
+
 
 @contextmanager
 def ended_as_by_ctrl_c() -> Iterator[None]:
@@ -12,7 +15,7 @@ def ended_as_by_ctrl_c() -> Iterator[None]:
 
     A signal that is ignored, as SIGHUP under nohup, stays so.
     """
-    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in ENDING[1:] if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
     ours = [number for number, handler in before.items() if handler == signal.SIG_DFL]
     if threading.current_thread() is not threading.main_thread():
@@ -28,6 +31,6 @@ def ended_as_by_ctrl_c() -> Iterator[None]:
 
 def leave_to_the_main_process() -> None:
     """Ignore Ctrl-C, SIGTERM and SIGHUP, which may reach a whole group; call it in a worker process."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+    for name in ENDING:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)

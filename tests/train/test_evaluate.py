@@ -55,14 +55,15 @@ def test_it_is_said_whether_the_model_was_trained_on_these_data(steered, tiny):
 def test_pictures_that_were_trained_on_are_counted(steered, tiny):
     data = PreparedData.load(steered)
     own, held = data.samples("test"), evaluate.select(data, "all")
-    document = evaluate.evaluate(tiny, data, "test", seen=data, replicates=2).document
+    document = evaluate.evaluate(tiny, data, "test", seen=[data], replicates=2).document
     trained = [s for s in held if s.split != "test"]
     assert document["data"]["overlap"] == {"name": "prepared", "pictures": len(trained), "shared": 0}
     text = pages.markdown(report.blocks(document))
     assert f"0 of these pictures are among the {len(trained)} of `prepared`" in text
     other = PreparedData(Path("seen"), data.info, [dataclasses.replace(s, split="val") for s in own[:3]])
-    document = evaluate.evaluate(tiny, data, "test", seen=other, replicates=2).document
-    assert document["data"]["overlap"] == {"name": "seen", "pictures": 3, "shared": 3}
+    document = evaluate.evaluate(tiny, data, "test", seen=[data, other], replicates=2).document
+    both = {"name": "prepared, seen", "pictures": len(trained) + 3, "shared": 3}
+    assert document["data"]["overlap"] == both
 
 
 def test_evaluate_by_hand(steered, tiny):

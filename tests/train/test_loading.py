@@ -16,7 +16,7 @@ from fauxface_train.loading import batches
 from fauxface_train.presets import Degradations
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_the_whole_group_leaves_the_workers_to_the_main_process(number):
     # In place of Views, something that a new process can load: pictures of nothing, each with its number.
     views = {(i, i): (np.zeros((1, 1, 3), np.uint8), i) for i in range(40)}

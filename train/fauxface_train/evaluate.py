@@ -136,7 +136,7 @@ def evaluate(
     *,
     conditions: Sequence[Condition] = (),
     subsets: Sequence[matched.Subset] = (),
-    seen: PreparedData | None = None,
+    seen: Sequence[PreparedData] = (),
     batch: int = 64,
     replicates: int = REPLICATES,
     seed: int = 0,
@@ -213,10 +213,14 @@ def evaluate(
     return Evaluation(samples, scores.logits[CLEAN], scored, document, p)
 
 
-def _overlap(samples: Sequence[Sample], seen: PreparedData) -> dict[str, Any]:
-    known = {sample.sha256 for split in ("train", "val") for sample in seen.samples(split)}
+def _overlap(samples: Sequence[Sample], seen: Sequence[PreparedData]) -> dict[str, Any]:
+    known = {s.sha256 for data in seen for split in ("train", "val") for s in data.samples(split)}
     shared = sum(sample.sha256 in known for sample in samples)
-    return {"name": seen.root.resolve().name, "pictures": len(known), "shared": shared}
+    return {
+        "name": ", ".join(data.root.resolve().name for data in seen),
+        "pictures": len(known),
+        "shared": shared,
+    }
 
 
 def write(evaluation: Evaluation, scorer: Scorer, data: PreparedData, out: str | Path) -> list[Path]:

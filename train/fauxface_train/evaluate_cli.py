@@ -46,11 +46,11 @@ def register(app: typer.Typer) -> None:
             ),
         ] = None,
         trained_on: Annotated[
-            Path | None,
+            list[Path] | None,
             typer.Option(
                 metavar="PREPARED",
                 help="Prepared data of the pictures that the model was trained on: count how many of DATA's "
-                "are among them.",
+                "are among them; may be repeated.",
             ),
         ] = None,
         precision: Annotated[
@@ -75,7 +75,7 @@ def register(app: typer.Typer) -> None:
         grid, subsets = chosen(conditions), [Subset.parse(text) for text in pairs or ()]
         prepared = PreparedData.load(data)
         select(prepared, split)
-        seen = PreparedData.load(trained_on) if trained_on else None
+        seen = [PreparedData.load(folder) for folder in trained_on or ()]
         folder = usable_folder(out or f"evaluation-{split}")
         scorer = open_scorer(model, provider, precision)
         if not scorer.point.shipped:

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import multiprocessing
+import os
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -144,6 +146,8 @@ def run(job: Job, paths: Sequence[Path], workers: int) -> Iterator[Done]:
             for future in finished:
                 yield from future.result()
     except BrokenProcessPool as error:
+        for child in multiprocessing.active_children():
+            child.kill()  # they ignore SIGTERM, by which the pool would end them and wait
         raise DataError(
             "a worker process died, perhaps for lack of memory; run again to go on, with fewer --workers"
         ) from error
@@ -259,8 +263,16 @@ def _start(job: Job) -> None:
     """Set up a worker process."""
     global _worker  # noqa: PLW0603 - the only way to keep a locator between the calls of a pool
     leave_to_the_main_process()
+    threading.Thread(target=_end_with_the_main_process, daemon=True).start()
     cv2.setNumThreads(1)
     _worker = _Worker(job)
+
+
+def _end_with_the_main_process() -> None:
+    """End this worker process when the main one was killed, which leaves it waiting for work."""
+    if (main := multiprocessing.parent_process()) is not None:
+        main.join()
+        os._exit(1)
 
 
 def _extract_chunk(paths: Sequence[Path]) -> list[Done]:

@@ -168,7 +168,7 @@ def batches(
 
 
 def _start_worker(_: int) -> None:
-    """One thread per worker."""
+    """Leave the other cores, and signals, to the main process."""
     cv2.setNumThreads(1)
     leave_to_the_main_process()
 

@@ -53,7 +53,7 @@ def train(
 ) -> None:
     """Distil a small locator from a teacher's dense outputs; writes OUT/locator.onnx and OUT/locator.json.
 
-    Ctrl-C and SIGTERM leave a checkpoint that --resume continues from; the exit code is 130 then.
+    Ctrl-C, SIGTERM and SIGHUP leave a checkpoint that --resume continues from; the exit code is 130 then.
     """
     require_extra("train", "torch", "onnx", "onnxscript")
     require_extra("cpu", "onnxruntime")

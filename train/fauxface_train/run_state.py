@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from fauxface.errors import CheckpointError
+from fauxface.signals import ENDING
 
 RESUME_FILE = "resume.pt"
 
@@ -102,12 +103,18 @@ def read_resume(out: Path) -> dict[str, Any]:
 
 @contextmanager
 def interruptible() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or SIGTERM into an event, so that no step is cut in half; a second one ends."""
+    """Make an event of the first Ctrl-C, SIGTERM or SIGHUP, to cut no step in half; a second one ends.
+
+    A SIGHUP that is ignored, as under nohup, stays so.
+    """
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
+    previous = {number: signal.getsignal(number) for number in numbers}
+    if previous.get(getattr(signal, "SIGHUP", None)) == signal.SIG_IGN:
+        del previous[signal.SIGHUP]
 
     def note(number: int, _: object) -> None:
         event.set()

@@ -159,6 +159,7 @@ class Run:
         around: Surroundings,
     ) -> None:
         self.position = Position()
+        self._commit = provenance.commit()  # of what was loaded: later the sources may have moved on
         self._out, self._recipe, self._plan, self._engine = out, recipe, plan, engine
         self._val, self._crop, self._facts, self._initial = val, dict(crop), dict(facts), initial
         self._around = around
@@ -324,7 +325,7 @@ class Run:
             data=self._facts,
             provenance={
                 "command": at.command,
-                "commit": provenance.commit(),
+                "commit": self._commit,
                 "versions": provenance.versions(),
                 "machine": provenance.machine(),
                 "device": str(self._engine.device),

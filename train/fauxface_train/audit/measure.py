@@ -101,16 +101,18 @@ def measure(
     *,
     degradations: Degradations,
     originals: bool = True,
+    tolerant: bool = False,
     seed: int = 0,
     stream: TextIO | None = None,
 ) -> Measured:
     """Measure samples at every stage.
 
     Args:
-        data: The prepared data that they belong to.
+        data: The prepared data that they belong to, or that they join.
         samples: What to measure.
         degradations: The training transform.
         originals: Whether to read the original files, where they are still there.
+        tolerant: Whether originals may end early.
         seed: Of the transform; a sample's view depends on it and on the sample alone.
         stream: Where progress goes; standard error when not given.
 
@@ -119,7 +121,6 @@ def measure(
     """
     rows: list[dict[str, Vectors]] = []
     outcomes = {"read": 0, "missing": 0, "changed": 0}
-    tolerant = bool(data.info.get("tolerate_truncated", False))
     with Progress(len(samples), "audit", "pictures", stream) as progress:
         for sample in samples:
             file = None

@@ -69,11 +69,18 @@ def audit(
     assert degradations is not None
     if strength is not None:
         degradations = degradations.scaled(strength)
+    further = [PreparedData.load(folder) for folder in added]
     known = data.samples(None if split == "all" else split)
     samples = choose([*known, *joining(data, added, ())], count, seed)
-    _check_counts(data, samples, split)
+    _check_counts([data, *further], samples, split)
     measured = measure(
-        data, samples, degradations=degradations, originals=originals, seed=seed, stream=stream
+        data,
+        samples,
+        degradations=degradations,
+        originals=originals,
+        tolerant=any(each.info.get("tolerate_truncated", False) for each in (data, *further)),
+        seed=seed,
+        stream=stream,
     )
     labels = np.array([sample.label for sample in samples])
     judge = Judge(labels, np.array([sample.source for sample in samples]), seed, replicates)
@@ -84,7 +91,7 @@ def audit(
         "fauxface": fauxface.__version__,
         "data": {
             "name": data.root.resolve().name,
-            "added": [Path(folder).resolve().name for folder in added],
+            "added": [each.root.resolve().name for each in further],
             "split": split,
             "samples": len(samples),
             "bona_fide": int(np.sum(labels == 0)),
@@ -175,11 +182,12 @@ def summary(document: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _check_counts(data: PreparedData, samples: list[Sample], split: str) -> None:
+def _check_counts(folders: Sequence[PreparedData], samples: list[Sample], split: str) -> None:
     for label, name in enumerate(("bona fide", "generated")):
         held = sum(sample.label == label for sample in samples)
         if held < LEAST:
-            where = f"{data.root}" if split == "all" else f"split {split} of {data.root}"
+            named = " and ".join(str(data.root) for data in folders)
+            where = named if split == "all" else f"split {split} of {named}"
             raise DataError(
                 f"{held} {name} pictures were taken of {where}; an audit needs at least {LEAST} of each label"
             )

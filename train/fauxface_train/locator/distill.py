@@ -140,7 +140,7 @@ class Run:
     def train(self, resume: bool) -> dict[str, float | None] | None:
         """Train to the end of the schedule and return the measures on held-out composites.
 
-        Ctrl-C and SIGTERM end the current step, write a checkpoint and return None.
+        Ctrl-C, SIGTERM and SIGHUP end the current step, write a checkpoint and return None.
 
         Args:
             resume: Continue from the folder's last checkpoint if there is one.
