@@ -129,6 +129,7 @@ def run(job: Job, paths: Sequence[Path], workers: int) -> Iterator[Done]:
         for path in paths:
             yield worker.extract(path)
         return
+    others = set(multiprocessing.active_children())
     # Spawned, not forked: OpenCV's threads don't survive a fork.
     pool = ProcessPoolExecutor(
         min(workers, -(-len(paths) // _CHUNK)), multiprocessing.get_context("spawn"), _start, (job,)
@@ -146,7 +147,7 @@ def run(job: Job, paths: Sequence[Path], workers: int) -> Iterator[Done]:
             for future in finished:
                 yield from future.result()
     except BrokenProcessPool as error:
-        for child in multiprocessing.active_children():
+        for child in set(multiprocessing.active_children()) - others:
             child.kill()  # they ignore SIGTERM, by which the pool would end them and wait
         raise DataError(
             "a worker process died, perhaps for lack of memory; run again to go on, with fewer --workers"
