@@ -1,10 +1,7 @@
 import csv
 import io
 import json
-import multiprocessing
-import os
 import shutil
-import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,26 +40,6 @@ class FakeLocator:
         height, width = image.shape[:2]
         x, y, w, h = BOX
         return [Location((x * width, y * height, w * width, h * height), LANDMARKS, 0.9)]
-
-
-class DeadlyLocator(FakeLocator):
-    """Ends the process that it runs in, as a kernel that is out of memory does."""
-
-    def locate(self, image: np.ndarray) -> list[Location]:
-        os.kill(os.getpid(), signal.SIGKILL)
-        raise AssertionError
-
-
-@dataclass(frozen=True)
-class DeadlySource:
-    main: int
-    sha256: str = "00" * 32
-
-    def settings(self) -> dict[str, Any]:
-        return {}
-
-    def open(self) -> FakeLocator:
-        return FakeLocator(None) if os.getpid() == self.main else DeadlyLocator(None)
 
 
 @dataclass(frozen=True)
@@ -413,13 +390,6 @@ def test_the_number_of_workers_plays_no_part(tmp_path: Path, faces: Path):
     run(faces, tmp_path / "one", crop_rule=rule)
     run(faces, tmp_path / "two", crop_rule=rule, workers=2)
     assert content(tmp_path / "one") == content(tmp_path / "two")
-
-
-def test_a_worker_that_dies_is_said_and_the_run_can_go_on(tmp_path: Path, faces: Path):
-    with pytest.raises(DataError, match="a worker process died"):
-        run(faces, tmp_path / "out", locator=DeadlySource(os.getpid()), workers=2)
-    assert not multiprocessing.active_children()
-    assert run(faces, tmp_path / "out").report["counts"]["kept"]
 
 
 @pytest.mark.parametrize(

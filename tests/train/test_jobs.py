@@ -1,0 +1,56 @@
+"""Worker processes of `fauxface data prepare` that die."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fauxface.errors import DataError
+from fauxface.locator import Location
+from fauxface_train import jobs
+from fauxface_train.extraction import CropRule
+
+
+class Deadly:
+    """Ends the process that it runs in, as a kernel that is out of memory does."""
+
+    def locate(self, _: np.ndarray) -> list[Location]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+@dataclass(frozen=True)
+class DeadlySource:
+    sha256: str = "00" * 32
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def open(self) -> Deadly:
+        return Deadly()
+
+
+@pytest.fixture
+def bystander() -> Iterator[multiprocessing.Process]:
+    """A process of the caller's own."""
+    process = multiprocessing.get_context("spawn").Process(target=signal.pause)
+    process.start()
+    yield process
+    process.kill()
+    process.join()
+
+
+def test_a_worker_that_dies_is_said_and_takes_only_its_own_kind_with_it(tmp_path: Path, bystander):
+    paths = [tmp_path / f"{number}.png" for number in range(40)]
+    for path in paths:
+        Image.new("RGB", (80, 80)).save(path)
+    with pytest.raises(DataError, match="a worker process died"):
+        list(jobs.run(jobs.Job(CropRule(), DeadlySource(), tmp_path / "crops"), paths, 2))
+    assert multiprocessing.active_children() == [bystander]
