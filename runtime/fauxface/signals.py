@@ -5,8 +5,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-ENDING = ("SIGINT", "SIGTERM", "SIGHUP")
-"""Names of the signals that end a program; not every system has all."""
+ENDING = tuple(getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n))
+"""The signals that end a program, as far as the system has them."""
 
 
 @contextmanager
@@ -15,8 +15,7 @@ def ended_as_by_ctrl_c() -> Iterator[None]:
 
     A signal that is ignored, as SIGHUP under nohup, stays so.
     """
-    numbers = [getattr(signal, name) for name in ENDING[1:] if hasattr(signal, name)]
-    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: signal.getsignal(number) for number in ENDING}
     ours = [number for number, handler in before.items() if handler == signal.SIG_DFL]
     if threading.current_thread() is not threading.main_thread():
         ours = []
@@ -31,6 +30,5 @@ def ended_as_by_ctrl_c() -> Iterator[None]:
 
 def leave_to_the_main_process() -> None:
     """Ignore Ctrl-C, SIGTERM and SIGHUP, which may reach a whole group; call it in a worker process."""
-    for name in ENDING:
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)

@@ -40,3 +40,4 @@ def test_an_ignored_signal_stays_ignored():
 def test_a_worker_hears_none(number):
     leave_to_the_main_process()
     signal.raise_signal(number)
+    assert signal.getsignal(number) is signal.SIG_IGN

@@ -131,7 +131,7 @@ def _recent(metrics: dict[str, Any]) -> str:
     return (
         f"Of {overall['generated']} faces by recent generators of pictures and clips from text (Flux, "
         "HiDream, Qwen-Image, Z-Image, Wan, LTX and others, as ComfyUI's template packages on PyPI show "
-        f"them), against the same camera faces and those of two further sites: AUROC "
+        "them), against the same camera faces and those of two further sites: AUROC "
         f"{_shown(overall['auroc'])}, APCER {_shown(overall['apcer'])}. **Don't rely on it for such "
         f"pictures.** BPCER at the two sites: of {cameras}."
     )

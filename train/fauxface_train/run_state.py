@@ -111,10 +111,9 @@ def interruptible() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
-    numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
-    previous = {number: signal.getsignal(number) for number in numbers}
-    if previous.get(getattr(signal, "SIGHUP", None)) == signal.SIG_IGN:
-        del previous[signal.SIGHUP]
+    always = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in ENDING}
+    previous = {n: handler for n, handler in handlers.items() if n in always or handler != signal.SIG_IGN}
 
     def note(number: int, _: object) -> None:
         event.set()
