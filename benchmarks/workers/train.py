@@ -105,6 +105,7 @@ class Kit:
         from fauxface_train.model import build
         from fauxface_train.presets import preset
         from fauxface_train.sampling import Plan
+        from fauxface_train.weights import Initial
 
         heap.keep_freed_memory()  # as `fauxface train` does
         recipe = preset(options["preset"]).changed(samples=_ENDLESS)
@@ -115,7 +116,13 @@ class Kit:
         crops = self._stack.enter_context(loading.decoded(samples, 4 << 30))
         net = build()
         net.load_state_dict(torch.load(options["weights"], weights_only=True))
-        self._engine = Engine(net, recipe, device, lambda line: print(line, file=sys.stderr))  # noqa: T201
+        self._engine = Engine(
+            net,
+            recipe,
+            device,
+            lambda line: print(line, file=sys.stderr),  # noqa: T201
+            Initial("pt", None, ()),
+        )
         views = loading.Views(crops, recipe.degradations, recipe.seed)
         workers = loading.default_workers(device)
         self._batches = iter(loading.batches(views, self._plan.batches(), workers))

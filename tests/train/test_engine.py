@@ -8,6 +8,9 @@ from fauxface_train.engine import Engine, disagreement, pick_device, pick_precis
 from fauxface_train.model import build  # noqa: E402
 from fauxface_train.presets import PRESETS, preset  # noqa: E402
 from fauxface_train.sampling import Plan  # noqa: E402
+from fauxface_train.weights import Initial  # noqa: E402
+
+RANDOM = Initial("none", None, ())
 
 
 def test_article_learning_rate_falls_tenfold_each_epoch():
@@ -41,9 +44,8 @@ def test_a_compiler_that_fails_is_said_and_harmless(monkeypatch):
     lines = []
     net = build()
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    engine = Engine(
-        net, preset("robust").changed(batch=2, precision="fp32"), torch.device("cpu"), lines.append
-    )
+    recipe = preset("robust").changed(batch=2, precision="fp32")
+    engine = Engine(net, recipe, torch.device("cpu"), lines.append, RANDOM)
     assert not engine.compiled
     assert "no C++ compiler" in lines[-1]
     assert "second line" not in lines[-1]
@@ -74,7 +76,7 @@ def test_disagreement_is_the_angle_plus_the_symmetric_divergence():
 
 def test_article_is_the_reference_recipe():
     recipe = PRESETS["article"]
-    engine = Engine(build(), recipe, torch.device("cpu"), print)
+    engine = Engine(build(), recipe, torch.device("cpu"), print, RANDOM)
     assert isinstance(engine.optimizer, torch.optim.SGD)
     group = engine.optimizer.param_groups[0]
     assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.001, 0.9, 0)
@@ -82,3 +84,33 @@ def test_article_is_the_reference_recipe():
     assert recipe.degradations is None
     assert not recipe.balanced
     assert engine.deployed.net is engine.net
+
+
+@pytest.mark.parametrize("name", ["article", "robust"])
+def test_layers_that_start_from_weights_learn_slower(name):
+    net = build()
+    recipe = preset(name).changed(batch=2, precision="fp32", compile=False, pretrained_lr=0.25)
+    initial = Initial("npz", "0" * 64, ("layer4.1.conv2", "fc"))
+    engine = Engine(net, recipe, torch.device("cpu"), print, initial)
+    engine.step(torch.zeros(2, 128, 128, 3, dtype=torch.uint8), torch.tensor([0, 1]), 0.1, 0)
+    groups = [(group["lr"], {id(p) for p in group["params"]}) for group in engine.optimizer.param_groups]
+    slow = {
+        key for key, p in net.named_parameters() if any(id(p) in ids for lr, ids in groups if lr == 0.025)
+    }
+    fast = {key for key, p in net.named_parameters() if any(id(p) in ids for lr, ids in groups if lr == 0.1)}
+    assert fast == {
+        "layer4.1.conv2.weight",
+        "layer4.1.bn2.weight",
+        "layer4.1.bn2.bias",
+        "fc.weight",
+        "fc.bias",
+    }
+    assert slow == {key for key, _ in net.named_parameters()} - fast
+
+
+@pytest.mark.parametrize("name", ["article", "robust"])
+def test_a_network_without_given_weights_has_one_learning_rate(name):
+    recipe = preset(name).changed(batch=2, precision="fp32", compile=False, pretrained_lr=0.25)
+    engine = Engine(build(), recipe, torch.device("cpu"), print, RANDOM)
+    engine.step(torch.zeros(2, 128, 128, 3, dtype=torch.uint8), torch.tensor([0, 1]), 0.1, 0)
+    assert {group["lr"] for group in engine.optimizer.param_groups} == {0.1}

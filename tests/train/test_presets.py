@@ -13,6 +13,7 @@ from fauxface_train.presets import PRESETS, Recipe, preset
         ({"batch": 1}, "batch"),
         ({"samples": 5, "epochs": 1}, "either samples or epochs"),
         ({"lr": 0.0}, "lr"),
+        ({"pretrained_lr": 1.5}, "factor on pretrained"),
         ({"metric": "f1"}, "metric"),
         ({"precision": "int8"}, "precision"),
         ({"source_weights": {"a": 0.0}}, "source weights"),

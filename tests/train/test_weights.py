@@ -95,7 +95,9 @@ def _absent():
 def test_none_changes_nothing():
     net = build()
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    assert initialise(net, "none", _absent).sha256 is None
+    initial = initialise(net, "none", _absent)
+    assert initial.sha256 is None
+    assert initial.is_random("conv1.weight")
     assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
 
 
@@ -156,7 +158,13 @@ def test_absent_layers_are_reported_and_normalised(folded, faces, tmp_path):
     np.savez(tmp_path / "w.npz", **kept, **{"layer4.0.conv1.bias": folded["layer4.0.conv1.bias"]})
     net = build()
     before = net.layer4[0].conv1.weight.clone()
-    assert initialise(net, str(tmp_path / "w.npz"), lambda: faces).fresh == (*absent, "fc")
+    initial = initialise(net, str(tmp_path / "w.npz"), lambda: faces)
+    assert initial.fresh == (*absent, "fc")
+    random = {"layer4.0.conv1.weight", "layer4.0.bn1.bias", "layer4.1.bn2.weight", "fc.bias"}
+    assert all(map(initial.is_random, random))
+    assert not any(
+        map(initial.is_random, ("conv1.weight", "layer4.0.bn2.bias", "layer4.0.downsample.1.bias"))
+    )
     assert torch.equal(net.layer4[0].conv1.weight, before)
     assert torch.equal(net.layer4[0].bn1.weight, torch.ones(512))
     assert not torch.equal(net.layer4[0].bn1.running_var, torch.ones(512))

@@ -17,6 +17,7 @@ from fauxface_train import mixing
 from fauxface_train.model import Deployed
 from fauxface_train.presets import Recipe
 from fauxface_train.sampling import Plan
+from fauxface_train.weights import Initial
 
 Say = Callable[[str], None]
 
@@ -77,9 +78,10 @@ class Engine:
         recipe: Optimiser, precision and so on.
         device: Where it trains.
         say: Takes lines for the log.
+        initial: What the network started from.
     """
 
-    def __init__(self, net: ResNet, recipe: Recipe, device: torch.device, say: Say) -> None:
+    def __init__(self, net: ResNet, recipe: Recipe, device: torch.device, say: Say, initial: Initial) -> None:
         self.recipe = recipe
         self.device = device
         self.dtype = pick_precision(recipe.precision, device)
@@ -88,7 +90,7 @@ class Engine:
             self.net = self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self._module = Deployed(self.net).to(device).train()
         self._average = copy.deepcopy(self._module).eval() if recipe.ema else None
-        self.optimizer = _optimizer(self.net, recipe)
+        self.optimizer, self._factors = _optimizer(self.net, recipe, initial)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self._paired = recipe.consistency > 0
         self._eager: Callable[..., Any] = self._module
@@ -116,14 +118,14 @@ class Engine:
         Args:
             crops: uint8 [B, 128, 128, 3] RGB; [B, 2, 128, 128, 3] where the recipe asks for consistency.
             labels: int64 [B].
-            lr: Learning rate.
+            lr: Learning rate of layers that started at random.
             number: Number of the step, from 0.
 
         Returns:
             The batch's loss, a detached scalar on the device.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        for group, factor in zip(self.optimizer.param_groups, self._factors, strict=True):
+            group["lr"] = lr * factor
         self._module.train()
         loss = self._loss(
             crops.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True), number
@@ -226,16 +228,18 @@ def disagreement(features: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
     return (angle + divergence).mean()
 
 
-def _optimizer(net: ResNet, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the recipe's optimiser; norms and biases aren't decayed by AdamW."""
+def _optimizer(net: ResNet, recipe: Recipe, initial: Initial) -> tuple[torch.optim.Optimizer, list[float]]:
+    """Return the recipe's optimiser, and the factor on the learning rate of each of its groups.
+
+    Norms and biases aren't decayed by AdamW.
+    """
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in net.named_parameters():
+        factor = 1.0 if initial.is_random(name) else recipe.pretrained_lr
+        decay = recipe.weight_decay if recipe.optimizer == "sgd" or parameter.ndim > 1 else 0.0
+        groups.setdefault((factor, decay), []).append(parameter)
+    described = [{"params": chosen, "weight_decay": decay} for (_, decay), chosen in groups.items()]
+    factors = [factor for factor, _ in groups]
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            net.parameters(), lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-        )
-    matrices = [p for p in net.parameters() if p.ndim > 1]
-    rest = [p for p in net.parameters() if p.ndim <= 1]
-    groups = [
-        {"params": matrices, "weight_decay": recipe.weight_decay},
-        {"params": rest, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=recipe.lr, foreach=True)
+        return torch.optim.SGD(described, lr=recipe.lr, momentum=recipe.momentum), factors
+    return torch.optim.AdamW(described, lr=recipe.lr, foreach=True), factors

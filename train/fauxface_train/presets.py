@@ -90,6 +90,8 @@ class Recipe:
         validate_every: Pictures between two validations; 0: after each epoch.
         optimizer: "sgd" or "adamw".
         lr: Highest learning rate.
+        pretrained_lr: Factor on the learning rate of the layers that start from given weights; those that
+            start at random have `lr` itself.
         momentum: Momentum of SGD.
         weight_decay: Decoupled for AdamW; norms and biases are spared.
         schedule: "step": times 0.1 after each epoch; "one_cycle": warms up, then falls as a cosine.
@@ -142,6 +144,7 @@ class Recipe:
     exclude: tuple[str, ...] = ()
     consistency: float = 0.0
     mixed: float = 0.0
+    pretrained_lr: float = 1.0
     bpcer: float = 0.01
     seed: int = 0
 
@@ -152,6 +155,7 @@ class Recipe:
             "either samples or epochs must be positive": (self.samples > 0) != (self.epochs > 0),
             "validate_every must be 0 or more": self.validate_every >= 0,
             "lr must be positive": self.lr > 0,
+            "the factor on pretrained layers' learning rate must lie in [0, 1]": 0 <= self.pretrained_lr <= 1,
             "label smoothing must lie in [0, 1)": 0 <= self.label_smoothing < 1,
             "ema must lie in [0, 1)": 0 <= self.ema < 1,
             "the matched share must lie in [0, 1]": 0 <= self.matched <= 1,
@@ -249,6 +253,7 @@ PRESETS = {
         channels_last=True,
         compile=True,
         degradations=Degradations().scaled(0.4),
+        pretrained_lr=0.1,
     ),
 }
 """The reference recipe `article`, to measure against, and ours, `robust`."""

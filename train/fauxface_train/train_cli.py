@@ -39,6 +39,10 @@ def train(
     validate_every: Annotated[int | None, typer.Option(min=1, help="Pictures between validations.")] = None,
     batch: Annotated[int | None, typer.Option(min=2, help="Pictures per step.")] = None,
     lr: Annotated[float | None, typer.Option(help="Highest learning rate.")] = None,
+    pretrained_lr: Annotated[
+        float | None,
+        typer.Option(help="Factor on the learning rate of layers that start from given weights."),
+    ] = None,
     metric: Annotated[
         str | None,
         typer.Option(
@@ -112,6 +116,7 @@ def train(
         "validate_every": validate_every,
         "batch": batch,
         "lr": lr,
+        "pretrained_lr": pretrained_lr,
         "metric": metric,
         "patience": patience,
         "label_smoothing": label_smoothing,

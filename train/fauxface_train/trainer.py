@@ -123,7 +123,7 @@ def train(
             around.say(initial.sentence())
         else:
             initial = Initial(**{**stored["initial"], "fresh": tuple(stored["initial"]["fresh"])})
-        engine = Engine(net, recipe, device, around.say)
+        engine = Engine(net, recipe, device, around.say, initial)
         run = Run(
             out=out,
             recipe=recipe,

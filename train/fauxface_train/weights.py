@@ -41,6 +41,11 @@ class Initial:
     sha256: str | None
     fresh: tuple[str, ...]
 
+    def is_random(self, parameter: str) -> bool:
+        """Tell whether a parameter of the network started at random: a fresh layer's, or its batch norm's."""
+        layer = parameter.rpartition(".")[0]
+        return self.kind == "none" or layer in self.fresh or layer in map(_norm_of, self.fresh)
+
     def sentence(self) -> str:
         """Return one line for the log."""
         fresh = f"; fresh: {', '.join(self.fresh)}" if self.fresh and self.kind != "none" else ""
