@@ -35,6 +35,7 @@ def demo(
     place = parse(str(out / "input"))
     annotated = out / "annotated"
     log = ResultLog(out / "results.jsonl", scanner.model, overwrite=True)
+    log.resume = "run the same command again, which starts anew"
     with atomic_write(out / "table.txt") as temporary, temporary.open("w", encoding="utf-8") as file:
         table = Table(sys.stdout, copy=file)
         code = ScanRun(scanner, place, list_items(place, annotated), table, log=log, annotate=annotated).run()

@@ -117,7 +117,7 @@ def to_input(crop: np.ndarray) -> np.ndarray:
         crop: uint8 [S, S, 3], RGB.
 
     Returns:
-        uint8 [128, 128, 3], RGB, contiguous.
+        uint8 [128, 128, 3], RGB, contiguous; never a view of `crop`.
 
     Raises:
         ValueError: The crop isn't uint8 [S, S, 3].
@@ -125,9 +125,11 @@ def to_input(crop: np.ndarray) -> np.ndarray:
     if crop.dtype != np.uint8 or crop.ndim != 3 or crop.shape[2] != 3 or crop.shape[0] != crop.shape[1]:
         raise ValueError(f"a crop must be uint8 [S, S, 3], not {crop.dtype} {list(crop.shape)}")
     size = (INPUT_SIZE, INPUT_SIZE)
+    if crop.shape[0] == INPUT_SIZE:
+        return crop.copy()
     if crop.shape[0] < INPUT_SIZE:
         return cv2.resize(crop, size, interpolation=cv2.INTER_LINEAR)
-    return np.ascontiguousarray(shrink(crop, size)[0])
+    return shrink(crop, size)[0]
 
 
 def shrink(image: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, tuple[float, float]]:

@@ -45,16 +45,16 @@ _JPEG_END = b"\xff\xd9"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _TIFF_MAGIC = (b"II\x2a\x00", b"MM\x00\x2a", b"II\x2b\x00", b"MM\x00\x2b")
 _TIFF_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
-_FOREIGN = (
+FOREIGN = (
     (0, b"GIF8", "GIF"),
     (0, b"%PDF", "PDF"),
     (0, b"8BPS", "Photoshop"),
     (0, b"\x00\x00\x00\x0cjP  ", "JPEG 2000"),
     (0, b"\xff\x0a", "JPEG XL"),
     (0, b"\x00\x00\x00\x0cJXL ", "JPEG XL"),
-    (4, b"ftypavif", "AVIF"),
-    (4, b"ftyphei", "HEIC"),
-    (4, b"ftypmif1", "HEIF"),
+    (4, (b"ftypavif", b"ftypavis"), "AVIF"),
+    (4, b"ftyphe", "HEIC"),
+    (4, (b"ftypmif1", b"ftypmsf1"), "HEIF"),
 )
 _PREFIX = 32
 _BYTES_PER_PIXEL, _BYTES_BESIDE = 8, 64 << 20
@@ -228,7 +228,7 @@ def _format_of(prefix: bytes, name: str) -> str:
         raise ImageError(f"{name}: is empty; copy the file again")
     kind = sniff(prefix)
     if kind is None:
-        for offset, magic, foreign in _FOREIGN:
+        for offset, magic, foreign in FOREIGN:
             if prefix[offset:].startswith(magic):
                 raise ImageError(f"{name}: {foreign} isn't supported; convert it to {_SUPPORTED}")
         raise ImageError(f"{name}: is not a supported picture; give {_SUPPORTED}")

@@ -7,7 +7,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from io import RawIOBase
 from pathlib import Path
@@ -38,7 +38,8 @@ class Recorded:
         every: Largest step that all frames fit, None where there is only the first. A frame that couldn't be
             decoded has no record, so the first two alone don't tell.
         error: The picture's or the whole video's error.
-        whole: Whether it was scanned in whole-picture mode, None where there is no face to tell.
+        whole: Whether it was scanned in whole-picture mode, in which all that can be read has a face; None
+            where nothing could be read.
     """
 
     frames: int = 0
@@ -58,8 +59,8 @@ class Recorded:
         else:
             self.every = math.gcd(self.every or 0, result.frame) or None
         self.frames += result.frame is not None
-        if result.faces:
-            self.whole = result.faces[0].locator_score is None
+        if result.readable:
+            self.whole = bool(result.faces) and result.faces[0].locator_score is None
 
 
 class ResultLog:
@@ -78,7 +79,8 @@ class ResultLog:
     Attributes:
         recorded: What an earlier scan recorded, by source.
         interrupted: The video, camera or stream that FILE.part holds a part of, or None.
-        resume: How an interrupted scan is resumed, in words.
+        begun: Whether FILE.part holds results of this scan or of the one that it continues.
+        resume: What to do about an interrupted scan, in words.
 
     Raises:
         OutputError: The file can't be read, isn't one of ours, or has results of another model; or it is a
@@ -94,10 +96,11 @@ class ResultLog:
         self.path, self.part = path, path.with_name(path.name + ".part")
         self.recorded: dict[str, Recorded] = {}
         self.interrupted: str | None = None
-        self.resume = "run the same command again" + (" without --overwrite" if overwrite else "")
+        self.resume = f"run the same command again {'without --overwrite ' if overwrite else ''}to resume"
         self._earlier: Path | None = None
         if not overwrite:
             self._earlier = next((p for p in (self.part, path) if p.exists()), None)
+        self.begun = self._earlier == self.part
         if self._earlier is not None:
             self._load(self._earlier, model)
 
@@ -110,12 +113,13 @@ class ResultLog:
 
         Yields:
             A function that writes one result. When the body ends well, the file gets its name; when it
-            raises, FILE.part stays if it holds anything that FILE doesn't.
+            raises, FILE.part stays: what an earlier scan left in it up to the first result, and from then on
+            what is kept and what was written.
 
         Raises:
             OutputError: The file can't be written, or another scan is writing it.
         """
-        with _alone(self.path):
+        with alone(self.path):
             with self._appending(keep) as write:
                 yield write
             try:
@@ -125,36 +129,46 @@ class ResultLog:
 
     @contextmanager
     def _appending(self, keep: Container[str]) -> Iterator[Callable[[Result], None]]:
-        """Make FILE.part of the records to keep, and yield what writes further ones; see `writing`."""
-        with atomic_write(self.part) as temporary, temporary.open("wb") as file:
-            if self._earlier is not None:
-                for line, result in _records(self._earlier, partial=self._earlier == self.part):
-                    if result.source in keep:
-                        file.write(line)
-        written = 0
+        """Yield what writes records to FILE.part; see `writing`."""
+        out: RawIOBase | None = None
 
         def write(result: Result) -> None:
-            nonlocal written
+            nonlocal out
+            line = (result.to_json_line() + "\n").encode("ascii")
             try:
-                _write_whole(out, (result.to_json_line() + "\n").encode("ascii"))
+                if out is None:
+                    self._begin(keep, line)
+                    out = stack.enter_context(self.part.open("ab", buffering=0))
+                else:
+                    _write_whole(out, line)
             except OSError as error:
                 raise OutputError(
                     f"can't write {self.part}: {error.strerror}; make room, then {self.resume}"
                 ) from error
-            written += 1
 
-        with self.part.open("ab", buffering=0) as out:
-            try:
-                yield write
-            except BaseException:
-                if not written and (self._earlier != self.part or self.part.stat().st_size == 0):
-                    self.part.unlink()
-                raise
+        with ExitStack() as stack:
+            yield write
+        if out is None:
+            self._begin(keep, b"")
 
-    def finish(self) -> None:
-        """Give FILE.part its name where an interrupted scan had nothing left to do."""
+    def _begin(self, keep: Container[str], line: bytes) -> None:
+        """Make FILE.part of the records to keep and a first line.
+
+        Both at once, since the last line tells which video is interrupted: without the lines of the one that
+        was, it would tell of the video before.
+        """
+        with atomic_write(self.part) as temporary, temporary.open("wb") as file:
+            if self._earlier is not None:
+                for kept, result in _records(self._earlier, partial=self._earlier == self.part):
+                    if result.source in keep:
+                        file.write(kept)
+            file.write(line)
+        self.begun = True
+
+    def finish(self, keep: Container[str]) -> None:
+        """Give FILE.part its name where an interrupted scan had nothing left to do; see `writing`."""
         if self._earlier == self.part:
-            with self.writing(self.recorded):
+            with self.writing(keep):
                 pass
 
     def _load(self, path: Path, model: str) -> None:
@@ -171,7 +185,7 @@ class ResultLog:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
     """Hold a lock beside a file while it is written, where the system has such; it ends with the process.
 
     Raises:

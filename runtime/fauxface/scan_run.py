@@ -3,10 +3,12 @@
 import itertools
 import os
 import re
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +18,11 @@ import numpy as np
 from fauxface import images
 from fauxface.annotate import draw
 from fauxface.errors import FauxfaceError, NoFaceError, OutputError, SourceError, VideoError
-from fauxface.output import ResultLog, Table, Tally, annotated_paths, printable
+from fauxface.output import ResultLog, Table, Tally, alone, annotated_paths, printable
 from fauxface.progress import Progress
 from fauxface.results import ItemError, Result
 from fauxface.scanner import Scanner
+from fauxface.signals import ENDING
 from fauxface.sources import Kind, PictureSource, Source, fixed_folder, parse
 from fauxface.video import FrameWriter, usable_fps
 
@@ -108,11 +111,14 @@ class ScanRun:
         self._locate_every = locate_every
         self._batch = place.kind in (Kind.FOLDER, Kind.GLOB)
         self._tally = Tally()
-        self._stopped = False
+        self._stop: BaseException | None = None
+        self._ending = ExitStack()
         self._write: Callable[[Result], None] = self._write_stdout
         sources = {os.path.realpath(item.source) for item in items} if place.is_files else set()
         if log is not None and not sources.isdisjoint(map(os.path.realpath, (log.path, log.part))):
             raise OutputError(f"{log.path} is a source of this scan; choose another file")
+        if log is not None and not place.is_files:
+            log.resume = "rename it, since cameras, streams and standard input can't be resumed"
         self._made: list[Path] = []
         self._targets = self._plan(annotate) if annotate is not None else {}
 
@@ -135,13 +141,13 @@ class ScanRun:
         todo = [item for item in self._items if not self._is_done(item)]
         done = {item.source for item in self._items} - {item.source for item in todo}
         if self._log is not None and not todo:
-            self._log.finish()
+            self._log.finish(self._kept(set()))
             self._table.line(f"nothing to do: {self._log.path} has all results; --overwrite scans again")
             return self._code(done)
         start = time.monotonic()
         failure: FauxfaceError | None = None
         try:
-            with self._sink({item.source for item in todo}) as self._write:
+            with self._ending, self._sink({item.source for item in todo}) as self._write:
                 if self._batch:
                     self._run_batch(todo, len(done))
                 else:
@@ -149,12 +155,14 @@ class ScanRun:
         except KeyboardInterrupt:
             sys.stderr.write(f"\n{self._how_to_resume()}\n")
             return EXIT_INTERRUPTED
+        if isinstance(self._stop, OSError):
+            raise self._stop
         if done:
             self._table.line(f"{len(done)} of {len(self._items)} files were recorded by an earlier scan")
         seconds = time.monotonic() - start
         where = f"{self._scanner.provider} in {self._scanner.precision}"
         self._table.line(f"{self._tally.summary()}; {seconds:.1f} s on {where}")
-        if self._stopped:
+        if self._stop is not None:
             sys.stderr.write("interrupted; what was scanned until then is complete\n")
             return EXIT_INTERRUPTED
         if failure is not None:
@@ -192,10 +200,11 @@ class ScanRun:
         if self._log is None:
             return False
         if item.source == self._log.interrupted and not self._place.is_files:
-            raise OutputError(
-                f"{self._log.part} holds what a scan of {item.source} recorded before it broke off; "
-                "rename it, choose another file or --overwrite"
-            )
+            with alone(self._log.path):  # else that scan still runs
+                raise OutputError(
+                    f"{self._log.part} holds what a scan of {item.source} recorded before it broke off; "
+                    "rename it, choose another file or --overwrite"
+                )
         record = self._log.recorded.get(item.source)
         if record is None:
             return False
@@ -217,10 +226,15 @@ class ScanRun:
     def _sink(self, todo: set[str]) -> AbstractContextManager[Callable[[Result], None]]:
         if self._log is None:
             return nullcontext(self._write_stdout)
+        return self._log.writing(self._kept(todo))
+
+    def _kept(self, todo: set[str]) -> set[str]:
+        """Return the sources whose earlier records stay."""
+        assert self._log is not None
         keep = set(self._log.recorded) - todo
         if self._log.interrupted is not None and not _is_file(self._log.interrupted):
             keep.add(self._log.interrupted)  # nobody can scan it again
-        return self._log.writing(keep)
+        return keep
 
     def _write_stdout(self, result: Result) -> None:
         if self._to_stdout:
@@ -237,9 +251,9 @@ class ScanRun:
     def _how_to_resume(self) -> str:
         if self._log is None:
             return "interrupted; a scan with --jsonl FILE can be resumed"
-        if not self._log.part.exists():
+        if not self._log.begun:
             return "interrupted before the first result; run the same command again"
-        return f"interrupted; results so far are in {self._log.part}; {self._log.resume} to resume"
+        return f"interrupted; results so far are in {self._log.part}; {self._log.resume}"
 
     def _run_batch(self, todo: list[Item], done: int) -> None:
         with Progress(len(self._items), "scan", "files", done=done) as progress:
@@ -299,7 +313,7 @@ class ScanRun:
                 locate_every=self._locate_every,
             )
             stack.enter_context(closing(scanned))
-            try:
+            with self._completing(tally):
                 for result, image in scanned:
                     if target is not None and image is not None:
                         if writer is None:
@@ -320,13 +334,27 @@ class ScanRun:
                             progress.advance(0, f"{tally.frames} frames of {name}")
                         else:
                             progress.advance()
-            except KeyboardInterrupt:
-                if not live or not tally.frames:
-                    raise
-                self._stopped = True
+        if self._stop is not None and not isinstance(self._stop, KeyboardInterrupt | OSError):
+            raise self._stop
         self._tally.videos += 1
-        self._table.video(item.source, tally, error)
+        with self._completing(tally):
+            self._table.video(item.source, tally, error)
         return error
+
+    @contextmanager
+    def _completing(self, tally: Tally) -> Iterator[None]:
+        """Let the files of a camera or stream be completed whatever ends the block, and whatever comes then.
+
+        What it saw can't be had again. The end's reason is kept in `_stop`; an OSError is of standard output.
+        """
+        try:
+            yield
+        except BaseException as reason:
+            if self._place.is_files or not tally.frames:
+                raise
+            self._stop = reason
+        if not self._place.is_files:
+            self._ending.enter_context(_deaf())
 
     def _error(self, item: Item, error: FauxfaceError) -> Result:
         return Result(item.source, None, None, ItemError.of(error), (), self._scanner.model)
@@ -336,8 +364,20 @@ def _is_file(source: str) -> bool:
     """Tell whether the source of a record is, or was, a file and no camera, stream or standard input."""
     try:
         return parse(source).is_files
-    except SourceError:
-        return True
+    except SourceError:  # a file that is gone, or a camera that is unplugged
+        return not source.startswith("/dev/")
+
+
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Ignore what ends a program while files are completed; only the main thread is told of it anyway."""
+    ours = ENDING if threading.current_thread() is threading.main_thread() else ()
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in ours}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _unused(path: Path) -> Path:

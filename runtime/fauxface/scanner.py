@@ -337,7 +337,7 @@ class Scanner:
         item = cut(source, frame, places, self.bundle.manifest.crop.margin)
         if not item.places:
             item.error = ItemError.of(
-                NoFaceError("no face was found in the picture; ready crops of faces need faces=whole")
+                NoFaceError('no face was found; ready crops need --faces whole, in Python faces="whole"')
             )
         return item
 

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from fauxface.errors import SourceError
-from fauxface.images import sniff
+from fauxface.images import FOREIGN, sniff
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"}
@@ -89,7 +89,7 @@ class Source:
     @property
     def shown(self) -> str:
         """The text for messages and logs: passwords and tokens in a URL or pipeline are replaced by ***."""
-        return _masked(self.text)
+        return _masked(self.text) if self.kind in (Kind.URL, Kind.GSTREAMER) else self.text
 
 
 def parse(text: str) -> Source:
@@ -269,7 +269,8 @@ def _kind_of_path(text: str) -> Kind:
     except OSError:
         return Kind.IMAGE  # whose reader says what is wrong
     is_video = any(prefix[offset:].startswith(magic) for offset, magic in _VIDEO_MAGIC)
-    return Kind.VIDEO if is_video and sniff(prefix) is None else Kind.IMAGE
+    is_foreign = any(prefix[offset:].startswith(magic) for offset, magic, _ in FOREIGN)  # HEIC among them
+    return Kind.VIDEO if is_video and not is_foreign and sniff(prefix) is None else Kind.IMAGE
 
 
 def _masked(text: str) -> str:

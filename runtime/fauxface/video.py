@@ -68,9 +68,10 @@ class FrameReader:
 
     A file that ends early yields the frames it has, then iteration raises VideoError. Early means: the
     container (MP4/MOV, AVI, Matroska/WebM) announces more bytes than the file has, and not all announced
-    frames came; or, for other containers, less than 80 % of them came. FFmpeg's frame count alone isn't
-    trusted further, since trimmed and variable-rate videos announce more frames than they show. A camera or a
-    stream that stops delivering raises VideoError too: live, or from an HTTP server that announces no length.
+    frames came; or, for other containers and URLs, less than 80 % of them came. FFmpeg's frame count alone
+    isn't trusted further, since trimmed and variable-rate videos announce more frames than they show. A
+    camera or a stream that stops delivering raises VideoError too: live, or from an HTTP server that
+    announces no length.
 
     Times never fall. Where a file's own jump back, as where recordings were joined, they go on from the last
     one.

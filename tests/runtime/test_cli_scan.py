@@ -171,10 +171,12 @@ def test_annotated_files_are_not_scanned(scan):
     [
         (["v.mp4"], ["v.mp4", "--every", "2"], "--every"),
         (["a.png"], ["a.png", "--faces", "whole"], "--faces"),
+        (["in"], ["in", "--faces", "whole"], "--faces"),
     ],
 )
 def test_other_settings_are_refused(scan, first, second, message):
     images.write("a.png", scene())
+    images.write("in/empty.png", EMPTY)
     clip(Path("v.mp4"))
     assert scan(*first, "--jsonl", "r.jsonl")[0] == 0
     before = Path("r.jsonl").read_bytes()

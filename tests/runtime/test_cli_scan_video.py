@@ -1,3 +1,4 @@
+import errno
 import os
 import shutil
 import signal
@@ -7,9 +8,11 @@ from pathlib import Path
 import cv2
 import pytest
 
+from fauxface import images
+from fauxface import output as output_module
 from fauxface import scanner as scanner_module
-from fauxface.output import Table
-from fauxface.video import Frame, FrameReader
+from fauxface.output import Table, Tally, alone
+from fauxface.video import Frame, FrameReader, FrameWriter
 from scan_files import clip, records, scene, tree
 
 
@@ -133,6 +136,99 @@ def test_a_signal_to_end_completes_a_camera_s_files(to_end, scan, monkeypatch):
     with FrameReader("out/annotated/camera-0.mp4") as reader:
         assert len(list(reader)) == 3
     assert signal.getsignal(to_end) is signal.SIG_DFL
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("hung_up", [False, True], ids=["broken pipe", "dead terminal"])
+def test_a_table_that_cannot_be_printed_loses_nothing_of_a_camera(hung_up, scan, monkeypatch):
+    """As behind `| head`, or in a terminal that was closed, which sends SIGHUP before its writes fail."""
+    monkeypatch.setattr(scanner_module, "FrameReader", FakeCamera)
+    printed = []
+
+    def fail(self, text):
+        printed.append(text)
+        if len(printed) == 4:  # the heading and three rows
+            raise KeyboardInterrupt if hung_up else BrokenPipeError(errno.EPIPE, "Broken pipe")
+        if len(printed) > 4:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Table, "_print", fail)
+    assert scan("camera:0", "--out", "out")[0] == 1
+    assert len(records("out/results.jsonl")) == 3
+    assert tree("out") == ["annotated/camera-0.mp4", "results.jsonl"]
+    with FrameReader("out/annotated/camera-0.mp4") as reader:
+        assert len(list(reader)) == 3
+
+
+def test_a_full_disk_behind_a_camera_s_lines_keeps_its_video(scan, monkeypatch):
+    monkeypatch.setattr(scanner_module, "FrameReader", FakeCamera)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(output_module, "_write_whole", full)
+    code, _, err = scan("camera:0", "--out", "out")
+    assert code == 1
+    assert "results.jsonl.part: No space left on device; make room, then rename it" in err
+    assert tree("out") == ["annotated/camera-0.mp4", "results.jsonl.part"]
+
+
+def test_a_second_interruption_does_not_keep_a_camera_s_files_from_their_end(scan, monkeypatch):
+    monkeypatch.setattr(scanner_module, "FrameReader", FakeCamera)
+    monkeypatch.setattr(Table, "result", interrupt)
+    before = signal.getsignal(signal.SIGINT)
+    leave = FrameWriter.__exit__
+
+    def again(self, *error):
+        signal.raise_signal(signal.SIGINT)
+        leave(self, *error)
+
+    monkeypatch.setattr(FrameWriter, "__exit__", again)
+    monkeypatch.setattr(FakeCamera, "__exit__", lambda *_: signal.raise_signal(signal.SIGINT))
+    assert scan("camera:0", "--out", "out")[0] == 130
+    assert len(records("out/results.jsonl")) == 1
+    assert tree("out") == ["annotated/camera-0.mp4", "results.jsonl"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_camera_s_interrupted_scan_is_not_said_to_be_resumable(scan, monkeypatch):
+    monkeypatch.setattr(scanner_module, "FrameReader", FakeCamera)
+    monkeypatch.setattr(Tally, "add", interrupt)
+    code, _, err = scan("camera:0", "--jsonl", "r.jsonl")
+    assert code == 130
+    assert "results so far are in r.jsonl.part; rename it, since cameras" in err
+    assert len(records("r.jsonl.part")) == 1
+
+
+def test_a_camera_that_is_being_scanned_did_not_break_off(scan, monkeypatch):
+    monkeypatch.setattr(scanner_module, "FrameReader", FakeCamera)
+    assert scan("camera:0", "--max-frames", 1, "--jsonl", "r.jsonl")[0] == 0
+    Path("r.jsonl").rename("r.jsonl.part")
+    with alone(Path("r.jsonl")):
+        code, _, err = scan("camera:0", "--jsonl", "r.jsonl")
+    assert code == 1
+    assert "another scan is writing r.jsonl" in err
+    assert tree(".") == ["r.jsonl.part"]
+
+
+@pytest.mark.parametrize("name", ["camera:0", "/dev/video9876", "/dev/v4l/by-id/gone"])
+@pytest.mark.parametrize("again", ["a.png", "b.png"], ids=["nothing to do", "another file"])
+def test_later_scans_keep_a_camera_s_lines(again, name, scan, monkeypatch):
+    monkeypatch.setattr(scanner_module, "FrameReader", FakeCamera)
+    for file in ("a.png", "b.png"):
+        images.write(file, scene())
+    assert scan("a.png", "--jsonl", "r.jsonl")[0] == 0
+    assert scan("camera:0", "--max-frames", 2, "--jsonl", "r.jsonl")[0] == 0
+    lines = Path("r.jsonl").read_text().replace("camera:0", name)
+    Path("r.jsonl").unlink()
+    Path("r.jsonl.part").write_text(lines)
+    code, out, _ = scan(again, "--jsonl", "r.jsonl")
+    assert code == 0
+    assert ("nothing to do" in out) == (again == "a.png")
+    assert Path("r.jsonl").read_text().startswith(lines)
 
 
 @pytest.mark.parametrize("again", ["camera:0", "camera:1"])

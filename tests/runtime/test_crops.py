@@ -78,7 +78,9 @@ def test_input_is_contiguous_uint8(side):
 
 def test_input_of_the_right_size_is_unchanged():
     crop = SCRIPT.picture(128)
-    np.testing.assert_array_equal(crops.to_input(crop), crop)
+    made = crops.to_input(crop)
+    np.testing.assert_array_equal(made, crop)
+    assert not np.shares_memory(made, crop)
 
 
 @pytest.mark.parametrize("side", [17, 128, 500])

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from fauxface import demo, images
 from fauxface.cli import build_app
 from fauxface.errors import MissingExtraError
+from fauxface.output import Table
 from fauxface.video import FrameReader
 
 TINY = Path(__file__).parent.parent / "data" / "tiny_bundle"
@@ -77,6 +78,22 @@ def test_command_writes_pictures_clip_and_results(tmp_path, photographs):
     assert {
         name for name in ("one.png", "two.jpg", "clip.mp4") if not any(name in row for row in table)
     } == set()
+
+
+def test_interrupted_demo_says_what_it_can_do(tmp_path, monkeypatch, command):
+    def one_picture(folder):
+        images.write(folder / "a.png", np.zeros((64, 64, 3), np.uint8))
+        return []
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(demo, "collect_pictures", one_picture)
+    monkeypatch.setattr(demo, "make_clip", lambda *_: None)
+    monkeypatch.setattr(Table, "result", interrupt)
+    code, _, err = command("demo", "--out", tmp_path, "--bundle", TINY)
+    assert code == 130
+    assert err.endswith("results.jsonl.part; run the same command again, which starts anew\n")
 
 
 @pytest.mark.parametrize("inside", ["", "deeper"])

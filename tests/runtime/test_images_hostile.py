@@ -27,6 +27,8 @@ FOREIGN = [
     (encode(Image.fromarray(NOISE), "GIF"), "GIF isn't supported"),
     (b"\0\0\0\x20ftypheic\0\0\0\0", "HEIC isn't supported"),
     (b"\0\0\0\x20ftypavif\0\0\0\0", "AVIF isn't supported"),
+    (b"\0\0\0\x20ftypavis\0\0\0\0", "AVIF isn't supported"),
+    (b"\0\0\0\x20ftypmsf1\0\0\0\0", "HEIF isn't supported"),
     (b"%PDF-1.7", "PDF isn't supported"),
     (encode(Image.fromarray(NOISE), "PPM"), "is not a supported picture"),
     (encode(Image.fromarray(NOISE), "ICO"), "is not a supported picture"),

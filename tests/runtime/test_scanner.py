@@ -158,6 +158,17 @@ def test_images_are_taken_lazily(scanner):
     assert taken == [0, 1]
 
 
+def test_an_array_may_be_used_again_for_the_next_picture(bundle):
+    def pictures():
+        array = np.zeros((128, 128, 3), np.uint8)
+        for color in (RED, GRAY):
+            array[:] = color
+            yield array
+
+    scanner = Scanner(bundle, provider="cpu", threads=1, faces="whole")
+    assert [r.faces[0].label for r in scanner.images(pictures())] == ["generated", "bona_fide"]
+
+
 def test_large_pictures_are_not_held_back(scanner, monkeypatch):
     monkeypatch.setattr(cutting, "HELD_PIXELS", 3 * scene(RED).shape[0] * scene(RED).shape[1])
     assert len(list(scanner.scan_pictures([scene(RED)] * 7))) == 7

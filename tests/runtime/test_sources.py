@@ -114,6 +114,9 @@ def test_existing_path_wins(tmp_path, monkeypatch, name):
         (b"\0\0\0\x20ftypisom", Kind.VIDEO),
         (b"RIFF\0\0\0\0AVI LIST", Kind.VIDEO),
         (b"\x1a\x45\xdf\xa3", Kind.VIDEO),
+        *((b"\0\0\0\x20ftyp" + brand, Kind.VIDEO) for brand in (b"mp42", b"M4V ", b"qt  ", b"avc1")),
+        *((b"\0\0\0\x20ftyp" + brand, Kind.IMAGE) for brand in (b"heic", b"heix", b"hevc", b"mif1")),
+        *((b"\0\0\0\x20ftyp" + brand, Kind.IMAGE) for brand in (b"msf1", b"avif", b"avis")),
         (b"RIFF\0\0\0\0WEBPVP8 ", Kind.IMAGE),
         (b"\xff\xd8\xff\xe0", Kind.IMAGE),
         (b"", Kind.IMAGE),
@@ -311,6 +314,10 @@ def test_camera_index_and_size(text, index, size):
 )
 def test_passwords_are_not_shown(text, shown):
     assert Source(Kind.URL, text).shown == shown
+
+
+def test_a_path_is_shown_as_it_is():
+    assert Source(Kind.VIDEO, "token=1/a=b.mp4").shown == "token=1/a=b.mp4"
 
 
 @given(st.text(max_size=60))
