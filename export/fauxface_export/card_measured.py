@@ -27,7 +27,9 @@ _SEEN = {
     "all": "**Pictures that were trained on are among these; the figures say little about others.**",
     "val": "The model was selected and calibrated on this split, which flatters the figures.",
 }
+_ADDED = "The train split of these data joined the training; this split didn't."
 _OTHERS = "These aren't the prepared data that the model was trained on."
+_FITTED = "The operating point was fitted to pictures of these data, which flatters its figures."
 _UNCHECKED = "Whether some of the pictures were trained on wasn't checked."
 
 _OVERALL = (
@@ -64,8 +66,14 @@ unless an artefact is named so above."""
 
 def _seen(data: Mapping[str, Any]) -> str:
     """Say whether the measured pictures were trained on, as far as it is known."""
-    others, overlap = data.get("trained_on") == "others", mapping(data, "overlap")
-    said = _OTHERS if others else _SEEN.get(data.get("split", ""), "")
+    related, split, overlap = data.get("trained_on"), data.get("split", ""), mapping(data, "overlap")
+    others = related == "others"
+    if related == "added" and split not in {"train", "all"}:
+        said = _ADDED
+    else:
+        said = _OTHERS if others else _SEEN.get(split, "")
+    if data.get("fitted_to"):
+        said = f"{said} {_FITTED}".lstrip()
     if overlap:
         counted = (
             f"{overlap.get('shared', '?')} of the pictures are among the {overlap.get('pictures', '?')} of "
@@ -194,9 +202,10 @@ def _gated(found: Mapping[str, Any]) -> list[str]:
         return []
     unknown = found["without_landmarks"]
     return [
-        f"A scan applies the gates too: they make {figure(found['failed'])} of the pictures unsure. With "
-        f"them APCER is {figure(found['apcer'])}, BPCER {figure(found['bpcer'])}, the share called unsure "
-        f"{figure(found['unsure'])}, accuracy where not unsure {figure(found['accuracy_when_decided'])}. "
+        f"A scan applies gates too. Those on {', '.join(found['limits'])} make {figure(found['failed'])} of "
+        f"the pictures unsure; with them APCER is {figure(found['apcer'])}, BPCER {figure(found['bpcer'])}, "
+        f"the share called unsure {figure(found['unsure'])}, accuracy where not unsure "
+        f"{figure(found['accuracy_when_decided'])}. "
         "All other figures are without gates."
         + (f" Of {unknown} pictures no landmarks are known; they pass the gates of pose." if unknown else "")
     ]

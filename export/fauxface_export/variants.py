@@ -4,6 +4,7 @@ Everything is chosen on the train and val splits. The test split only decides wh
 where it refuses an int8 graph, the next one keeps more in float.
 """
 
+import math
 import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fauxface.errors import DataError, GateError
+from fauxface.errors import BundleError, DataError, GateError
 from fauxface.manifest import OperatingPoint
 from fauxface.progress import Progress
 from fauxface.session import Classifier
@@ -161,9 +162,13 @@ def make(precision: str, fp32: Path, target: Path, against: Reference, say: Say 
         for report in attempts:
             onnx_graph.finish(target, like=fp32)
             score = scorer(target)
-            val = _score(score, against.val.samples, f"{precision} on val")
+            try:
+                val = _score(score, against.val.samples, f"{precision} on val")
+                test = _score(score, against.test.samples, f"{precision} on test")
+            except BundleError:
+                lost = "with logits that aren't finite"
+                continue
             point = matched(against.val, against.point, val)
-            test = _score(score, against.test.samples, f"{precision} on test")
             result = compare(against.test, against.point, test, point)
             lost = _lost(result)
             say(f"{precision} against fp32 {lost}")
@@ -216,7 +221,8 @@ def blame(precision: str, fp32: Path, against: Reference, method: str = "minmax"
         method: One of `quantize.METHODS`; for int8.
 
     Returns:
-        Layer to root mean square difference of the two logits' difference, largest first.
+        Layer to root mean square difference of the two logits' difference, largest first; infinite where
+        the logits aren't finite.
     """
     part = against.val.part(BLAME_CROPS)
     crops = _crops(part.samples)
@@ -225,8 +231,11 @@ def blame(precision: str, fp32: Path, against: Reference, method: str = "minmax"
         seen = against.calibration[:: max(1, len(against.calibration) // RANGE_CROPS)]
         convert = _single_layers(precision, fp32, Path(folder), seen, method)
         for layer in onnx_graph.layers(fp32, ("Conv",)):
-            moved = scorer(convert(layer))(crops).astype(np.float64) - part.logits
-            found[layer] = float(np.sqrt(np.mean((moved[:, 1] - moved[:, 0]) ** 2)))
+            try:
+                moved = scorer(convert(layer))(crops).astype(np.float64) - part.logits
+                found[layer] = float(np.sqrt(np.mean((moved[:, 1] - moved[:, 0]) ** 2)))
+            except BundleError:
+                found[layer] = math.inf
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 

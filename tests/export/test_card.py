@@ -115,6 +115,27 @@ def test_other_data_than_those_of_the_training_are_said_so():
         assert (said in card.render(MANIFEST, measured)) == shown
 
 
+@pytest.mark.parametrize(
+    ("split", "said"), [("train", "**These pictures were trained on"), ("test", "didn't.")]
+)
+def test_data_that_joined_the_training_are_said_so(split, said):
+    measured = metrics(split)
+    measured["data"] |= {"trained_on": "added"}
+    rendered = card.render(MANIFEST, measured)
+    assert said in rendered
+    assert ("The train split of these data joined the training; this split didn't." in rendered) == (
+        split == "test"
+    )
+
+
+def test_an_operating_point_that_was_fitted_to_the_data_is_said_so():
+    said = "The operating point was fitted to pictures of these data"
+    measured = metrics("test")
+    measured["data"] |= {"fitted_to": True}
+    assert said in card.render(MANIFEST, measured)
+    assert said not in card.render(MANIFEST, metrics("test"))
+
+
 @pytest.mark.parametrize("relation", ["these", "others"])
 def test_how_many_of_the_pictures_were_trained_on_is_said_where_it_was_counted(relation):
     measured = metrics("test")
@@ -285,5 +306,9 @@ def test_gates_that_the_evaluation_tried_are_measured(limits, unknown, said, uns
     manifest = MANIFEST | {"gates": {"max_yaw": 33.0, "max_roll": 17.0}}
     text = card.render(manifest, gated(limits, unknown))
     assert (said in text, unsaid in text) == (True, False)
-    assert "they make 0.1250 of the pictures unsure. With them APCER is 0.2500, BPCER 0.3750" in text
-    assert "A scan applies the gates too" not in card.render(manifest, gated({}))
+    names = ", ".join(limits)
+    assert (
+        f"Those on {names} make 0.1250 of the pictures unsure; with them APCER is 0.2500, BPCER 0.3750"
+        in text
+    )
+    assert "A scan applies gates too" not in card.render(manifest, gated({}))

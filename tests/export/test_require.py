@@ -155,6 +155,13 @@ def test_nothing_to_bound_is_refused(check, table):
         check(f"[{table}]\nbpcer = {{ max = 1 }}", {"data": {"split": "test"}, "overall": {}})
 
 
+@pytest.mark.parametrize("table", ["each.real_source", "each.demographic", "each.pair"])
+def test_of_a_precision_only_what_export_measures_is_bounded(tmp_path, table):
+    (tmp_path / "require.toml").write_text(f"[{table}]\nbpcer = {{ max = 1 }}")
+    measured = {"data": {"split": "test"}, "overall": {}}
+    assert require.read(tmp_path / "require.toml", measured, only_measured=True) == []
+
+
 @pytest.mark.parametrize("split", ["train", "val", "all", None])
 def test_bounds_hold_on_test_alone(check, split):
     with pytest.raises(DataError, match="bounds hold on test"):

@@ -9,7 +9,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("sklearn")
 
 from fauxface.crops import Square
-from fauxface.errors import DataError, GateError
+from fauxface.errors import BundleError, DataError, GateError
 from fauxface.manifest import OperatingPoint
 from fauxface.session import Classifier
 from fauxface.verdicts import Calibration, Thresholds
@@ -138,6 +138,20 @@ def test_a_miss_fails_and_names_layers(precision, limit, against, small_onnx, mo
     assert message.startswith(f"{precision} failed on 24 test pictures: AUROC loss ")
     assert message.endswith("no bundle was written")
     assert "\n" not in message
+
+
+def test_logits_that_aren_t_finite_fail_and_name_layers(against, small_onnx, monkeypatch, tmp_path):
+    def refused(_path):
+        def score(_crops):
+            raise BundleError("the classifier gave logits that aren't finite; export it again")
+
+        return score
+
+    monkeypatch.setattr(variants, "scorer", refused)
+    with pytest.raises(
+        GateError, match=r"fp16 failed with logits that aren't finite; .*most: .*conv.* \(inf\)"
+    ):
+        variants.make("fp16", small_onnx, tmp_path / "variant.onnx", against)
 
 
 def test_a_method_that_holds_the_limits_beats_a_nearer_one(against, small_onnx, tmp_path, monkeypatch):

@@ -100,9 +100,15 @@ def test_a_bundle_is_calibrated_and_signed_off(run, prepared, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
 
 
-def test_a_second_calibration_keeps_the_first_in_the_record(run, prepared, tmp_path):
+@pytest.fixture
+def further(write_prepared):
+    """Other pictures of the same colours."""
+    return write_prepared([("test", "real", "lobby", 20 + k, {}) for k in range(25)], name="further")
+
+
+def test_a_second_calibration_keeps_the_first_in_the_record(run, prepared, further, tmp_path):
     assert run(TINY, prepared, "--out", tmp_path / "a").exit_code == 0
-    assert run(tmp_path / "a", prepared, "--out", tmp_path / "b", "--name", "second").exit_code == 0
+    assert run(tmp_path / "a", further, "--out", tmp_path / "b", "--name", "second").exit_code == 0
     bundle = Bundle.load(tmp_path / "b")
     first, second = bundle.manifest.provenance["calibrations"]
     assert second["parent"]["sha256"] == Bundle.load(tmp_path / "a").sha256
@@ -111,7 +117,15 @@ def test_a_second_calibration_keeps_the_first_in_the_record(run, prepared, tmp_p
     assert bundle.card().count("## Calibrated on site") == 1
 
 
-def test_variants_get_their_own_operating_point_and_unknown_fields_stay(run, prepared, tmp_path):
+def test_the_same_pictures_don_t_count_twice(run, prepared, tmp_path):
+    assert run(TINY, prepared, "--out", tmp_path / "a").exit_code == 0
+    result = run(tmp_path / "a", prepared, "--out", tmp_path / "b", "--name", "second")
+    assert isinstance(result.exception, DataError)
+    assert "was calibrated on these very pictures" in str(result.exception)
+    assert not (tmp_path / "b").exists()
+
+
+def test_variants_get_their_own_operating_point_and_unknown_fields_stay(run, prepared, further, tmp_path):
     parent = tmp_path / "parent"
     shutil.copytree(TINY, parent)
     shutil.copy(parent / "classifier.onnx", parent / "classifier_int8.onnx")
@@ -123,7 +137,9 @@ def test_variants_get_their_own_operating_point_and_unknown_fields_stay(run, pre
             "thresholds": {"bona_fide_below": 0.2, "generated_from": 0.9, "rule": "y"},
         }
     }
-    document["variants"] = {"int8": {"method": "percentile", "metrics": {"overall": 4}}, "later": 5}
+    test = {"auroc_loss": 0.001, "flips": 0.004, "mean_probability_difference": 0.01}
+    variant = {"method": "percentile", "metrics": {"overall": 4}, "test": test}
+    document["variants"] = {"int8": variant, "later": 5}
     (parent / "MODEL_CARD.md").write_text(
         "# tiny\n\n## Model\n\n" + "".join(f"{h}\n\nX.\n\n" for h in OF_POINTS)
     )
@@ -131,13 +147,15 @@ def test_variants_get_their_own_operating_point_and_unknown_fields_stay(run, pre
     out = tmp_path / "new"
     assert run(parent, prepared, "--out", out).exit_code == 0
     new = manifest(out)
-    assert new["variants"] == {"int8": {"method": "percentile"}, "later": 5}
-    assert new["provenance"]["calibrations"][0]["parent_variant_metrics"] == {"int8": {"overall": 4}}
+    assert new["variants"] == {"int8": {"method": "percentile", "test": {"auroc_loss": 0.001}}, "later": 5}
+    assert new["provenance"]["calibrations"][0]["parent_variants"] == {
+        "int8": {"metrics": {"overall": 4}, "test": {key: test[key] for key in test if key != "auroc_loss"}}
+    }
     card = Bundle.load(out).card()
     mark = '**These no longer hold: see "Calibrated on site" at the end.**'
     assert all(f"{heading}\n\n{mark}\n\nX." in card for heading in OF_POINTS)
     assert card.count(mark) == len(OF_POINTS)
-    assert run(out, prepared, "--out", tmp_path / "newer").exit_code == 0
+    assert run(out, further, "--out", tmp_path / "newer").exit_code == 0
     assert Bundle.load(tmp_path / "newer").card().count(mark) == len(OF_POINTS)
     assert new["later"] == {"kept": 1}
     assert new["metrics"] == {}
@@ -166,6 +184,19 @@ def test_of_the_training_data_only_test_counts(run, write_prepared, tmp_path):
         result = run(parent, other, "--out", tmp_path / f"new {said[-7:]}")
         assert result.exit_code == 0, result.output
         assert said in result.output
+
+
+def test_of_data_whose_train_split_joined_the_training_it_doesn_t_count(run, write_prepared, tmp_path):
+    rows = [(split, "real", "lobby", 20 + k, {}) for split in ("train", "val", "test") for k in range(25)]
+    data = write_prepared(rows)
+    joined = {"manifest_sha256": digest(data / "manifest.csv")}
+    provenance = {"data": {"manifest_sha256": "0" * 64, "added": [joined]}}
+    result = run(parent_with(tmp_path / "parent", provenance=provenance), data, "--out", tmp_path / "new")
+    assert result.exit_code == 0, result.output
+    assert "joined the network's training, so it wasn't used" in result.output
+    (record,) = manifest(tmp_path / "new")["provenance"]["calibrations"]
+    assert record["data"]["real"] == {"lobby": 50}
+    assert record["data"]["trained_on"] == "added"
 
 
 def test_nothing_is_left_of_training_data_without_a_test_split(run, write_prepared, tmp_path):

@@ -44,12 +44,27 @@ def test_the_nominal_crop_is_scored(steered, tiny):
 def test_it_is_said_whether_the_model_was_trained_on_these_data(steered, tiny):
     data = PreparedData.load(steered)
     manifest = hashlib.sha256((steered / "manifest.csv").read_bytes()).hexdigest()
-    for trained_on, relation in ((manifest, "these"), ("0" * 64, "others"), ("", None)):
+    others = "0" * 64
+    known = {(manifest, others): "these", (others, manifest): "added", (others,): "others", (): None}
+    for trained_on, relation in known.items():
         scorer = dataclasses.replace(tiny, trained_on=trained_on)
         document = evaluate.evaluate(scorer, data, replicates=2).document
         assert document["data"].get("trained_on") == relation
         text = pages.markdown(report.blocks(document))
         assert ("whether these pictures are among those wasn't checked" in text) == (relation == "others")
+        assert ("their train split joined the training" in text) == (relation == "added")
+
+
+def test_it_is_said_where_the_operating_point_was_fitted_to_these_data(steered, tiny):
+    data = PreparedData.load(steered)
+    manifest = hashlib.sha256((steered / "manifest.csv").read_bytes()).hexdigest()
+    for fitted_to, said in (((manifest,), True), (("0" * 64,), None)):
+        scorer = dataclasses.replace(tiny, fitted_to=fitted_to)
+        document = evaluate.evaluate(scorer, data, replicates=2).document
+        assert document["data"].get("fitted_to") is said
+        assert ("was fitted to pictures of these data" in pages.markdown(report.blocks(document))) == bool(
+            said
+        )
 
 
 def test_pictures_that_were_trained_on_are_counted(steered, tiny):

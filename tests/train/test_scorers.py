@@ -106,7 +106,7 @@ def test_a_checkpoint_scores_as_the_module_that_is_exported(net, crops, tmp_path
     )
     checkpoint.save(tmp_path / "run" / "best", net.state_dict(), info)
     scorer = scorers.open_scorer(tmp_path / "run", provider="cpu")
-    assert scorer.trained_on == "ab" * 32
+    assert scorer.trained_on == ("ab" * 32,)
     with torch.no_grad():
         want = model.Deployed(net)(torch.from_numpy(crops)).numpy()
     np.testing.assert_allclose(scorer.logits(crops), want, atol=1e-6)

@@ -54,6 +54,12 @@ def test_all_unsure_has_no_risk():
     got = selective.risk_coverage(scored([0.5, 0.5], [0, 1]), POINT, replicates=5)
     assert got["coverage"]["value"] == 0
     assert got["risk"] == {"value": None, "reason": "no samples"}
+    assert got["curve_risk"] == {"value": None, "reason": "every verdict is unsure"}
+
+
+def test_without_an_error_aurc_has_no_interval():
+    got = selective.risk_coverage(scored([0.9, 0.1], [1, 0]), POINT, replicates=5)
+    assert got["aurc"] == {"value": 0.0}
 
 
 @settings(max_examples=40, deadline=None)

@@ -20,7 +20,7 @@ from fauxface_train import gated, matched, metrics, pages, plots, report, robust
 from fauxface_train.conditions import CLEAN, Condition
 from fauxface_train.dataset import SPLITS, PreparedData, Sample, load_crop
 from fauxface_train.intervals import CONFIDENCE, REPLICATES
-from fauxface_train.provenance import pictures_digest, relation
+from fauxface_train.provenance import hashes, pictures_digest, relation
 from fauxface_train.scored import attach
 from fauxface_train.scorers import OperatingPoint, Scorer
 
@@ -187,6 +187,7 @@ def evaluate(
             "margin": data.margin,
             "pictures_sha256": pictures_digest(samples),
             **({"trained_on": relation(scorer.trained_on, data)} if scorer.trained_on else {}),
+            **({"fitted_to": True} if hashes(data.root)["manifest_sha256"] in scorer.fitted_to else {}),
             **({"overlap": _overlap(samples, seen)} if seen else {}),
         },
         "operating_point": {

@@ -50,29 +50,47 @@ def versions() -> dict[str, str]:
     return found
 
 
-def trained_on(info: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of the manifest.csv that a checkpoint's or a bundle's provenance names, or ""."""
+def trained_on(info: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return which data a checkpoint's or a bundle's provenance names: the SHA-256 of their manifest.csv.
+
+    The first is that of the data; those of folders whose train split joined them follow. None where the data
+    aren't named.
+    """
     data = info.get("data")
-    named = data.get("manifest_sha256") if isinstance(data, Mapping) else None
-    return named if isinstance(named, str) else ""
+    if not (isinstance(data, Mapping) and isinstance(data.get("manifest_sha256"), str)):
+        return ()
+    further = [each.get("manifest_sha256") for each in earlier(data, "added") if isinstance(each, Mapping)]
+    return (data["manifest_sha256"], *(each for each in further if isinstance(each, str)))
 
 
-def relation(known: str, data: PreparedData) -> str:
-    """Return whether prepared data are those that a model was trained on: "these", "others", "unknown".
+def relation(known: Sequence[str], data: PreparedData) -> str:
+    """Return what prepared data are to those that a model was trained on.
 
     Args:
         known: What `trained_on` says of the model.
         data: The data.
+
+    Returns:
+        "these"; "added" where their train split joined these; "others"; or "unknown".
     """
     if not known:
         return "unknown"
-    return "these" if hashes(data.root)["manifest_sha256"] == known else "others"
+    digest = hashes(data.root)["manifest_sha256"]
+    if digest == known[0]:
+        return "these"
+    return "added" if digest in known[1:] else "others"
 
 
 def earlier(provenance: Mapping[str, Any], key: str) -> list[Any]:
-    """Return the records of a kind that a bundle's provenance has; none where it holds something else."""
+    """Return the records of a kind that a provenance has; none where it holds something else."""
     found = provenance.get(key)
     return list(found) if isinstance(found, list | tuple) else []
+
+
+def calibrated_on(info: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what a bundle's provenance says of the pictures of each calibration on site."""
+    found = [each.get("data") for each in earlier(info, "calibrations") if isinstance(each, Mapping)]
+    return [data for data in found if isinstance(data, Mapping)]
 
 
 def derivation(parent: Bundle, data: PreparedData, used: Sequence[Sample] | None = None) -> dict[str, Any]:

@@ -8,7 +8,9 @@ from fauxface_train.conditions import CLEAN
 from fauxface_train.intervals import FPR_TARGETS
 from fauxface_train.pages import Block, Heading, Items, Picture, Table, Text
 
+_ADDED = "; their train split joined the training"
 _OTHERS = "; not the prepared data that the model was trained on"
+_FITTED = "; the operating point was fitted to pictures of these data"
 _UNCHECKED = ": whether these pictures are among those wasn't checked"
 
 _OVERALL = (
@@ -61,11 +63,13 @@ def show(value: dict[str, Any], interval: bool = True) -> str:
 
 def _relation(data: dict[str, Any]) -> str:
     """Say whether the pictures were trained on, as far as it is known."""
-    said = _OTHERS if data.get("trained_on") == "others" else ""
-    if overlap := data.get("overlap"):
+    overlap = data.get("overlap")
+    others = _OTHERS if overlap else _OTHERS + _UNCHECKED
+    said = {"added": _ADDED, "others": others}.get(data.get("trained_on", ""), "")
+    if overlap:
         known = f"the {overlap['pictures']} of `{overlap['name']}` for training and validation"
-        return f"{said}; {overlap['shared']} of these pictures are among {known}"
-    return said and said + _UNCHECKED
+        said += f"; {overlap['shared']} of these pictures are among {known}"
+    return said + (_FITTED if data.get("fitted_to") else "")
 
 
 def blocks(document: dict[str, Any], plots: Sequence[str] = ()) -> list[Block]:

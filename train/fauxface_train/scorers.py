@@ -20,7 +20,7 @@ from fauxface.precision import check_precision, open_classifier
 from fauxface.session import Classifier
 from fauxface.verdicts import Calibration, Thresholds
 from fauxface_train import checkpoint
-from fauxface_train.provenance import trained_on
+from fauxface_train.provenance import calibrated_on, trained_on
 
 KINDS = ("checkpoint", "torchscript", "torch.export", "onnx", "bundle")
 
@@ -62,7 +62,8 @@ class Scorer:
         identity: What names the model: the bundle's sha256, or the file's name.
         precision: What a bundle's classifier computes in; "" where the model isn't a bundle.
         checkpoint_sha256: SHA-256 of the checkpoint's file; "" where the model isn't a checkpoint.
-        trained_on: SHA-256 of the manifest.csv that it was trained on; "" where that isn't known.
+        fitted_to: SHA-256 of the manifest.csv of prepared data that it was calibrated on, on site.
+        trained_on: Which data it was trained on; see `provenance.trained_on`.
     """
 
     kind: str
@@ -73,7 +74,8 @@ class Scorer:
     _run: Callable[[np.ndarray], np.ndarray]
     precision: str = ""
     checkpoint_sha256: str = ""
-    trained_on: str = ""
+    trained_on: tuple[str, ...] = ()
+    fitted_to: tuple[str, ...] = ()
 
     @property
     def calibration(self) -> Calibration:
@@ -157,9 +159,18 @@ def _open_bundle(path: Path, provider: str, precision: str) -> Scorer:
     bundle = Bundle.load(path)
     session, in_use = open_classifier(bundle, provider=provider, precision=precision)
     point = _point_of_bundle(bundle, in_use)
-    known = trained_on(bundle.manifest.provenance)
-    run = session.logits
-    return Scorer("bundle", path, point, session.provider, bundle.sha256, run, in_use, trained_on=known)
+    known, calibrations = (read(bundle.manifest.provenance) for read in (trained_on, calibrated_on))
+    return Scorer(
+        "bundle",
+        path,
+        point,
+        session.provider,
+        bundle.sha256,
+        session.logits,
+        in_use,
+        trained_on=known,
+        fitted_to=tuple(str(data.get("manifest_sha256")) for data in calibrations),
+    )
 
 
 def _open_onnx(path: Path, provider: str) -> Scorer:

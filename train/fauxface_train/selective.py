@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from fauxface.verdicts import Thresholds
-from fauxface_train.intervals import REPLICATES, percentile_interval, resamples
-from fauxface_train.metrics import FAKE, Scored, rate
+from fauxface_train.intervals import REPLICATES, resamples
+from fauxface_train.metrics import FAKE, Scored, bounded, missing, rate
 
 POINTS = 50
 """Points of the curve in metrics.json, at equal steps of coverage."""
@@ -38,16 +38,17 @@ def risk_coverage(
         _area(*_curves(confidence, wrong, weights)[:2])
         for weights in resamples(scored.labels, scored.sources, seed, replicates)
     ]
-    low, high = percentile_interval(np.concatenate(draws))
     called = scored.p >= thresholds.generated_from
     decided = called | (scored.p < thresholds.bona_fide_below)
     kept = float(np.mean(decided))
     chosen = np.unique(np.searchsorted(coverage, np.arange(1, POINTS + 1) / POINTS - 1e-9))
     return {
-        "aurc": {"value": float(_area(coverage[None], risk[None])[0]), "low": low, "high": high},
+        "aurc": bounded(float(_area(coverage[None], risk[None])[0]), np.concatenate(draws)),
         "coverage": rate(decided, scored),
         "risk": rate((called != (scored.labels == FAKE))[decided], scored.take(decided)),
-        "curve_risk": {"value": float(risk[np.searchsorted(coverage, kept - 1e-9)])},
+        "curve_risk": {"value": float(risk[np.searchsorted(coverage, kept - 1e-9)])}
+        if kept
+        else missing("every verdict is unsure"),
         "curve": [
             {"coverage": float(coverage[i]), "risk": float(risk[i]), "confidence": float(levels[i])}
             for i in chosen

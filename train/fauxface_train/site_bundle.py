@@ -14,13 +14,23 @@ from fauxface.precision import PRECISIONS, open_classifier
 from fauxface.verdicts import Calibration, Thresholds
 from fauxface_train.dataset import FOLDER_LABELS, PreparedData, Sample, load_crop
 from fauxface_train.intervals import CONFIDENCE
-from fauxface_train.provenance import derivation, earlier, relation, trained_on
+from fauxface_train.provenance import (
+    calibrated_on,
+    derivation,
+    earlier,
+    hashes,
+    pictures_digest,
+    relation,
+    trained_on,
+)
 from fauxface_train.site import FOLDS, Refit, refit
 from fauxface_train.stopped import PASSED, failed
 from fauxface_train.thresholds import BPCER_TARGET
 
 FIGURES = {"bpcer": "BPCER", "apcer": "APCER", "missed": "generated called bona fide"}
 """How the rates of `site.Errors` are called."""
+_OF_POINTS = ("flips", "mean_probability_difference")
+"""Figures of a variant against fp32 that hold for the operating points that both had."""
 _CARD_MARK = "<!-- calibrated on site -->"
 _SUPERSEDED = '**These no longer hold: see "Calibrated on site" at the end.**'
 _OF_THE_PARENT = (
@@ -52,8 +62,8 @@ def calibrate(
     Args:
         bundle: The parent.
         data: Prepared pictures; all splits are used, but only test where the parent was trained on these very
-            data. Faces that the parent's gates or its smallest face make "unsure" are left out, since a scan
-            doesn't ask for their probability.
+            data, and not train where that joined its training. Faces that the parent's gates or its smallest
+            face make "unsure" are left out, since a scan doesn't ask for their probability.
         out: The folder to make.
         bpcer_target: BPCER that no real source may contradict.
         name: Name of the new bundle; the parent's when not given.
@@ -64,8 +74,8 @@ def calibrate(
         The new operating point of each precision.
 
     Raises:
-        DataError: The pictures are too few, were cut with another margin, or can't be read, or all of them
-            may have been trained on.
+        DataError: The pictures are too few, were cut with another margin, or can't be read, all of them may
+            have been trained on, or the parent was calibrated on these very pictures.
         BundleError: The bundle changed while it was used.
         OutputError: `out` exists or can't be written.
     """
@@ -77,11 +87,17 @@ def calibrate(
             "prepare it again, or give the pictures themselves"
         )
     known = relation(trained_on(manifest.provenance), data)
-    samples, crops, stopped = _judged(bundle, data, data.samples("test" if known == "these" else None))
+    samples, crops, stopped = _judged(bundle, data, [s for s in data.samples() if _is_new(s, known)])
     if not samples:
         raise DataError(
             f"{data.root} has no picture left to calibrate on: those that the bundle was trained on don't "
             "count, nor those that its gates stop; give other pictures"
+        )
+    digest = pictures_digest(samples)
+    if any(used.get("pictures_sha256") == digest for used in calibrated_on(manifest.provenance)):
+        raise DataError(
+            f"{bundle.path} was calibrated on these very pictures, which would count twice; give the bundle "
+            "that it was made from, or other pictures"
         )
     labels, sources = np.array([s.label for s in samples]), np.array([s.source for s in samples])
     document = bundle.document()
@@ -108,8 +124,8 @@ def calibrate(
         document["operating_points"] = others
     document |= {"name": name or manifest.name, "created": record["created"], "metrics": {}}
     variants = {name: dict(found) for name, found in manifest.variants.items() if isinstance(found, Mapping)}
-    if own := {name: found.pop("metrics") for name, found in variants.items() if "metrics" in found}:
-        record["parent_variant_metrics"] = own
+    if own := {name: moved for name, found in variants.items() if (moved := _take_of_points(found))}:
+        record["parent_variants"] = own
         document["variants"] = {**manifest.variants, **variants}
     provenance = dict(document.get("provenance") or {})
     record["parent_held"] = provenance.pop("held", {})
@@ -122,6 +138,22 @@ def calibrate(
         write_manifest(folder, document)
         Bundle.load(folder)
     return points
+
+
+def _take_of_points(variant: dict[str, Any]) -> dict[str, Any]:
+    """Take out of a variant's entry, and return, what was measured at the parent's operating points."""
+    taken = {"metrics": variant.pop("metrics")} if "metrics" in variant else {}
+    for split in ("val", "test"):
+        found = variant.get(split)
+        if isinstance(found, Mapping) and (moved := {key: found[key] for key in _OF_POINTS if key in found}):
+            taken[split] = moved
+            variant[split] = {key: value for key, value in found.items() if key not in moved}
+    return taken
+
+
+def _is_new(sample: Sample, known: str) -> bool:
+    """Tell whether training didn't read a sample, as far as it is known."""
+    return {"these": sample.split == "test", "added": sample.split != "train"}.get(known, True)
 
 
 def _judged(
@@ -186,7 +218,7 @@ def _record(
         group[sample.source] = group.get(sample.source, 0) + 1
     made = derivation(bundle, data, samples)
     return made | {
-        "data": made["data"] | counts,
+        "data": made["data"] | {"manifest_sha256": hashes(data.root)["manifest_sha256"]} | counts,
         "bpcer_target": target,
         "confidence": CONFIDENCE,
         "folds": FOLDS,
@@ -255,6 +287,7 @@ def used(data: Mapping[str, Any]) -> str:
     stopped = sum(data["gated"].values())
     seen = {
         "these": "The network was trained on these data, so only their test split was used.",
+        "added": "Their train split joined the network's training, so it wasn't used.",
         "others": "Whether the network saw some of them in training, on other data, wasn't checked.",
         "unknown": "Whether the network saw some of them in training isn't known.",
     }[data["trained_on"]]

@@ -91,8 +91,8 @@ def choose_thresholds(
     the weight and each source the same within its label. It is never above 0.4, so that a probability that is
     near a coin toss is always "unsure".
 
-    Thresholds lie halfway between two neighbouring scores, so that a rounding difference between machines
-    doesn't flip a sample of the validation split.
+    Thresholds that single scores set lie halfway between two neighbouring ones, so that a rounding difference
+    between machines doesn't flip a sample of the validation split.
 
     Sources: Chow, "On optimum recognition error and reject tradeoff", IEEE Trans. Inf. Theory 1970; El-Yaniv
     and Wiener, "On the foundations of noise-free selective classification", JMLR 2010 (risk, coverage);
