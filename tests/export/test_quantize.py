@@ -184,3 +184,21 @@ def test_equalised_channels_use_more_of_their_range(prepared, crops, tmp_path):
         return max(float(v.max() / v.min()) for v in inner)
 
     assert unevenness(path) < 0.7 * unevenness(prepared)
+
+
+def test_corrected_biases_bring_the_outputs_back(found, prepared, crops, tmp_path):
+    target = tmp_path / "int8.onnx"
+    quantize.quantise(prepared, found["minmax"], target)
+    nodes = {node.name: node for node in onnx.load(target).graph.node if node.op_type == "Conv"}
+    fp32 = onnx.load(prepared)
+    wanted = quantize._means(fp32, [n.output[0] for n in fp32.graph.node if n.name in nodes], crops)
+
+    def moved():
+        return np.abs(
+            np.concatenate(quantize._means(onnx.load(target), outputs, crops)) - np.concatenate(wanted)
+        )
+
+    outputs = [nodes[n.name].output[0] for n in fp32.graph.node if n.name in nodes]
+    before = moved()
+    quantize.correct(prepared, target, crops)
+    assert moved().mean() < 0.2 * before.mean()

@@ -62,7 +62,7 @@ def test_every_source_of_test_is_left_out_and_every_generator_as_a_whole(plan):
 
 
 def test_each_source_weight_is_of_a_source_that_is_left(plan):
-    trained = json.loads((RECORD / "classifier-1" / "best.json").read_text(encoding="utf-8"))["data"]["train"]
+    trained = json.loads((RECORD / "classifier" / "best.json").read_text(encoding="utf-8"))["data"]["train"]
     sources = {*trained["real"], *trained["fake"], "recon_nearest"}
     for variant, group in run.runs(plan):
         recipe = run.recipe_of(plan, variant, group)
@@ -148,8 +148,8 @@ def test_the_table_shows_what_was_run():
     robust = "| `robust` | 32,000 | 0.9000 (0.9700) | 0.9000 (0.9700) | 10, 9 | float32, bfloat16 | yes |"
     assert robust in lines
     assert "| `plain`: framing only | 32,000 | 0.9000 (0.9700) | - | 10 | float32 | no |" in lines
-    assert "| camera | 32,000 | 9 | camera | 0.9900 |  | 0.0000 |" in lines
-    assert "| other | 32,000 | 9 | new_gan | 0.9000 | 0.5000 |  |" in lines
+    assert "| camera | `robust` | 32,000 | 9 | camera | 0.9900 |  | 0.0000 |" in lines
+    assert "| other | `robust` | 32,000 | 9 | new_gan | 0.9000 | 0.5000 |  |" in lines
     assert not any("later" in line for line in lines)
 
 

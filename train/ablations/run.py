@@ -154,9 +154,7 @@ def is_of(result: Path, recipe: Recipe) -> bool:
     """Tell whether there is a result, and of this recipe: a trial's, or one of an earlier plan, isn't."""
     if not result.exists():
         return False
-    return json.loads(result.read_text(encoding="utf-8"))["recipe"] == json.loads(
-        json.dumps(dataclasses.asdict(recipe))
-    )
+    return Recipe.from_dict(json.loads(result.read_text(encoding="utf-8"))["recipe"]) == recipe
 
 
 def merged(known: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -44,23 +44,20 @@ def tables(plan: Mapping[str, Any], document: Mapping[str, Any]) -> str:
         kept = "yes" if name == "robust" else "no"
         columns = (label, f"{first['samples']:,}", *cells, minutes, types, kept)
         lines.append(f"| {' | '.join(columns)} |")
-    rest = [
-        row
-        for (name, group), row in found.items()
-        if name == "robust" and group not in plan["compare"]["left_out"]
-    ]
+    rest = [row for (_, group), row in found.items() if group not in plan["compare"]["left_out"]]
     if rest:
         lines += [
             "",
-            "`robust` with a generator left out, with one source of a generator that others show too (in "
-            "brackets), and with each bona fide source; APCER and BPCER at its own operating point:",
+            "With a generator left out, with one source of a generator that others show too (in brackets), "
+            "and with each bona fide source; APCER and BPCER at the run's own operating point:",
             "",
-            "| left out | pictures | minutes | source on test | AUROC | APCER | BPCER |",
-            "|---|---|---|---|---|---|---|",
+            "| left out | variant | pictures | minutes | source on test | AUROC | APCER | BPCER |",
+            "|---|---|---|---|---|---|---|---|",
         ]
-        for row in rest:
+        for row in sorted(rest, key=lambda row: (row["without"], row["variant"])):
             for source, values in row["left_out"].items():
-                cells = (row["without"], f"{row['samples']:,}", f"{row['seconds'] / 60:.0f}", source)
+                made = (f"`{row['variant']}`", f"{row['samples']:,}", f"{row['seconds'] / 60:.0f}")
+                cells = (row["without"], *made, source)
                 figures = (f"{values[k]:.4f}" if k in values else "" for k in ("auroc", "apcer", "bpcer"))
                 lines.append(f"| {' | '.join((*cells, *figures))} |")
     return "\n".join(lines)

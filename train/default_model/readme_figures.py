@@ -68,7 +68,7 @@ def figures(
         "sources were seen in training; cameras and generators that weren't will be judged worse. Per "
         "source, with terms: [model card](runtime/fauxface/default_bundle/MODEL_CARD.md). Measured by "
         "`fauxface evaluate` (commands and logs: [train/default_model](train/default_model/)); the "
-        f"training took {_hours():.1f} hours on {_machine(last)}.",
+        f"training took {last['seconds'] / 3600:.1f} hours on {_machine(last)}.",
         "",
         _unseen(ablations, generators),
         "",
@@ -135,12 +135,6 @@ def _recent(metrics: dict[str, Any]) -> str:
         f"{_shown(overall['auroc'])}, APCER {_shown(overall['apcer'])}. **Don't rely on it for such "
         f"pictures.** BPCER at the two sites: of {cameras}."
     )
-
-
-def _hours() -> float:
-    """Return how long all cycles of the classifier took."""
-    runs = [json.loads(path.read_text(encoding="utf-8")) for path in RECORD.glob("classifier-*/best.json")]
-    return sum(run["provenance"]["seconds"] for run in runs) / 3600
 
 
 def _machine(training: dict[str, Any]) -> str:
