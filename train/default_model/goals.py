@@ -69,16 +69,25 @@ def of_int8(manifest: Mapping[str, Any]) -> Iterator[Goal]:
 
 
 def of_left_out(results: Mapping[str, Any], generators: Collection[str]) -> Iterator[Goal]:
-    """Yield a goal for each source of the generators that the ablations left out of `robust`, worst first.
+    """Yield a goal for each source of the generators that the ablations left out, worst first.
 
     Args:
-        results: Content of train/ablations/results.json.
+        results: Content of train/ablations/results.json; a run of `one-rate` stands for one of `robust` that
+            wasn't made.
         generators: Names of the groups that hold all sources of a generator, from plan.toml.
     """
+    order = ("one-rate", "robust")
+    rows = {row["without"]: row for name in order for row in results["runs"] if row["variant"] == name}
     found = [
-        Goal(f"AUROC without {row['without']} in training", 0.9, values["auroc"], least=True, where=source)
-        for row in results["runs"]
-        if row["variant"] == "robust" and row["without"] in generators
+        Goal(
+            f"AUROC without {group} in training{'' if row['variant'] == 'robust' else ', at one rate'}",
+            0.9,
+            values["auroc"],
+            least=True,
+            where=source,
+        )
+        for group, row in rows.items()
+        if group in generators
         for source, values in row["left_out"].items()
     ]
     yield from sorted(found, key=lambda goal: goal.value)

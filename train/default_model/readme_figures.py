@@ -93,19 +93,23 @@ def _worst(metrics: dict[str, Any], key: str) -> str:
 
 def _unseen(ablations: dict[str, Any], generators: list[str]) -> str:
     """Say what a generator costs that was left out of training: the worst and the best of those tried."""
+    order = ("one-rate", "robust")
+    rows = {run["without"]: run for name in order for run in ablations["runs"] if run["variant"] == name}
     found = [
-        (figures["auroc"], figures["apcer"], source, run["samples"])
-        for run in ablations["runs"]
-        if run["variant"] == "robust" and run["without"] in generators
-        for source, figures in run["left_out"].items()
+        (figures["auroc"], figures["apcer"], source, rows[group]["samples"])
+        for group in generators
+        if group in rows
+        for source, figures in rows[group]["left_out"].items()
     ]
+    earlier = [group for group in generators if group in rows and rows[group]["variant"] != "robust"]
+    said = f" ({', '.join(earlier)} with all layers learning at one rate)" if earlier else ""
     (worst, _, hardest, _), (best, _, easiest, _) = min(found), max(found)
     apcer = [each for _, each, _, _ in found]
     (samples,) = {count for *_, count in found}
     return (
-        f"Of generators that weren't: with each one left out in turn, in runs of {samples:,} pictures, AUROC "
-        f"of its faces was {worst:.3f} ({hardest}) to {best:.3f} ({easiest}), and at the run's own threshold "
-        f"{min(apcer):.0%} to {max(apcer):.0%} of them weren't called generated "
+        f"Of generators that weren't: with each one left out in turn, in runs of {samples:,} pictures{said}, "
+        f"AUROC of its faces was {worst:.3f} ({hardest}) to {best:.3f} ({easiest}), and at the run's own "
+        f"threshold {min(apcer):.0%} to {max(apcer):.0%} of them weren't called generated "
         "([table](docs/training.md#what-was-tried)). So `bona_fide` doesn't rule out a generator that the "
         "model never saw.".replace("%", " %")
     )
