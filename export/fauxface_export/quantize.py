@@ -189,10 +189,10 @@ def correct(prepared: Path, path: Path, crops: np.ndarray) -> None:
 def _means(model: onnx.ModelProto, names: Sequence[str], crops: np.ndarray) -> list[np.ndarray]:
     """Run crops and return the mean of each channel of inner tensors [N, C, H, W]: float64 [C] each."""
     session = _exposing(model, names)
-    parts = [
-        [np.mean(values, axis=(2, 3), dtype=np.float64) for values in session.run(list(names), {INPUT: part})]
-        for part in _parts(crops)
-    ]
+    parts: list[list[np.ndarray]] = []
+    for part in _parts(crops):
+        found: list[Any] = list(session.run(list(names), {INPUT: part}))
+        parts.append([values.mean(axis=(2, 3), dtype=np.float64) for values in found])
     return [np.concatenate(values).mean(axis=0) for values in zip(*parts, strict=True)]
 
 

@@ -159,7 +159,7 @@ def _open_bundle(path: Path, provider: str, precision: str) -> Scorer:
     bundle = Bundle.load(path)
     session, in_use = open_classifier(bundle, provider=provider, precision=precision)
     point = _point_of_bundle(bundle, in_use)
-    known, calibrations = (read(bundle.manifest.provenance) for read in (trained_on, calibrated_on))
+    provenance = bundle.manifest.provenance
     return Scorer(
         "bundle",
         path,
@@ -168,8 +168,8 @@ def _open_bundle(path: Path, provider: str, precision: str) -> Scorer:
         bundle.sha256,
         session.logits,
         in_use,
-        trained_on=known,
-        fitted_to=tuple(str(data.get("manifest_sha256")) for data in calibrations),
+        trained_on=trained_on(provenance),
+        fitted_to=tuple(str(data.get("manifest_sha256")) for data in calibrated_on(provenance)),
     )
 
 
