@@ -41,7 +41,10 @@ def test_lower_precision_is_held_to_the_logits_of_the_shipped_classifier():
     found = Classifier(shipped.classifier_bytes("int8"), provider="cpu").logits(crops)
     point = shipped.manifest.operating_point()
     assert len(set(classifier.labels(expected, point))) > 1
-    assert classifier.check("fauxface int8", found, expected, point)["equal_labels"] > 0.9
+    checked = classifier.check("fauxface int8", found, expected, point)
+    assert checked["equal_labels"] > 0.9
+    log_odds = checked["rms_logit_difference"] / point.calibration.temperature
+    assert log_odds < face_to_verdict.OWN_NEAR
     for wrong in (np.zeros_like(found), found[:, ::-1], np.roll(found, 1, axis=0), found[::-1], 1.5 * found):
         with pytest.raises(GateError, match="fauxface int8 answers otherwise"):
             classifier.check("fauxface int8", wrong, expected, point)

@@ -56,8 +56,8 @@ def tables(plan: Mapping[str, Any], document: Mapping[str, Any]) -> str:
         ]
         for row in sorted(rest, key=lambda row: (row["without"], row["variant"])):
             for source, values in row["left_out"].items():
-                made = (f"`{row['variant']}`", f"{row['samples']:,}", f"{row['seconds'] / 60:.0f}")
-                cells = (row["without"], *made, source)
+                minutes = f"{row['seconds'] / 60:.0f}"
+                cells = (row["without"], f"`{row['variant']}`", f"{row['samples']:,}", minutes, source)
                 figures = (f"{values[k]:.4f}" if k in values else "" for k in ("auroc", "apcer", "bpcer"))
                 lines.append(f"| {' | '.join((*cells, *figures))} |")
     return "\n".join(lines)
