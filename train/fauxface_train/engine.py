@@ -16,6 +16,7 @@ from fauxface.errors import DataError
 from fauxface_train import mixing
 from fauxface_train.model import Deployed
 from fauxface_train.presets import Recipe
+from fauxface_train.products import pays, processor_flags, use_products
 from fauxface_train.sampling import Plan
 from fauxface_train.weights import Initial
 
@@ -49,7 +50,7 @@ def pick_precision(name: str, device: torch.device) -> torch.dtype:
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
     if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        flags = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        flags = processor_flags()
         if flags.get("avx512_bf16") or flags.get("amx_bf16") or flags.get("bf16"):
             return torch.bfloat16
     return torch.float32
@@ -90,6 +91,8 @@ class Engine:
             self.net = self.net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self._module = Deployed(self.net).to(device).train()
         self._average = copy.deepcopy(self._module).eval() if recipe.ema else None
+        if pays(device, self.dtype):
+            use_products(self.net)
         self.optimizer, self._factors = _optimizer(self.net, recipe, initial)
         self._scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self._paired = recipe.consistency > 0

@@ -1,0 +1,50 @@
+"""train/default_model/average.py: the mean of two runs' weights."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+PATH = Path(__file__).parent.parent.parent / "train" / "default_model" / "average.py"
+_spec = importlib.util.spec_from_file_location("average", PATH)
+average = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(average)
+Deployed, build = average.Deployed, average.build
+
+
+@pytest.fixture(scope="module")
+def faces():
+    return np.random.default_rng(0).integers(0, 256, (128, 128, 128, 3), np.uint8)
+
+
+def nets():
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        yield build().eval()
+
+
+def test_every_weight_is_the_mean_and_batch_norm_is_measured(faces):
+    one, other = nets()
+    got = average.mean([one, other], faces)
+    assert not got.training
+    for (name, value), a, b in zip(got.named_parameters(), one.parameters(), other.parameters(), strict=True):
+        assert torch.allclose(value, (a + b) / 2), name
+    first = got.bn1
+    pixels = torch.from_numpy(faces).permute(0, 3, 1, 2).float()
+    module = Deployed(got)
+    with torch.no_grad():
+        seen = got.conv1(pixels * module.scale + module.offset)
+    assert torch.allclose(first.running_mean, seen.mean((0, 2, 3)), atol=1e-4)
+    assert first.momentum == build().bn1.momentum
+
+
+def test_the_mean_of_a_network_with_itself_decides_as_it_does_in_training_mode(faces):
+    one, _ = nets()
+    got = average.mean([one, one], faces[:64])
+    with torch.no_grad():
+        wanted = Deployed(one).train()(torch.from_numpy(faces[:64]))
+        found = Deployed(got).eval()(torch.from_numpy(faces[:64]))
+    assert torch.allclose(found, wanted, atol=0.05)

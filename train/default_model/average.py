@@ -1,0 +1,103 @@
+"""Average a run's weights with those that it started from, and calibrate the mean as a training would.
+
+Usage: python train/default_model/average.py PREPARED OUT RUN WEIGHTS
+  PREPARED  the data that RUN was trained on
+  OUT       folder to make, with a checkpoint like a run's best
+  RUN       folder of a finished run; its settings and data are those of the mean
+  WEIGHTS   what it started from, as `fauxface train --weights` takes it
+"""
+
+import hashlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.swa_utils import update_bn
+
+from fauxface_train import checkpoint, provenance, validation
+from fauxface_train.dataset import PreparedData, load_crop
+from fauxface_train.decide import decide
+from fauxface_train.model import Deployed, build
+from fauxface_train.presets import Recipe
+from fauxface_train.weights import initialise
+
+FACES, BATCH = 512, 64
+
+
+def train_faces(data: PreparedData) -> np.ndarray:
+    """Return nominal train crops, half of each label, shuffled: uint8 [N, 128, 128, 3] RGB."""
+    samples, draw = data.samples(split="train"), np.random.default_rng(0)
+    labels = np.array([sample.label for sample in samples])
+    halves = [draw.permutation(np.flatnonzero(labels == value))[: FACES // 2] for value in (0, 1)]
+    return np.stack([load_crop(samples[i]) for i in draw.permutation(np.concatenate(halves))])
+
+
+def mean(nets: Sequence[nn.Module], faces: np.ndarray) -> nn.Module:
+    """Return a network with the mean of the given ones' weights, its batch norm measured anew.
+
+    Source: Wortsman et al., "Model soups", 2022 (averaging); Izmailov et al., "Averaging weights leads to
+    wider optima and better generalization", 2018 (statistics of batch norm for averaged weights).
+
+    Args:
+        nets: ResNet18s from `build`.
+        faces: uint8 [N, 128, 128, 3] RGB; batch norm's mean and variance are means over batches of them.
+    """
+    states, net = [each.state_dict() for each in nets], build()
+    state = {}
+    for name, first in states[0].items():
+        same = torch.stack([each[name] for each in states])
+        state[name] = same.mean(0) if first.is_floating_point() else first
+    net.load_state_dict(state)
+    batches = [torch.from_numpy(faces[start : start + BATCH]) for start in range(0, len(faces), BATCH)]
+    update_bn(batches, Deployed(net))
+    return net.eval()
+
+
+def described(
+    net: nn.Module, run: dict[str, Any], data: PreparedData, averaged: list[Any]
+) -> dict[str, Any]:
+    """Return what a run's description says, of this network: calibrated and measured on val."""
+    device, module = torch.device("cpu"), Deployed(net).eval()
+    recipe = Recipe.from_dict(run["config"])
+    val = validation.prepare(data.samples(split="val"), recipe.degradations)
+
+    def score(crops: np.ndarray) -> np.ndarray:
+        return validation.logits(module, crops, device)
+
+    decided, scores = decide(val, score, recipe.bpcer)
+    metrics: dict[str, Any] = dict(validation.measured(val, score))
+    margin = scores[:, 1].astype(np.float64) - scores[:, 0]
+    metrics["source_auroc"] = validation.per_source(margin, val.labels, val.sources)
+    made = {"command": provenance.command(), "commit": provenance.commit(), "averaged": averaged}
+    return (
+        run
+        | decided
+        | {"config": recipe.to_dict(), "metrics": metrics, "provenance": run["provenance"] | made}
+    )
+
+
+def main(prepared: Path, out: Path, run: Path, weights: str) -> None:
+    """Write the mean, and say what it reaches on val."""
+    data, later = PreparedData.load(prepared), checkpoint.load(run)
+    faces, earlier = train_faces(data), build()
+    found = initialise(earlier, weights, lambda: faces)
+    averaged = [
+        {"kind": "run", "sha256": hashlib.sha256(later.path.read_bytes()).hexdigest()},
+        {"kind": found.kind, "sha256": found.sha256},
+    ]
+    net = mean([later.net, earlier], faces)
+    info = described(net, dict(later.info), data, averaged)
+    out.mkdir(parents=True, exist_ok=True)
+    checkpoint.save(out / "best", net.state_dict(), info)
+    for name, value in info["metrics"].items():
+        if name != "source_auroc":
+            sys.stdout.write(f"{name} {value:.4f}\n")
+
+
+if __name__ == "__main__":
+    prepared, out, run, weights = sys.argv[1:]
+    main(Path(prepared), Path(out), Path(run), weights)
