@@ -48,3 +48,29 @@ def test_the_mean_of_a_network_with_itself_decides_as_it_does_in_training_mode(f
         wanted = Deployed(one).train()(torch.from_numpy(faces[:64]))
         found = Deployed(got).eval()(torch.from_numpy(faces[:64]))
     assert torch.allclose(found, wanted, atol=0.05)
+
+
+def test_the_mean_was_trained_on_what_either_was():
+    further = {"manifest_sha256": "b", "prepare_sha256": "c"}
+    weights = {
+        "manifest_sha256": "a",
+        "added": [further],
+        "train": {"real": {"x": 1}, "fake": {"y": 2, "z": 3}},
+    }
+    run = {"manifest_sha256": "a", "train": {"real": {"x": 1}, "fake": {"y": 2}}, "val": {"real": {"x": 4}}}
+    assert average.joined(run, weights) == {
+        "manifest_sha256": "a",
+        "added": [further],
+        "train": {"real": {"x": 1}, "fake": {"y": 2, "z": 3}},
+        "val": {"real": {"x": 4}},
+    }
+    assert average.joined(weights, run) == weights
+    assert "added" not in average.joined(run, run)
+
+
+def test_weights_of_other_data_are_refused():
+    run = {"manifest_sha256": "a", "train": {}}
+    with pytest.raises(average.DataError, match="same prepared data"):
+        average.joined(run, {"manifest_sha256": "b", "train": {}})
+    with pytest.raises(average.DataError, match="same prepared data"):
+        average.joined(run, {})

@@ -9,7 +9,7 @@ Usage: python train/default_model/average.py PREPARED OUT RUN WEIGHTS
 
 import hashlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,9 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import update_bn
 
+from fauxface.bundle import Bundle
+from fauxface.errors import DataError
+from fauxface.manifest import MANIFEST_NAME
 from fauxface_train import checkpoint, provenance, validation
 from fauxface_train.dataset import PreparedData, load_crop
 from fauxface_train.decide import decide
@@ -57,9 +60,32 @@ def mean(nets: Sequence[nn.Module], faces: np.ndarray) -> nn.Module:
     return net.eval()
 
 
-def described(
-    net: nn.Module, run: dict[str, Any], data: PreparedData, averaged: list[Any]
-) -> dict[str, Any]:
+def known(weights: str) -> Mapping[str, Any]:
+    """Return what is recorded of the data that initial weights were trained on; nothing of a file's."""
+    path = Path(weights)
+    if weights == "shipped" or (path / MANIFEST_NAME).is_file():
+        info = Bundle.load(None if weights == "shipped" else path).manifest.provenance
+    else:
+        info = checkpoint.load(path).info
+    return info.get("data") or {}
+
+
+def joined(run: Mapping[str, Any], weights: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the description of a run's data, with what further data the weights before it had seen.
+
+    Raises:
+        DataError: They were trained on other data, not on these and further ones.
+    """
+    if weights.get("manifest_sha256") != run["manifest_sha256"]:
+        raise DataError(
+            "both must have been trained on the same prepared data; only added folders may differ"
+        )
+    added = {each["manifest_sha256"]: each for part in (weights, run) for each in part.get("added", ())}
+    train = {label: dict(weights["train"].get(label, {}), **run["train"][label]) for label in run["train"]}
+    return {**run, **({"added": list(added.values())} if added else {}), "train": train}
+
+
+def described(net: nn.Module, run: dict[str, Any], data: PreparedData, averaged: list[Any]) -> dict[str, Any]:
     """Return what a run's description says, of this network: calibrated and measured on val."""
     device, module = torch.device("cpu"), Deployed(net).eval()
     recipe = Recipe.from_dict(run["config"])
@@ -91,6 +117,7 @@ def main(prepared: Path, out: Path, run: Path, weights: str) -> None:
     ]
     net = mean([later.net, earlier], faces)
     info = described(net, dict(later.info), data, averaged)
+    info["data"] = joined(info["data"], known(weights))
     out.mkdir(parents=True, exist_ok=True)
     checkpoint.save(out / "best", net.state_dict(), info)
     for name, value in info["metrics"].items():

@@ -53,15 +53,28 @@ fauxface data prepare "$runs/mobilestylegan" "$further" --locator "$locator/loca
 
 # More of what is hard to tell on the validation split: sharp FFHQ portraits, the StyleGANs that imitate them, and
 # portraits from web sites; less of the two studio sets, which every model gets right.
+train_classifier() { # NAME WEIGHTS [OPTION...]
+  local run=$runs/$1 weights=$2
+  shift 2
+  if [ ! -f "$run/done" ]; then
+    fauxface train "$runs/prepared" --out "$run" --preset robust --weights "$weights" "$@" \
+      --source-weight 'ffhq256*=2' --source-weight 'ffhq_*=2' --source-weight 'headshots*=1.5' \
+      --source-weight 'sg1_*=2' --source-weight 'sg_*=1.5' --source-weight 'omi_*=1.5' --source-weight 'sg2studio*=0.5' \
+      $([ -f "$run/resume.pt" ] && echo --resume)
+    touch "$run/done"
+  fi
+}
+average() { # OUT RUN WEIGHTS
+  [ -f "$runs/$1/best.json" ] || python "$here/average.py" "$runs/prepared" "$runs/$1" "$runs/$2" "$runs/$3"
+}
+# Then two cycles with mixed pictures, and after each the mean of its weights and those that it started from.
+mixed=(--lr 0.0002 --pretrained-lr 1 --strength 0.2 --mixed 0.5)
+train_classifier classifier-1 "$shared/models/resnet18_imagenet_partial.npz" --samples 260000 --add "$further"
+train_classifier classifier-2 "$runs/classifier-1" "${mixed[@]}" --samples 64000 --validate-every 16000 --seed 11
+average classifier-2-mean classifier-2 classifier-1
+train_classifier classifier-3 "$runs/classifier-2-mean" "${mixed[@]}" --samples 48000 --validate-every 24000 --seed 12
+average classifier classifier-3 classifier-2-mean
 classifier=$runs/classifier
-if [ ! -f "$classifier/done" ]; then
-  fauxface train "$runs/prepared" --out "$classifier" --preset robust --samples 260000 --add "$further" \
-    --weights "$shared/models/resnet18_imagenet_partial.npz" \
-    --source-weight 'ffhq256*=2' --source-weight 'ffhq_*=2' --source-weight 'headshots*=1.5' \
-    --source-weight 'sg1_*=2' --source-weight 'sg_*=1.5' --source-weight 'omi_*=1.5' --source-weight 'sg2studio*=0.5' \
-    $([ -f "$classifier/resume.pt" ] && echo --resume)
-  touch "$classifier/done"
-fi
 pairs='sharp portraits against StyleGAN=ffhq*,headshots*,genderdet*:sg*,omi_sg2,tpdne*,sfhq1*'
 fauxface evaluate "$classifier" "$runs/prepared" --out "$runs/evaluation" --conditions all --pairs "$pairs"
 
