@@ -36,7 +36,7 @@ WEIGHT_BITS = 7
 """Weights lie in -64 to 64: where a CPU adds two products of bytes in 16 bits, no sum overflows."""
 
 _QUANTISED = ["Add", "Conv", "MaxPool", "Relu"]
-_RIDGE = 0.1
+_RIDGE = 0.01
 _CALIBRATION_BATCH = 16
 _PIXELS = "pixels"
 _WHITE = 255
@@ -199,7 +199,7 @@ def _means(model: onnx.ModelProto, names: Sequence[str], crops: np.ndarray) -> l
 def refit(path: Path, crops: np.ndarray, logits: np.ndarray) -> None:
     """Fit the last, linear layer to what fp32 says, given the features as rounding leaves them.
 
-    Ridge regression towards the layer's own weights, with a tenth of the features' mean square as the ridge.
+    Ridge regression towards the layer's own weights, with a hundredth of the features' mean square as the ridge.
 
     Args:
         path: What `quantise` wrote; it is written anew.

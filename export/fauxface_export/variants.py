@@ -298,7 +298,7 @@ def _int8(fp32: Path, target: Path, against: Reference, say: Say) -> Generator[d
             for method in quantize.METHODS:
                 path = Path(folder) / f"{len(tried)}.onnx"
                 quantize.quantise(prepared, ranges[method], path, in_float=in_float)
-                quantize.correct(prepared, path, seen)
+                quantize.correct(prepared, path, against.calibration)
                 quantize.refit(path, against.calibration, against.logits)
                 logits = scorer(path)(crops)
                 own = matched(part, against.point, logits)
