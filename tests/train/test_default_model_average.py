@@ -74,3 +74,12 @@ def test_weights_of_other_data_are_refused():
         average.joined(run, {"manifest_sha256": "b", "train": {}})
     with pytest.raises(average.DataError, match="same prepared data"):
         average.joined(run, {})
+
+
+def test_the_cycles_before_are_told_in_order():
+    first = {"command": "a", "commit": "1", "samples": 5, "seconds": 2.0, "device": "cpu"}
+    second = {"command": "b", "commit": "2", "samples": 3, "seconds": 1.0, "before": average.cycles(first)}
+    assert average.cycles(second) == [
+        {"command": "a", "commit": "1", "samples": 5, "seconds": 2.0},
+        {"command": "b", "commit": "2", "samples": 3, "seconds": 1.0},
+    ]

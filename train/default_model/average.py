@@ -60,14 +60,21 @@ def mean(nets: Sequence[nn.Module], faces: np.ndarray) -> nn.Module:
     return net.eval()
 
 
-def known(weights: str) -> Mapping[str, Any]:
-    """Return what is recorded of the data that initial weights were trained on; nothing of a file's."""
+def known(weights: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Return what is recorded of initial weights: the data that they were trained on, and the training."""
     path = Path(weights)
     if weights == "shipped" or (path / MANIFEST_NAME).is_file():
         info = Bundle.load(None if weights == "shipped" else path).manifest.provenance
-    else:
-        info = checkpoint.load(path).info
-    return info.get("data") or {}
+        return info.get("data") or {}, info.get("training") or {}
+    info = checkpoint.load(path).info
+    return info.get("data") or {}, info.get("provenance") or {}
+
+
+def cycles(training: Mapping[str, Any]) -> list[Any]:
+    """Return the trainings that weights went through, the last one last, each in short."""
+    told = ("command", "commit", "machine", "samples", "seconds")
+    last = {key: training[key] for key in told if key in training}
+    return [*training.get("before", ()), last]
 
 
 def joined(run: Mapping[str, Any], weights: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,7 +105,7 @@ def described(net: nn.Module, run: dict[str, Any], data: PreparedData, averaged:
     metrics: dict[str, Any] = dict(validation.measured(val, score))
     margin = scores[:, 1].astype(np.float64) - scores[:, 0]
     metrics["source_auroc"] = validation.per_source(margin, val.labels, val.sources)
-    made = {"command": provenance.command(), "commit": provenance.commit(), "averaged": averaged}
+    made = {"averaged": averaged, "averaged_by": provenance.command()}
     return (
         run
         | decided
@@ -117,7 +124,9 @@ def main(prepared: Path, out: Path, run: Path, weights: str) -> None:
     ]
     net = mean([later.net, earlier], faces)
     info = described(net, dict(later.info), data, averaged)
-    info["data"] = joined(info["data"], known(weights))
+    seen, trained = known(weights)
+    info["data"] = joined(info["data"], seen)
+    info["provenance"]["before"] = cycles(trained)
     out.mkdir(parents=True, exist_ok=True)
     checkpoint.save(out / "best", net.state_dict(), info)
     for name, value in info["metrics"].items():

@@ -55,6 +55,7 @@ def figures(
     metrics = document["metrics"]
     overall = metrics["overall"]
     last = document["provenance"]["training"]
+    cycles = [*last.get("before", ()), last]
     lines = [
         f"On the {metrics['data']['split']} split of the sources it was trained on (other pictures of them: "
         f"{overall['bona_fide']} camera faces, {overall['generated']} generated ones), 95 % "
@@ -68,7 +69,8 @@ def figures(
         "sources were seen in training; cameras and generators that weren't will be judged worse. Per "
         "source, with terms: [model card](runtime/fauxface/default_bundle/MODEL_CARD.md). Measured by "
         "`fauxface evaluate` (commands and logs: [train/default_model](train/default_model/)); the "
-        f"training took {last['seconds'] / 3600:.1f} hours on {_machine(last)}.",
+        f"training took {sum(run['seconds'] for run in cycles) / 3600:.1f} hours on "
+        f"{' and '.join(dict.fromkeys(map(_machine, cycles)))}.",
         "",
         _unseen(ablations, generators),
         "",
