@@ -199,7 +199,7 @@ def _means(model: onnx.ModelProto, names: Sequence[str], crops: np.ndarray) -> l
 def refit(path: Path, crops: np.ndarray, logits: np.ndarray) -> None:
     """Fit the last, linear layer to what fp32 says, given the features as rounding leaves them.
 
-    Ridge regression towards the layer's own weights, with a hundredth of the features' mean square as the ridge.
+    Ridge regression towards the layer's own weights, a hundredth of the features' mean square as the ridge.
 
     Args:
         path: What `quantise` wrote; it is written anew.

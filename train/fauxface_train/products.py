@@ -4,6 +4,7 @@ oneDNN's bfloat16 kernels for AMX take several times as long for the last stage,
 for stages with as many operations and larger maps; as one matrix product each these convolutions don't.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ class ProductConv(nn.Conv2d):
         return found.unflatten(0, (-1, rows, columns)).permute(0, 3, 1, 2)
 
 
-def processor_flags() -> dict[str, Any]:
+def processor_flags() -> Mapping[str, Any]:
     """Return what PyTorch knows of the processor's instructions; nothing where it can't tell."""
     return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
 
