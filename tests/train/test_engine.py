@@ -119,17 +119,17 @@ def test_a_network_without_given_weights_has_one_learning_rate(name):
 
 def test_products_train_the_same_network(monkeypatch):
     """A processor on which matrix products pay trains, averages and saves the very same layers."""
-    recipe = preset("robust").changed(batch=2, precision="fp32", compile=False)
+    recipe = preset("robust").changed(batch=2, precision="fp32", compile=False, optimizer="sgd")
     crops = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (2, 128, 128, 3), np.uint8))
     states = []
     for value in (False, True):
         monkeypatch.setattr("fauxface_train.engine.pays", lambda *_, value=value: value)
         torch.manual_seed(0)
         engine = Engine(build(), recipe, torch.device("cpu"), print, RANDOM)
-        engine.step(crops, torch.tensor([0, 1]), 1e-3, 0)
+        engine.step(crops, torch.tensor([0, 1]), 1e-2, 0)
         assert any(isinstance(module, ProductConv) for module in engine.net.modules()) is value
         assert not any(isinstance(module, ProductConv) for module in engine.deployed.modules())
         states.append(engine.deployed.net.state_dict())
     assert list(states[0]) == list(states[1])
     for name, expected in states[0].items():
-        torch.testing.assert_close(states[1][name], expected, rtol=1e-3, atol=1e-3, msg=name)
+        torch.testing.assert_close(states[1][name], expected, rtol=1e-3, atol=1e-5, msg=name)
