@@ -4,7 +4,7 @@ Usage: python train/default_model/average.py PREPARED OUT RUN WEIGHTS
   PREPARED  the data that RUN was trained on
   OUT       folder to make, with a checkpoint like a run's best
   RUN       folder of a finished run; its settings and data are those of the mean
-  WEIGHTS   what it started from, as `fauxface train --weights` takes it
+  WEIGHTS   what it started from: the folder of a run or of a bundle, or "shipped"
 """
 
 import hashlib
@@ -106,16 +106,17 @@ def described(net: nn.Module, run: dict[str, Any], data: PreparedData, averaged:
     margin = scores[:, 1].astype(np.float64) - scores[:, 0]
     metrics["source_auroc"] = validation.per_source(margin, val.labels, val.sources)
     made = {"averaged": averaged, "averaged_by": provenance.command()}
-    return (
-        run
-        | decided
-        | {"config": recipe.to_dict(), "metrics": metrics, "provenance": run["provenance"] | made}
-    )
+    return run | decided | {"metrics": metrics, "provenance": run["provenance"] | made}
 
 
 def main(prepared: Path, out: Path, run: Path, weights: str) -> None:
     """Write the mean, and say what it reaches on val."""
     data, later = PreparedData.load(prepared), checkpoint.load(run)
+    seen, trained = known(weights)
+    told = {
+        "data": joined(later.info["data"], seen),
+        "provenance": later.info["provenance"] | {"before": cycles(trained)},
+    }
     faces, earlier = train_faces(data), build()
     found = initialise(earlier, weights, lambda: faces)
     averaged = [
@@ -123,10 +124,7 @@ def main(prepared: Path, out: Path, run: Path, weights: str) -> None:
         {"kind": found.kind, "sha256": found.sha256},
     ]
     net = mean([later.net, earlier], faces)
-    info = described(net, dict(later.info), data, averaged)
-    seen, trained = known(weights)
-    info["data"] = joined(info["data"], seen)
-    info["provenance"]["before"] = cycles(trained)
+    info = described(net, {**later.info, **told}, data, averaged)
     out.mkdir(parents=True, exist_ok=True)
     checkpoint.save(out / "best", net.state_dict(), info)
     for name, value in info["metrics"].items():
