@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -131,6 +132,10 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
         read_bytes(options.weights_license, "licence", DataError) if options.weights_license else None
     )
     margin = float(loaded.info["margin"])
+    if prepared is not None and prepared.info.get("locator_sha256") not in (None, _sha256(locator_bytes)):
+        raise DataError(
+            f"{options.data} was cut with another locator than the bundle's; give that with --locator"
+        )
     if options.precisions:
         variants.check_data(prepared, margin)
     pictures = _golden_pictures(options, locator, margin, prepared)
@@ -232,15 +237,32 @@ def summary(report: parity.Report) -> list[str]:
     return lines
 
 
+_PATH_IN_WORD = re.compile(r"(^|[=:])/(?!/).*")
+_PATH_IN_TEXT = re.compile(r"(?<![:/\w.~-])/(?:[\w.~+@%,-]+/)*([\w.~+@%,-]+)/?")
+
+
 def portable(value: Any) -> Any:
     """Return JSON data with absolute paths cut to their last part: a bundle names no folders of a machine."""
     if isinstance(value, str):
-        return re.sub(r"(?<![:/\w.~-])/(?:[\w.~-]+/)*([\w.~-]+)/?", r"\1", value)
+        return _without_folders(value)
     if isinstance(value, Mapping):
         return {key: portable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [portable(item) for item in value]
     return value
+
+
+def _without_folders(text: str) -> str:
+    """Cut a path, the paths in a command line, or those in other text, where no name may have a space."""
+    if text.startswith("/"):
+        return Path(text).name
+    try:
+        words = shlex.split(text)
+    except ValueError:  # an apostrophe
+        words = []
+    if shlex.join(words) == text:
+        return shlex.join(_PATH_IN_WORD.sub(lambda found: found[1] + Path(found[0]).name, w) for w in words)
+    return _PATH_IN_TEXT.sub(r"\1", text)
 
 
 def _golden_pictures(

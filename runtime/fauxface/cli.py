@@ -2,8 +2,10 @@
 
 import importlib.metadata
 import importlib.util
+import io
 import os
 import sys
+from pathlib import Path
 
 import typer
 
@@ -47,6 +49,7 @@ def build_app() -> typer.Typer:
 
 def main() -> None:
     """Run the command line; a typed error, or the system's, becomes one line on standard error and code 1."""
+    _open_streams()
     try:
         build_app()()
     except FauxfaceError as error:
@@ -60,6 +63,16 @@ def main() -> None:
         )
         _forget_output()
         raise SystemExit(1) from None
+
+
+def _open_streams() -> None:
+    """Make closed output go nowhere, and what the terminal's encoding lacks come out as an escape."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  (as long as Python)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _forget_output() -> None:

@@ -1,6 +1,7 @@
 """The command `fauxface bench`."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,7 +60,7 @@ def bench(
         Path | None, typer.Option(help="A bundle's folder; the shipped one by default.")
     ] = None,
     video: Annotated[
-        Path | None, typer.Option(help="A video file; by default a clip of the demo's pictures.")
+        Path | None, typer.Option(help="A video file; by default a clip of the demo's generated faces.")
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A look of a few seconds, without tails.")] = False,
     seed: Annotated[int, typer.Option(help="Of the order in which configurations take turns.")] = 0,
@@ -138,11 +139,11 @@ def _check_different(*written: Path | None, read: tuple[Path, ...] = ()) -> None
     """Raise a BenchmarkError where a file would be written over another one that is read or written."""
     from fauxface.errors import BenchmarkError
 
-    known = {path.resolve() for path in read}
+    known = {os.path.realpath(path) for path in read}  # Path.resolve raises where links lead in a circle
     for path in (path for path in written if path is not None):
-        if path.resolve() in known:
+        if os.path.realpath(path) in known:
             raise BenchmarkError(f"{path} is given twice; give every file a name of its own")
-        known.add(path.resolve())
+        known.add(os.path.realpath(path))
 
 
 def _compare(a: Path, b: Path, json_file: Path | None, markdown: Path | None) -> None:

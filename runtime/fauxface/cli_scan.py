@@ -96,6 +96,9 @@ def scan(
         raise typer.BadParameter("it is for cameras and streams", param_hint="--max-frames")
     if locate_every > 1 and faces == "whole":
         raise typer.BadParameter("it needs --faces locate", param_hint="--locate-every")
+    for given, hint in ((locator, "--locator"), (max_side, "--max-side")):
+        if given is not None and faces == "whole":
+            raise typer.BadParameter("it needs --faces locate", param_hint=hint)
     jsonl, annotate = _outputs(out, jsonl, annotate)
     cv2.setNumThreads(1)  # what OpenCV does here is short; its pool would only compete with the other stages
     to_stdout = jsonl is not None and str(jsonl) == "-"

@@ -1,5 +1,6 @@
 """Writing files so that a reader never sees half of one."""
 
+import errno
 import os
 import secrets
 import shutil
@@ -8,6 +9,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fauxface.errors import OutputError
+
+
+def synced(path: Path) -> None:
+    """Have the system keep a file, or a folder's names, through a loss of power; not folders on Windows."""
+    if os.name == "nt" and path.is_dir():
+        return
+    number = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # file systems that can't
+            raise
+    finally:
+        os.close(number)
 
 
 @contextmanager

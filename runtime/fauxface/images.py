@@ -58,6 +58,7 @@ FOREIGN = (
 )
 _PREFIX = 32
 _BYTES_PER_PIXEL, _BYTES_BESIDE = 8, 64 << 20
+_CHUNK = 1 << 20
 _ORIENTATION = 0x0112
 _SAVE_OPTIONS = {
     ".jpg": ("JPEG", {"quality": 92}),
@@ -106,13 +107,7 @@ def read(
     name = os.fspath(path)
     try:
         with Path(name).open("rb") as file:
-            prefix = file.read(_PREFIX)
-            _format_of(prefix, name)
-            if os.fstat(file.fileno()).st_size > _BYTES_PER_PIXEL * max_pixels + _BYTES_BESIDE:
-                raise ImageError(
-                    f"{name}: has more bytes than a picture of {max_pixels} pixels needs; scale or crop it"
-                )
-            data = prefix + file.read()
+            data = _bytes_of(file, name, max_pixels, os.fstat(file.fileno()).st_size)
     except FileNotFoundError:
         raise ImageError(f"{name}: there is no such file; check the path") from None
     except IsADirectoryError:
@@ -125,6 +120,27 @@ def read(
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{name}: can't be read: {reason}; check the path and the disk") from error
     return decode(data, name=name, max_pixels=max_pixels, tolerant=tolerant)
+
+
+def _bytes_of(file: BinaryIO, name: str, max_pixels: int, size: int = 0) -> bytes:
+    """Read a whole picture file, no further than a picture of so many pixels can reach.
+
+    Args:
+        file: The file, at its start.
+        name: What messages call it.
+        max_pixels: Pixel cap.
+        size: The file's length in bytes, where it is known.
+    """
+    parts = [file.read(_PREFIX)]
+    _format_of(parts[0], name)
+    most, found = _BYTES_PER_PIXEL * max_pixels + _BYTES_BESIDE, len(parts[0])
+    while max(found, size) <= most:
+        part = file.read(_CHUNK)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+        found += len(part)
+    raise ImageError(f"{name}: has more bytes than a picture of {max_pixels} pixels needs; scale or crop it")
 
 
 def read_stdin(
@@ -143,8 +159,18 @@ def read_stdin(
     Raises:
         ImageError: As in `decode`.
     """
-    data = (stream or sys.stdin.buffer).read()
-    return decode(data, name="standard input", max_pixels=max_pixels, tolerant=tolerant)
+    name = "standard input"
+    if stream is None and sys.stdin is None:
+        raise ImageError(f"{name}: is closed; pipe a picture into it")
+    try:
+        data = _bytes_of(stream or sys.stdin.buffer, name, max_pixels)
+    except MemoryError:
+        raise ImageError(f"{name}: doesn't fit the memory; scale or crop it") from None
+    except OSError as error:
+        raise ImageError(
+            f"{name}: can't be read: {error.strerror or error}; pipe a picture into it"
+        ) from error
+    return decode(data, name=name, max_pixels=max_pixels, tolerant=tolerant)
 
 
 def decode(

@@ -20,13 +20,14 @@ if sys.platform != "win32":
 
 from fauxface.annotate import WORDS, percent
 from fauxface.errors import OutputError
-from fauxface.files import atomic_write
+from fauxface.files import atomic_write, synced
 from fauxface.results import ItemError, Result
 from fauxface.verdicts import BONA_FIDE, GENERATED, UNSURE
 
 _TERMINAL_COLORS = {BONA_FIDE: "green", GENERATED: "red", UNSURE: "yellow"}
 _COLOR_CODE = re.compile(r"\x1b\[[0-9;]*m")
 _WRITABLE_PICTURES = {".jpg", ".jpeg", ".png"}
+_LONGEST_NAME = 255  # bytes
 
 
 @dataclass(slots=True)
@@ -123,7 +124,9 @@ class ResultLog:
             with self._appending(keep) as write:
                 yield write
             try:
+                synced(self.part)
                 self.part.replace(self.path)
+                synced(self.path.parent)
             except OSError as error:
                 raise OutputError(f"can't rename {self.part} to {self.path}: {error.strerror}") from error
 
@@ -246,7 +249,8 @@ def annotated_paths(sources: Iterable[tuple[str, bool]], root: Path, folder: Pat
     """Plan a file for each annotated picture and video that keeps the tree below `root`.
 
     JPEG, PNG and MP4 keep their names; other pictures get ".png" and other videos ".mp4" behind theirs. A
-    name that is taken gets a number, so that no two sources share a file.
+    name that is taken gets a number, so that no two sources share a file, and one that gets too long for file
+    systems is cut.
 
     Args:
         sources: Path and whether it's a video, for each source.
@@ -268,15 +272,22 @@ def annotated_paths(sources: Iterable[tuple[str, bool]], root: Path, folder: Pat
         keeps = suffix == ".mp4" if video else suffix in _WRITABLE_PICTURES
         ending = inside.suffix if keeps else ".mp4" if video else ".png"
         stem = inside.stem if keeps else inside.name
-        target, number = folder / inside.with_name(stem + ending), 1
+        target, number = folder / inside.with_name(_fitting(stem, ending)), 1
         while str(target).casefold() in taken:
             number += 1
-            target = folder / inside.with_name(f"{stem}-{number}{ending}")
+            target = folder / inside.with_name(_fitting(stem, f"-{number}{ending}"))
         if os.path.realpath(target) in inputs:
             raise OutputError(f"annotating would overwrite {target}; give --annotate another folder")
         taken.add(str(target).casefold())
         planned[source] = target
     return planned
+
+
+def _fitting(stem: str, ending: str) -> str:
+    """Join a name's parts, cutting the first where the whole is longer than file systems have it."""
+    while len(os.fsencode(stem + ending)) > _LONGEST_NAME:
+        stem = stem[:-1]
+    return stem + ending
 
 
 @dataclass(slots=True)

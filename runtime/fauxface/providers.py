@@ -85,10 +85,10 @@ def engine_cache(model: bytes, precision: str, onnxruntime: str, root: Path | No
     """
     digest = hashlib.sha256(model).hexdigest()[:32]
     name = f"{digest}-{precision}-sm{compute_capability()}-trt{tensorrt_version()}-ort{onnxruntime}"
-    folder = (root or user_cache()) / "tensorrt" / re.sub(r"[^A-Za-z0-9.+-]", "_", name)
     try:
+        folder = (root or user_cache()) / "tensorrt" / re.sub(r"[^A-Za-z0-9.+-]", "_", name)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    except OSError:
+    except (OSError, RuntimeError):  # the latter of a user without a home
         return None
     return folder if os.access(folder, os.W_OK | os.X_OK) else None
 
@@ -107,7 +107,11 @@ def announce_build(cache: Path | None) -> bool:
 
 
 def user_cache() -> Path:
-    """Return where this user's caches of fauxface lie; the folder may not exist."""
+    """Return where this user's caches of fauxface lie; the folder may not exist.
+
+    Raises:
+        RuntimeError: The user has no home.
+    """
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
     elif sys.platform == "darwin":

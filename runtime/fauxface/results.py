@@ -103,8 +103,8 @@ class Result:
         error: Why there is no verdict, or None. A picture without a face has a NoFaceError; a frame without
             one simply has no faces.
         faces: Largest first.
-        model: sha256 of the bundle's manifest, which stands for every file of it; with a locator file other
-            than the bundle's, the sha256 over both.
+        model: sha256 of the bundle's manifest, which stands for every file of it; with a locator file or a
+            `max_side` other than the bundle's, the sha256 over these too. A locator object doesn't change it.
     """
 
     source: str

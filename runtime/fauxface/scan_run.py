@@ -24,7 +24,7 @@ from fauxface.results import ItemError, Result
 from fauxface.scanner import Scanner
 from fauxface.signals import ENDING
 from fauxface.sources import Kind, PictureSource, Source, fixed_folder, parse
-from fauxface.video import FrameWriter, usable_fps
+from fauxface.video import FrameWriter, usable_fps, writable_size
 
 EXIT_FAILED, EXIT_SOME_UNREADABLE, EXIT_INTERRUPTED = 1, 3, 130
 
@@ -318,7 +318,7 @@ class ScanRun:
                     if target is not None and image is not None:
                         if writer is None:
                             fps = usable_fps(reader.fps) / self._every
-                            size = (image.shape[1], image.shape[0])
+                            size = writable_size(image.shape[1], image.shape[0])
                             writer = stack.enter_context(FrameWriter(target, fps, size))
                         writer.write(_of_size(draw(image, result), writer.size))
                     self._write(result)

@@ -124,6 +124,9 @@ class Scanner:
 
         Yields:
             One result per picture, in order. What can't be read is recorded as its `error`.
+
+        Raises:
+            ValueError: `batch` is below 1.
         """
         for result, _ in self.scan_pictures(pictures, batch, keep=False):
             yield result

@@ -1,5 +1,7 @@
 """What a scan reads: from the text a user gives to files, a camera, a stream or standard input."""
 
+import codecs
+import contextlib
 import glob
 import itertools
 import os
@@ -27,9 +29,11 @@ VIDEO_SUFFIXES = frozenset(
 
 _SCHEMES = ("rtsp", "rtsps", "rtmp", "srt", "udp", "http", "https")
 _LOGIN = re.compile(r"(://[^/\s]*?):[^/\s]*@")
+_ODD_LOGIN = re.compile(r"(://[^/\s:@\[]*):(?!\*{3}@)(?!\d+(?:[/?#\s]|$))(?:(?! ! ).)*@")
 _SECRET = re.compile(
-    r"""(?<![a-z0-9])((?:[a-z0-9]+[_-])*(?:pass(?:word|wd|phrase)?|pwd|user-pw|proxy-pw|token|secret))"""
-    r"""=("[^"]*"|[^&\s]+)""",
+    r"""(?<![a-z0-9])((?:[a-z0-9]+[_-])*(?:[a-z0-9]*(?:password|passwd|passphrase|pwd)"""
+    r"""|(?:user|login|admin|camera)?pass?|user-pw|proxy-pw|token|secret))"""
+    r"""=("[^"]*"|'[^']*'|[^&\s]+)""",
     re.IGNORECASE,
 )
 _DEVICE = re.compile(r"/dev/video\d+")
@@ -155,7 +159,7 @@ class PictureSource:
     Attributes:
         paths: The files to scan.
         skipped: How many files were left out since their suffix is of neither a picture nor a video, or
-            since they are pipes, sockets or devices; by suffix, in lower case.
+            since they are TypeScript, pipes, sockets or devices; by suffix, in lower case.
         unreadable: Folders that couldn't be listed.
 
     Args:
@@ -179,7 +183,7 @@ class PictureSource:
                     f"{source.text}: the folder holds no picture or video{problem}; check the path"
                 )
         elif source.kind is Kind.GLOB:
-            matches = glob.iglob(source.text, recursive=True)  # noqa: PTH207  (Path.glob finds hidden files)
+            matches = _matches(source.text)
             self.paths = self._chosen(_each_once(path for path in map(Path, matches) if not path.is_dir()))
             if not self.paths:
                 raise SourceError(
@@ -203,7 +207,8 @@ class PictureSource:
     def _chosen(self, found: Iterable[Path]) -> list[Path]:
         chosen = []
         for path in found:
-            if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not is_special(path):
+            known = path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+            if known and not is_special(path) and not _is_program(path):
                 chosen.append(path)
             else:
                 self.skipped[path.suffix.lower()] += 1
@@ -223,6 +228,40 @@ class PictureSource:
             seen.add(real)
             folders[:] = sorted(name for name in folders if not name.startswith("."))
             yield from (Path(folder, name) for name in files if not name.startswith("."))
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """Yield what a pattern matches as `glob.iglob` does, hidden names left out, but walk no folder twice.
+
+    `glob.iglob` would follow links that lead upwards until the system refuses, which takes forever with two.
+    """
+    parts = Path(pattern).parts
+    if "**" not in parts:
+        yield from glob.iglob(pattern)  # noqa: PTH207  (Path.glob finds hidden files)
+        return
+    first = parts.index("**")
+    head, tail = str(Path(*parts[:first])), parts[first + 1 :]
+    for root in glob.iglob(head) if first else [os.curdir]:  # noqa: PTH207
+        for folder in _below(root):
+            yield from _matches(str(Path(glob.escape(folder), *(tail or "*"))))
+
+
+def _below(root: str) -> Iterator[str]:
+    """Yield a folder and those below it, nearer ones first, each by one of the paths that lead to it."""
+    seen: set[str] = set()
+    level = [root] if Path(root).is_dir() else []
+    while level:
+        deeper: list[str] = []
+        for folder in level:
+            real = os.path.realpath(folder)
+            if real in seen:
+                continue
+            seen.add(real)
+            yield folder
+            with contextlib.suppress(OSError):  # of a folder that can't be listed, as glob.iglob has it
+                inner = sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
+                deeper += [str(path) for path in inner if os.path.isdir(path)]  # noqa: PTH112  (never raises)
+        level = deeper
 
 
 def _each_once(paths: Iterable[Path]) -> Iterator[Path]:
@@ -245,6 +284,19 @@ def is_special(path: Path) -> bool:
     except OSError:  # which says more when the file is read
         return False
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _is_program(path: Path) -> bool:
+    """Tell whether a file is TypeScript, whose suffixes MPEG transport streams share."""
+    if path.suffix.lower() not in {".ts", ".mts"}:
+        return False
+    try:
+        with path.open("rb") as file:
+            prefix = file.read(1024)
+        codecs.getincrementaldecoder("utf-8")().decode(prefix)
+    except (OSError, UnicodeDecodeError):  # a file that can't be opened says more when it is read
+        return False
+    return bool(prefix) and b"\0" not in prefix
 
 
 def _exists(text: str) -> bool:
@@ -274,8 +326,11 @@ def _kind_of_path(text: str) -> Kind:
 
 
 def _masked(text: str) -> str:
-    """Replace the password of a login, which ends at the last "@", and the values of `password=` and such."""
-    return _SECRET.sub(r"\1=***", _LOGIN.sub(r"\1:***@", text))
+    """Replace the password of a login, which ends at the last "@", and the values of `password=` and such.
+
+    A password with a "/" or a space in it, which no URL may have, is one all the same.
+    """
+    return _SECRET.sub(r"\1=***", _ODD_LOGIN.sub(r"\1:***@", _LOGIN.sub(r"\1:***@", text)))
 
 
 def _kind_of_text(text: str) -> Kind:

@@ -29,6 +29,7 @@ FALLBACK_FPS = 25.0
 _SHORTFALL = 0.8
 _JUMP_S = 0.5
 _MOST_PRECISE_FPS = 65.0
+_LONGEST_WRITTEN_SIDE = 8190
 """In MPEG-4 part 2, a second has at most 65535 ticks; OpenCV takes a thousand per frame where it has to."""
 _FFMPEG_LOG = "OPENCV_FFMPEG_LOGLEVEL"
 _TO_BGR = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
@@ -61,6 +62,12 @@ class Frame:
 def usable_fps(fps: float | None) -> float:
     """Return a rate that can be written: `FALLBACK_FPS` for None, not finite, not positive or above 240."""
     return float(fps) if fps is not None and math.isfinite(fps) and 0 < fps <= 240 else FALLBACK_FPS
+
+
+def writable_size(width: int, height: int) -> tuple[int, int]:
+    """Return the size that frames are written in: their own, or scaled down to the most of MPEG-4 part 2."""
+    scale = min(1.0, _LONGEST_WRITTEN_SIDE / max(width, height))
+    return max(1, round(scale * width)), max(1, round(scale * height))
 
 
 class FrameReader:

@@ -237,7 +237,9 @@ def test_damaged_metrics_are_one_line(options, quick, inputs, tmp_path):
 def stand_in(quick, monkeypatch):
     """Data and variants that are made elsewhere: a variant is a copy of the float graph."""
     crops = np.random.default_rng(0).integers(0, 256, (2, 128, 128, 3), dtype=np.uint8)
-    monkeypatch.setattr(exporting.PreparedData, "load", lambda _: SimpleNamespace(samples=lambda **_: []))
+    monkeypatch.setattr(
+        exporting.PreparedData, "load", lambda _: SimpleNamespace(samples=lambda **_: [], info={})
+    )
     monkeypatch.setattr(exporting, "_real_crops", lambda *_: crops)
     monkeypatch.setattr(exporting.variants, "check_data", lambda *_: None)
     monkeypatch.setattr(exporting.variants, "reference", lambda *_: None)
@@ -349,6 +351,16 @@ def test_a_variant_that_fails_leaves_nothing(options, monkeypatch, tmp_path):
     assert list(chosen.out.parent.iterdir()) == []
 
 
+@pytest.mark.usefixtures("stand_in")
+def test_data_cut_with_another_locator_are_refused(options, monkeypatch, tmp_path):
+    other = SimpleNamespace(samples=lambda **_: [], info={"locator_sha256": "0" * 64})
+    monkeypatch.setattr(exporting.PreparedData, "load", lambda _: other)
+    with pytest.raises(
+        DataError, match="cut with another locator than the bundle's; give that with --locator"
+    ):
+        export(options(data=tmp_path))
+
+
 @pytest.mark.usefixtures("quick")
 def test_the_smallest_face_with_a_verdict_has_24_px_in_the_searched_copy(options):
     manifest = export(options(formats=("onnx",))).manifest
@@ -363,6 +375,14 @@ def test_the_smallest_face_with_a_verdict_has_24_px_in_the_searched_copy(options
     [
         ("fauxface train /a/b/prepared --out /c/run", "fauxface train prepared --out run"),
         ("/a/b/", "b"),
+        ("/home/jane doe/data/prepared", "prepared"),
+        (
+            "fauxface train '/home/jane doe/x+y' --add /u@v/w real:cam=/p/q",
+            "fauxface train x+y --add w real:cam=q",
+        ),
+        ("fauxface train x --weights=/a/b.npz", "fauxface train x --weights=b.npz"),
+        ("it's in /srv/proj+x/runs", "it's in runs"),
+        ("a real/fake pair (1/2)", "a real/fake pair (1/2)"),
         ("runs/a and ../faces", "runs/a and ../faces"),
         ("https://example.org/a/b", "https://example.org/a/b"),
         ({"a": ["/x/y", 1], "b": None}, {"a": ["y", 1], "b": None}),

@@ -1,6 +1,8 @@
 import io
 import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -304,6 +306,34 @@ def test_a_full_disk_behind_standard_output_is_one_line(arguments):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="closes streams by a POSIX shell")
+@pytest.mark.usefixtures("_scan_place")
+@pytest.mark.parametrize(
+    ("closed", "encoding", "source", "message"),
+    [
+        ("2>&-", "utf-8", "in", ""),
+        (">&-", "utf-8", "in/a.png", ""),
+        ("<&-", "utf-8", "-", "error: ImageError: standard input: is closed"),
+        ("</dev/null", "ascii", "in/\u03a9.png", ""),
+    ],
+)
+def test_closed_and_narrow_streams(closed, encoding, source, message):
+    for name in ("a", "\u03a9"):
+        images.write(f"in/{name}.png", scene())
+    python = f"{shlex.quote(sys.executable)} -c 'from fauxface.cli import main; main()'"
+    arguments = f"{shlex.quote(source)} --bundle {shlex.quote(str(TINY_BUNDLE))} --jsonl r.jsonl"
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{python} scan {arguments} {closed}"],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, Path("r.jsonl").exists()) == ((1, False) if message else (0, True)), done.stderr
+    assert done.stderr.startswith(message)
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.usefixtures("_scan_place")
 def test_a_name_that_the_system_refuses_is_one_line(command):
     images.write("a.png", scene())
@@ -319,6 +349,8 @@ def test_a_name_that_the_system_refuses_is_one_line(command):
         ["a.png", "--every", "0"],
         ["a.png", "--locate-every", "0"],
         ["a.png", "--locate-every", "2", "--faces", "whole"],
+        ["a.png", "--locator", "l.onnx", "--faces", "whole"],
+        ["a.png", "--max-side", "64", "--faces", "whole"],
         ["a.png", "--faces", "all"],
         ["a.png", "--max-frames", "3"],
         ["a.png", "--out", "r.jsonl", "--jsonl", "s.jsonl"],

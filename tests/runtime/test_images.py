@@ -312,6 +312,25 @@ def test_read_and_stdin_give_the_decoded_picture(tmp_path):
         images.read_stdin(io.BytesIO())
 
 
+def test_standard_input_is_read_no_further_than_a_picture_reaches(monkeypatch):
+    class Endless(io.RawIOBase):
+        asked = 0
+
+        def read(self, size=-1):
+            assert size > 0
+            Endless.asked += size
+            return b"\xff\xd8\xff" + bytes(size - 3)
+
+    with pytest.raises(ImageError, match="more bytes than a picture of 100 pixels needs"):
+        images.read_stdin(Endless(), max_pixels=100)
+    assert Endless.asked < 1 << 27
+    with pytest.raises(ImageError, match="standard input: is not a supported picture"):
+        images.read_stdin(io.BytesIO(b"GET / HTTP/1.1\r\n" * 9))
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(ImageError, match="standard input: is closed"):
+        images.read_stdin()
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".JPEG", ".png", ".webp", ".bmp", ".tif", ".tiff"])
 def test_written_pictures_read_back(tmp_path, suffix):
     path = tmp_path / "new" / f"picture{suffix}"
@@ -370,9 +389,10 @@ def test_a_file_that_does_not_fit_the_memory_is_one_line(tmp_path, monkeypatch):
             return self.file.fileno()
 
         def read(self, *size):
-            if size:
-                return self.file.read(*size)
-            raise MemoryError
+            self.reads += 1
+            if self.reads > 1:
+                raise MemoryError
+            return self.file.read(*size)
 
     plain_open = Path.open
     monkeypatch.setattr(Path, "open", lambda self, *a: Full(plain_open(self, *a)))

@@ -304,6 +304,17 @@ def test_annotated_files_keep_the_tree_and_never_collide(tmp_path):
     assert len({name.casefold() for name in names}) == len(sources)
 
 
+@pytest.mark.parametrize(
+    ("name", "ending"), [("a" * 248 + ".webp", ".png"), ("\u00fc" * 125 + ".jpg", ".jpg")]
+)
+def test_names_that_get_too_long_are_cut(tmp_path, name, ending):
+    planned = annotated_paths([(f"in/{name}", False), (f"in/{name[1:]}", False)], Path("in"), tmp_path)
+    assert len(set(planned.values())) == 2
+    for target in planned.values():
+        assert target.suffix == ending
+        target.touch()
+
+
 def test_path_that_leads_upwards_stays_inside(tmp_path):
     (target,) = annotated_paths([("a/../../b.jpg", False)], Path("a"), tmp_path).values()
     assert target == tmp_path / "b.jpg"

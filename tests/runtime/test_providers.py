@@ -84,6 +84,17 @@ def test_nothing_is_kept_where_nothing_can_be_written(tmp_path):
     assert providers.engine_cache(b"model", "fp16", "1.32.0", tmp_path / "file") is None
 
 
+@pytest.mark.usefixtures("gpu")
+def test_nothing_is_kept_for_a_user_without_a_home(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(providers.Path, "home", homeless)
+    for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    assert providers.engine_cache(b"model", "fp16", "1.32.0") is None
+
+
 def test_a_build_is_announced_once(tmp_path, capsys):
     assert providers.announce_build(tmp_path)
     said = capsys.readouterr().err

@@ -1,3 +1,4 @@
+import glob
 import os
 from pathlib import Path
 
@@ -6,7 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fauxface.errors import SourceError
-from fauxface.sources import Kind, PictureSource, Source, camera_index, camera_size, fixed_folder, parse
+from fauxface.sources import (
+    IMAGE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Kind,
+    PictureSource,
+    Source,
+    camera_index,
+    camera_size,
+    fixed_folder,
+    parse,
+)
 
 
 @pytest.fixture
@@ -192,6 +203,45 @@ def test_glob_reads_no_folder_twice(tree):
     assert sorted(names) == sorted([*LISTED, "copy.png"])
 
 
+def test_links_that_lead_upwards_end(tree):
+    photos = tree / "photos"
+    for name in ("one", "two", "three"):
+        (photos / "sub" / name).symlink_to(photos, target_is_directory=True)
+    names = [path.relative_to("photos").as_posix() for path in PictureSource(parse("photos/**/*.*"))]
+    assert sorted(names) == sorted(LISTED)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["**", "photos/**", "**/sub/**/*.tiff", "**/z/*", "./**/[ab].*", "photos/**/**/f*"]
+)
+def test_patterns_match_what_glob_matches(tree, monkeypatch, pattern):
+    listing = PictureSource(parse(pattern))
+    matched = map(Path, glob.glob(pattern, recursive=True))  # noqa: PTH207  (Path.glob finds hidden files)
+    expected = {path for path in matched if path.is_file()}
+    assert set(listing.paths) == {
+        path for path in expected if path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "listed"),
+    [
+        (b"export const a = 1;\n", False),
+        ("// gr\u00fcn\n".encode() * 200, False),
+        (b"G@\x00\x11" + b"\xff" * 184 + b"G", True),
+        (b"\x00\x00\x00\x00G@\x00\x11", True),
+        (b"", True),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".ts", ".MTS"])
+def test_typescript_is_no_video(tmp_path, content, listed, suffix):
+    (tmp_path / f"a{suffix}").write_bytes(content)
+    (tmp_path / "b.mp4").write_bytes(b"x")
+    listing = PictureSource(parse(str(tmp_path)))
+    assert (tmp_path / f"a{suffix}" in listing.paths) is listed
+    assert listing.skipped.total() == (not listed)
+
+
 GLOBS = [
     ("photos/*.png", ["photos/a.png"], 0),
     ("photos/*", ["photos/a.png", "photos/b.JPG", "photos/clip.MP4", "photos/sub.bmp"], 2),
@@ -309,6 +359,14 @@ def test_camera_index_and_size(text, index, size):
         ("rtsp://host:554/a", "rtsp://host:554/a"),
         ("rtsp://[::1]:554/a@b", "rtsp://[::1]:554/a@b"),
         ("rtspsrc location=rtsp://u:secret@h/a ! appsink", "rtspsrc location=rtsp://u:***@h/a ! appsink"),
+        ("rtsp://admin:pa/ss@10.0.0.1/s", "rtsp://admin:***@10.0.0.1/s"),
+        ("rtsp://admin:pa ss@10.0.0.1:554/s", "rtsp://admin:***@10.0.0.1:554/s"),
+        ("rtsp://host:554/a?to=b@c", "rtsp://host:554/a?to=b@c"),
+        (
+            "http://h/a?userpass=s&camerapassword=s&loginpas=s",
+            "http://h/a?userpass=***&camerapassword=***&loginpas=***",
+        ),
+        ("rtspsrc user-pw='se cret' ! appsink", "rtspsrc user-pw=*** ! appsink"),
         ("photos/a@b:c.png", "photos/a@b:c.png"),
     ],
 )

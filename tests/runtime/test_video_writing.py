@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fauxface.errors import OutputError
-from fauxface.video import FALLBACK_FPS, FrameReader, FrameWriter
+from fauxface.video import FALLBACK_FPS, FrameReader, FrameWriter, writable_size
 
 
 @pytest.mark.parametrize("size", [(96, 64), (97, 63), (95, 64), (1, 1), (33, 3)])
@@ -21,6 +21,22 @@ def test_written_video_reads_back_with_even_sides(tmp_path, size):
     assert len(frames) == 5
     assert frames[0].image.shape == (height + height % 2, width + width % 2, 3)
     assert np.abs(frames[0].image.astype(int) - colour).max() < 24
+
+
+@pytest.mark.parametrize(
+    ("size", "written"),
+    [
+        ((1920, 1080), (1920, 1080)),
+        ((8192, 4096), (8190, 4095)),
+        ((8, 16384), (4, 8190)),
+        ((20000, 1), (8190, 1)),
+    ],
+)
+def test_frames_that_are_too_large_are_written_smaller(tmp_path, size, written):
+    assert writable_size(*size) == written
+    with FrameWriter(tmp_path / "out.mp4", 25, written) as writer:
+        writer.write(np.zeros((*written[::-1], 3), np.uint8))
+    assert (tmp_path / "out.mp4").stat().st_size > 0
 
 
 def test_folder_whose_name_is_not_utf8_is_written(tmp_path):

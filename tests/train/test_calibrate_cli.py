@@ -249,6 +249,20 @@ def test_pictures_are_cut_by_the_bundles_own_rule(run, tmp_path):
     assert record["results"]["fp32"]["fitted"] == "nothing"
 
 
+def test_pictures_that_cannot_be_used_are_named(run, tmp_path):
+    folder = tmp_path / "mine" / "real"
+    folder.mkdir(parents=True)
+    for number in range(12):
+        (folder / f"{number:02}.png").write_bytes(b"no picture")
+    result = run(TINY, tmp_path / "mine", "--out", tmp_path / "new", "--faces", "whole")
+    assert isinstance(result.exception, DataError)
+    assert str(result.exception) == "none of 12 pictures could be used (found 12, unreadable 12); see above"
+    named = [line for line in result.output.splitlines() if line.startswith("left out: ")]
+    assert len(named) == 11
+    assert named[0].startswith(f"left out: {folder / '00.png'}: ")
+    assert named[-1] == "left out: 2 more"
+
+
 def test_what_is_refused_leaves_nothing(run, write_prepared, tmp_path):
     few = write_prepared([("test", "real", "lobby", k, {}) for k in range(5)], name="few")
     other = write_prepared([("test", "real", "lobby", k, {}) for k in range(30)], name="other", margin=2.0)

@@ -55,6 +55,16 @@ def test_it_is_said_whether_the_model_was_trained_on_these_data(steered, tiny):
         assert ("their train split joined the training" in text) == (relation == "added")
 
 
+@pytest.mark.parametrize(
+    ("split", "said"), [("train", "the model was trained"), ("val", "thresholds were chosen"), ("test", None)]
+)
+def test_it_is_said_what_a_split_was_to_the_model(steered, tiny, split, said):
+    document = evaluate.evaluate(tiny, PreparedData.load(steered), replicates=2).document
+    document["data"] |= {"trained_on": "these", "split": split}
+    line = next(row for row in pages.markdown(report.blocks(document)).splitlines() if "Data:" in row)
+    assert line.endswith("generated") if said is None else said in line
+
+
 def test_it_is_said_where_the_operating_point_was_fitted_to_these_data(steered, tiny):
     data = PreparedData.load(steered)
     manifest = hashlib.sha256((steered / "manifest.csv").read_bytes()).hexdigest()

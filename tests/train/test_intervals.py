@@ -129,6 +129,29 @@ def test_the_calibration_interval_holds_the_truth_where_percentiles_do_not():
     assert percentiles < 38
 
 
+def test_the_calibration_interval_holds_errors_that_a_small_sample_does_not_show():
+    """Twenty faces scored 0.01 and twenty scored 0.99, of which one in 25 has the other label."""
+    held = 0
+    p = np.repeat([0.01, 0.99], 20)
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        labels, one = (rng.random(40) < np.repeat([0.04, 0.96], 20)).astype(int), np.ones(40)
+        found = intervals.calibration_residuals(p, labels, one[None])[0]
+        (weights,) = intervals.resamples(labels, np.full(40, "s"), seed, 200)
+        drawn = intervals.calibration_residuals(p, labels, weights)
+        unseen = intervals.unseen_error(p, labels, one)
+        low, high = intervals.calibration_interval(found, drawn, unseen)
+        held += low <= 0.03 <= high
+    assert held >= 95
+
+
+def test_no_error_is_unseen_where_both_labels_are():
+    p, labels = np.tile([0.02, 0.98], 20), np.repeat([0, 1], 20)
+    assert intervals.unseen_error(p, labels, np.ones(40)) == 0
+    pure = intervals.unseen_error(p, np.tile([0, 1], 20), np.ones(40))
+    assert pure == pytest.approx(1 - 0.05 ** (1 / 20))
+
+
 @pytest.mark.parametrize(
     ("shares", "wider"),
     [((0.0, 0.0, 0.0, 0.0), False), ((0.1, 0.1, 0.1, 0.1), False), ((0.0, 0.0, 0.0, 0.6), True)],

@@ -57,6 +57,19 @@ LAYOUTS = {
         [f"UTKFace/{UTK}", "1m_faces_08/X.jpg", "mine/real/cam/a.jpg"],
         [("real", "utkface", None), ("fake", "1m_faces", None), ("real", "cam", None)],
     ),
+    "splits in labels": (
+        ["real/train/a.jpg", "real/Test/phone/b.jpg", "fake/valid/c.jpg", "fake/test/gan/deep/d.jpg"],
+        [
+            ("real", "data", "train"),
+            ("real", "phone", "test"),
+            ("fake", "data", "val"),
+            ("fake", "gan", "test"),
+        ],
+    ),
+    "a source named as a split is": (
+        ["train/real/test/a.jpg", "train/fake/b.jpg"],
+        [("real", "test", "train"), ("fake", "data", "train")],
+    ),
     "wrapped": (
         ["archive/set/real/a.jpg", "archive/set/fake/b.jpg"],
         [("real", "set", None), ("fake", "set", None)],
@@ -91,6 +104,11 @@ UNCLEAR = {
     ),
     "a stranger in a split": (["train/real/a.jpg", "train/odd/b.jpg"], "odd"),
     "a split without labels": (["train/real/a.jpg", "val/b.jpg"], "val has no real or fake folder"),
+    "a stranger beside splits in a label": (
+        ["real/train/a.jpg", "real/phone/b.jpg", "fake/c.jpg"],
+        "real is unclear: beside train, val and test folders .* phone",
+    ),
+    "pictures beside splits in a label": (["real/train/a.jpg", "real/b.jpg"], r"itself \(1\)"),
     "an empty class": (["real/a.jpg", "fake/"], "class folder .*fake holds no picture; fill it or remove it"),
     "an empty class in a split": (
         ["train/real/a.jpg", "train/fake/x.txt"],

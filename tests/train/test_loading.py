@@ -1,6 +1,7 @@
 """Crops and views, and the worker processes that make batches of them."""
 
 import dataclasses
+import errno
 import multiprocessing
 import os
 import signal
@@ -11,7 +12,7 @@ import pytest
 pytest.importorskip("torch")
 
 from fauxface_train import loading
-from fauxface_train.dataset import PreparedData
+from fauxface_train.dataset import PreparedData, load_stored
 from fauxface_train.loading import batches
 from fauxface_train.presets import Degradations
 
@@ -30,6 +31,36 @@ def test_a_signal_to_the_whole_group_leaves_the_workers_to_the_main_process(numb
     assert labels == list(range(40))
     worker.join(10)
     assert worker.exitcode == 0
+
+
+@pytest.mark.parametrize(
+    ("budget", "number", "kept"), [(1 << 30, None, True), (1000, None, False), (1 << 30, errno.ENOSPC, False)]
+)
+def test_crops_that_have_no_room_are_decoded_at_each_use(budget, number, kept, prepared, monkeypatch):
+    samples = PreparedData.load(prepared).samples("train")
+    monkeypatch.setattr(loading, "_write_pixels", failing(number))
+    with loading.decoded(samples, budget) as crops:
+        assert crops.in_memory is kept
+        assert np.array_equal(crops.stored(3), load_stored(samples[3]))
+
+
+def test_a_disk_that_fails_is_an_error(prepared, monkeypatch):
+    samples = PreparedData.load(prepared).samples("train")
+    monkeypatch.setattr(loading, "_write_pixels", failing(errno.EIO))
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)), loading.decoded(samples, 1 << 30):
+        pass
+
+
+def failing(number, write=loading._write_pixels):
+    """Return what writes pixels, and then fails with the system's error of a number, if there is one."""
+
+    def written(*arguments):
+        sides = write(*arguments)
+        if number is not None:
+            raise OSError(number, os.strerror(number))
+        return sides
+
+    return written
 
 
 def test_pairs_hold_a_framed_and_a_degraded_view(prepared):

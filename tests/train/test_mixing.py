@@ -35,6 +35,13 @@ def test_a_share_of_the_pictures_shows_a_rectangle_of_another(batch, share, chan
         assert torch.equal(generated[i], shown)
 
 
+def test_a_picture_without_another_stays(batch):
+    crops, labels = batch[0][1:2], batch[1][1:2]
+    mixed, generated = mixing.paste(crops, labels, 1.0, np.random.default_rng(0))
+    assert torch.equal(mixed, crops)
+    assert torch.equal(generated, torch.ones(1, 128, 128))
+
+
 def test_pasting_depends_on_the_generator_alone(batch):
     first, again, other = (mixing.paste(*batch, 0.5, np.random.default_rng(seed)) for seed in (3, 3, 4))
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))

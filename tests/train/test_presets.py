@@ -23,6 +23,7 @@ from fauxface_train.presets import PRESETS, Recipe, preset
         ({"consistency": -1.0}, "consistency must"),
         ({"matched": 1.5}, "matched share"),
         ({"matched": 0.5, "balanced": False}, "balanced batches"),
+        ({"source_weights": {"a": 2.0}, "balanced": False}, "weight sources"),
         ({"mixed": 1.5}, "mixed share"),
         ({"mixed": 0.5, "consistency": 0.5}, "parts are pasted without"),
         ({"bpcer": 0.0}, "BPCER target"),

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("tensorboard")
 
 from fauxface.errors import CheckpointError, DataError, OutputError  # noqa: E402
-from fauxface_train import checkpoint, loading, trainer, training_set  # noqa: E402
+from fauxface_train import checkpoint, loading, provenance, trainer, training_set  # noqa: E402
 from fauxface_train.dataset import PreparedData  # noqa: E402
 from fauxface_train.engine import Engine  # noqa: E402
 from fauxface_train.presets import METRICS, Degradations, Recipe, preset  # noqa: E402
@@ -291,6 +291,37 @@ def test_a_diverged_loss_is_one_line(prepared, recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(Engine, "step", lambda *_: torch.tensor(float("nan")))
     with pytest.raises(DataError, match="loss became nan"):
         _go(prepared, tmp_path / "run", recipe)
+
+
+def test_a_network_that_diverged_in_its_last_step_is_one_line(prepared, recipe, tmp_path, monkeypatch):
+    def diverging(engine, *_):
+        with torch.no_grad():
+            engine.deployed.net.fc.weight.fill_(float("nan"))
+        return torch.tensor(0.5)
+
+    monkeypatch.setattr(Engine, "step", diverging)
+    with pytest.raises(DataError, match="answers aren't finite"):
+        _go(prepared, tmp_path / "run", recipe.changed(ema=0.0))
+
+
+def test_weights_and_what_they_learned_from_are_kept(prepared, write_prepared, recipe, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    _go(prepared, first, recipe)
+    rows = [(s, x, "more", 6, {}) for s in ("train", "val") for x in ("real", "fake") for _ in range(4)]
+    other = write_prepared(rows, name="other")
+
+    def go(weights, **options):
+        around = _around(stop_after=options.pop("stop_after", None))
+        return trainer.train(other, second, recipe, weights=weights, surroundings=around, **options)
+
+    go(str(first), stop_after=2)
+    with pytest.raises(CheckpointError, match="started with other weights"):
+        go("none", resume=True)
+    assert go(str(first), resume=True).finished
+    known = provenance.trained_on(checkpoint.load(second).info)
+    hashes = [provenance.hashes(folder)["manifest_sha256"] for folder in (other, prepared)]
+    assert list(known) == hashes
+    assert provenance.relation(known, PreparedData.load(prepared)) == "added"
 
 
 def test_added_data_join_the_training_alone(prepared, write_prepared, recipe, tmp_path):

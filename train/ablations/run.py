@@ -41,7 +41,8 @@ def runs(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield variant, group
     for group in plan["left_out"]:
         if group not in plan["compare"]["left_out"]:
-            yield "robust", group
+            for variant in plan["compare"]["further"]:
+                yield variant, group
 
 
 def recipe_of(plan: Mapping[str, Any], variant: str, group: str, samples: int | None = None) -> Recipe:

@@ -1,8 +1,9 @@
 """The command `fauxface calibrate`; it needs neither PyTorch nor scikit-learn, only SciPy."""
 
+import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -93,25 +94,46 @@ def _name(data: list[str]) -> str:
 
 def _prepared(parent: "Bundle", data: list[str], out: Path, faces: str) -> "PreparedData":
     """Cut the pictures as the bundle itself cuts them."""
+    from fauxface.errors import DataError
     from fauxface.threads import available_cores
     from fauxface_train.dataset import PreparedData
     from fauxface_train.extraction import CropRule
     from fauxface_train.jobs import LocatorFile
-    from fauxface_train.prepare import SplitRule, prepare
+    from fauxface_train.prepare import REPORT, SplitRule, prepare
 
     crop = parent.manifest.crop
     whole = faces == "whole"
-    summary = prepare(
-        data,
-        out,
-        crop_rule=CropRule(margin=crop.margin, whole=whole, min_face=crop.min_face_px),
-        split_rule=SplitRule(1.0, 0.0, 0.0),
-        locator=None if whole else LocatorFile.of(parent),
-        workers=available_cores(),
-    )
+    report = out / REPORT
+    try:
+        summary = prepare(
+            data,
+            out,
+            crop_rule=CropRule(margin=crop.margin, whole=whole, min_face=crop.min_face_px),
+            split_rule=SplitRule(1.0, 0.0, 0.0),
+            locator=None if whole else LocatorFile.of(parent),
+            workers=available_cores(),
+        )
+    except DataError as error:
+        if report.is_file():  # it goes with the temporary folder
+            _say_left_out(json.loads(report.read_text(encoding="utf-8")))
+            raise DataError(str(error).replace(str(report), "above")) from None
+        raise
     counts = summary.report["counts"]
     typer.echo(f"{counts['kept']} of {counts['found']} pictures can be used")
+    _say_left_out(summary.report)
     return PreparedData.load(out)
+
+
+def _say_left_out(report: dict[str, Any], most: int = 10) -> None:
+    """Name the first pictures of a report that can't be used, and why."""
+    from fauxface.output import printable
+
+    lines = [f"{bad['file']}: {bad['reason']}" for bad in report["bad_files"]]
+    lines += [f"{same['file']}: {same['outcome']} of {same['of']}" for same in report["duplicates"]]
+    for line in lines[:most]:
+        typer.echo(f"left out: {printable(line)}", err=True)
+    if len(lines) > most:
+        typer.echo(f"left out: {len(lines) - most} more", err=True)
 
 
 def _print(precision: str, point: "Refit") -> None:

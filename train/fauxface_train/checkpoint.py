@@ -128,6 +128,19 @@ def resolve(path: str | os.PathLike[str]) -> Path:
     return given
 
 
+def description(file: Path) -> dict[str, Any] | None:
+    """Return what a .safetensors file says of its training, unchecked; None of a file without."""
+    if file.suffix != ".safetensors":
+        return None
+    try:
+        with safe_open(file, framework="pt", device="cpu") as reader:
+            text = (reader.metadata() or {}).get(_KEY)
+        info = None if text is None else json.loads(text)
+    except (SafetensorError, OSError, ValueError):
+        return None
+    return info if isinstance(info, dict) else None
+
+
 def load(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a checkpoint.
 

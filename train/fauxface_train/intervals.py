@@ -118,7 +118,29 @@ def calibration_residuals(
     return weights @ residual / np.sum(weights, axis=1, keepdims=True)
 
 
-def calibration_interval(found: np.ndarray, drawn: np.ndarray) -> tuple[float, float]:
+def unseen_error(p: np.ndarray, labels: np.ndarray, weights: np.ndarray, bins: int = ECE_BINS) -> float:
+    """Return the calibration error that bins of one label can hide, since their resamples all look alike.
+
+    Without an event in n samples, fewer than 1 - 0.05 ** (1 / n) of a bin's have one, with 95 % confidence
+    (Clopper and Pearson, 1934, one-sided); these shares are added up by the bins' weights.
+
+    Args:
+        p: Probabilities of "generated", float [N].
+        labels: int [N].
+        weights: Weight of each sample, float [N].
+        bins: Number of bins of equal width.
+    """
+    place = bin_of(p, bins)
+    total = 0.0
+    for one in np.unique(place):
+        mine = place == one
+        if len(np.unique(labels[mine])) == 1:
+            share = 1 - (1 - CONFIDENCE) ** (1 / np.count_nonzero(mine))
+            total += share * float(weights[mine].sum() / weights.sum())
+    return total
+
+
+def calibration_interval(found: np.ndarray, drawn: np.ndarray, unseen: float = 0.0) -> tuple[float, float]:
     """Return the interval of an expected calibration error.
 
     The error is a sum of absolute values, which noise only raises: percentiles of resampled errors lie above
@@ -129,8 +151,9 @@ def calibration_interval(found: np.ndarray, drawn: np.ndarray) -> tuple[float, f
     Args:
         found: float [bins], the terms of all samples; see `calibration_residuals`.
         drawn: float [B, bins], those of the resamples.
+        unseen: Least distance, what no resample can show; see `unseen_error`.
     """
-    reach = float(np.quantile(np.sum(np.abs(drawn - found), axis=1), CONFIDENCE))
+    reach = max(unseen, float(np.quantile(np.sum(np.abs(drawn - found), axis=1), CONFIDENCE)))
     value = float(np.sum(np.abs(found)))
     return max(0.0, value - reach), min(1.0, value + reach)
 

@@ -256,13 +256,19 @@ def _add_wrapped(found: Found, root: Path, depth: int) -> bool:
 
 
 def _add_label(found: Found, folder: Path, label: str, name: str, split: str | None) -> None:
-    """Add a label folder: sub-folders are sources, pictures right in it belong to the source `name`."""
+    """Add a label folder: its folders are sources, or splits; other pictures belong to the source `name`."""
     pictures, ignored = _pictures(folder)
     if not pictures:
         raise DataError(f"the class folder {folder} holds no picture; fill it or remove it")
+    splits = {} if split else {inner.name: _SPLIT_OF.get(inner.name.lower()) for inner in _folders(folder)}
+    if any(splits.values()):
+        others = [folder / inner for inner, known in splits.items() if known is None]
+        _refuse_strangers(folder, others, "train, val and test")
     for path in pictures:
         inner = path.relative_to(folder).parts
-        found.items.append(Item(path, label, inner[0] if len(inner) > 1 else name, split))
+        own = splits.get(inner[0]) if len(inner) > 1 else None
+        names = inner[1:-1] if own else inner[:-1]
+        found.items.append(Item(path, label, names[0] if names else name, own or split))
     found.ignored += ignored
 
 

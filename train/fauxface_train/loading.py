@@ -1,5 +1,6 @@
 """From prepared data to batches: crops decoded once, views made in worker processes that share them."""
 
+import errno
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -70,7 +71,7 @@ class Crops:
 
 @contextmanager
 def decoded(samples: Sequence[Sample], budget: int) -> Iterator[Crops]:
-    """Decode crops once where they fit a budget of memory.
+    """Decode crops once where they fit a budget of memory, and the temporary folder has room.
 
     The pixels go to a temporary file, which the system keeps in memory and worker processes of any start
     method share without copies.
@@ -84,21 +85,32 @@ def decoded(samples: Sequence[Sample], budget: int) -> Iterator[Crops]:
     """
     with tempfile.TemporaryDirectory(prefix="fauxface-") as folder:
         file = Path(folder) / "pixels.u8"
-        sides: list[int] = []
-        size = 0
-        with ThreadPoolExecutor(available_cores()) as pool, file.open("wb") as out:
-            waiting = _ahead(pool, samples)
-            for crop in track(waiting, len(samples), "decode crops", "crops"):
-                size += crop.nbytes
-                if size > budget:
-                    break
-                sides.append(crop.shape[0])
-                out.write(np.ascontiguousarray(crop).data)
-            waiting.close()
+        try:
+            sides = _write_pixels(file, samples, budget)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            sides = []
         fits = len(sides) == len(samples)
         if not fits:
             file.unlink()
         yield Crops(samples, file if fits else None, sides if fits else [])
+
+
+def _write_pixels(file: Path, samples: Sequence[Sample], budget: int) -> list[int]:
+    """Write the crops' pixels up to a budget in bytes; return the sides of those that were written."""
+    sides: list[int] = []
+    size = 0
+    with ThreadPoolExecutor(available_cores()) as pool, file.open("wb") as out:
+        waiting = _ahead(pool, samples)
+        for crop in track(waiting, len(samples), "decode crops", "crops"):
+            size += crop.nbytes
+            if size > budget:
+                break
+            sides.append(crop.shape[0])
+            out.write(np.ascontiguousarray(crop).data)
+        waiting.close()
+    return sides
 
 
 def _ahead(

@@ -23,6 +23,7 @@ from fauxface_train.intervals import (
     grouped_rate,
     percentile_interval,
     resamples,
+    unseen_error,
     weighted_curves,
 )
 from fauxface_train.scored import Scored
@@ -58,7 +59,7 @@ def bounded(value: float, draws: np.ndarray) -> Value:
     Without one where all of them are the same, as where the labels are told apart without an error: resamples
     of such a set say nothing of what others would show.
     """
-    if np.ptp(draws) == 0:
+    if np.ptp(draws) <= 1e-9 * np.abs(draws).max():  # sums of the same terms in another order differ
         return {"value": value}
     low, high = percentile_interval(draws)
     return {"value": value, "low": low, "high": high}
@@ -196,7 +197,7 @@ def ranking(scored: Scored, *, balanced: bool, replicates: int, seed: int) -> di
         draws.append(np.stack(each, axis=1))
         terms.append(calibration_residuals(p, labels, drawn))
     found = calibration_residuals(p, labels, weight[None])[0]
-    low, high = calibration_interval(found, np.concatenate(terms))
+    low, high = calibration_interval(found, np.concatenate(terms), unseen_error(p, labels, weight))
     reals = int(np.count_nonzero(labels == REAL))
     return {
         **_each_bounded(keys[:-1], values, np.concatenate(draws)),

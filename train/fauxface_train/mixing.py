@@ -17,7 +17,7 @@ def paste(
     rectangles of a tenth to half of the picture.
 
     Args:
-        crops: uint8 [B, S, S, 3]; B at least 2.
+        crops: uint8 [B, S, S, 3]; a single one stays as it is.
         labels: int64 [B], 0 or 1.
         share: Share of the pictures that get a rectangle, in [0, 1].
         rng: Source of chance.
@@ -28,7 +28,7 @@ def paste(
     count, side = crops.shape[:2]
     mixed = crops.clone()
     shown = labels.to(torch.float32).view(-1, 1, 1).repeat(1, side, side)
-    for index in rng.permutation(count)[: round(share * count)]:
+    for index in rng.permutation(count)[: round(share * count) if count > 1 else 0]:
         other = (index + rng.integers(1, count)) % count
         area, aspect = rng.uniform(*_AREA), _ASPECT ** rng.uniform(-1, 1)
         height, width = (

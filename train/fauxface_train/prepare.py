@@ -21,7 +21,7 @@ from fauxface_train.layouts import Item
 from fauxface_train.selection import KEPT, OUTCOMES, Entry, Fate, select
 
 REPORT_FORMAT = "fauxface.prepare-report/1"
-_MANIFEST, _INFO, _REPORT = "manifest.csv", "prepare.json", "report.json"
+_MANIFEST, _INFO, REPORT = "manifest.csv", "prepare.json", "report.json"
 _WORK = ".work"
 
 
@@ -143,10 +143,10 @@ def prepare(
     if not report["counts"]["kept"]:
         raise DataError(
             f"none of {len(entries)} pictures could be used ({_counted(report['counts'])}); "
-            f"see {write_json(root / _REPORT, report)}"
+            f"see {write_json(root / REPORT, report)}"
         )
     _place(root, entries, fates, splits, on_disk)
-    write_json(root / _REPORT, report)
+    write_json(root / REPORT, report)
     _write_manifest(root / _MANIFEST, entries, fates, splits)
     info = config | {
         "sources": list(sources),
@@ -221,7 +221,7 @@ def _finished(root: Path, fingerprint: str) -> dict[str, Any] | None:
     """Return the report of an earlier run if it finished with these very files."""
     try:
         info = json.loads((root / _INFO).read_text(encoding="utf-8"))
-        report = json.loads((root / _REPORT).read_text(encoding="utf-8"))
+        report = json.loads((root / REPORT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     complete = (root / _MANIFEST).is_file() and info.get("items_sha256") == fingerprint

@@ -160,6 +160,7 @@ class Recipe:
             "ema must lie in [0, 1)": 0 <= self.ema < 1,
             "the matched share must lie in [0, 1]": 0 <= self.matched <= 1,
             "only balanced batches can be matched": not self.matched or self.balanced,
+            "only balanced batches can weight sources": not self.source_weights or self.balanced,
             "consistency must be 0 or more": self.consistency >= 0,
             "consistency needs degradations": not (self.consistency and self.degradations is None),
             "the mixed share must lie in [0, 1]": 0 <= self.mixed <= 1,

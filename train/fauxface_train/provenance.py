@@ -53,14 +53,17 @@ def versions() -> dict[str, str]:
 def trained_on(info: Mapping[str, Any]) -> tuple[str, ...]:
     """Return which data a checkpoint's or a bundle's provenance names: the SHA-256 of their manifest.csv.
 
-    The first is that of the data; those of folders whose train split joined them follow. None where the data
-    aren't named.
+    The first is that of the data; those of folders whose train split joined them follow, and those that the
+    initial weights had learned from. None where the data aren't named.
     """
     data = info.get("data")
     if not (isinstance(data, Mapping) and isinstance(data.get("manifest_sha256"), str)):
         return ()
     further = [each.get("manifest_sha256") for each in earlier(data, "added") if isinstance(each, Mapping)]
-    return (data["manifest_sha256"], *(each for each in further if isinstance(each, str)))
+    training = info.get("training") or info.get("provenance")  # a bundle's, a checkpoint's
+    initial = training.get("initial_weights") if isinstance(training, Mapping) else None
+    further += earlier(initial, "trained_on") if isinstance(initial, Mapping) else []
+    return tuple(dict.fromkeys(each for each in (data["manifest_sha256"], *further) if isinstance(each, str)))
 
 
 def relation(known: Sequence[str], data: PreparedData) -> str:
@@ -71,7 +74,8 @@ def relation(known: Sequence[str], data: PreparedData) -> str:
         data: The data.
 
     Returns:
-        "these"; "added" where their train split joined these; "others"; or "unknown".
+        "these"; "added" where their train split joined these, or the model's initial weights had learned from
+        them; "others"; or "unknown".
     """
     if not known:
         return "unknown"

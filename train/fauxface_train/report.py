@@ -46,6 +46,14 @@ _PLOTS = {
 _PICTURES_OF_DATA = ("predictions.png", "mistakes.png")
 
 
+_SEEN = {
+    "train": ", on which the model was trained",
+    "val": ", by which the model's best checkpoint and its thresholds were chosen",
+    "all": ", on most of which the model was trained",
+}
+"""What splits of its own training data were to a model; of the test split it saw nothing."""
+
+
 def show(value: dict[str, Any], interval: bool = True) -> str:
     """Return a figure as text: "0.9876 (0.9801-0.9932)", or a dash where there is none.
 
@@ -65,7 +73,8 @@ def _relation(data: dict[str, Any]) -> str:
     """Say whether the pictures were trained on, as far as it is known."""
     overlap = data.get("overlap")
     others = _OTHERS if overlap else _OTHERS + _UNCHECKED
-    said = {"added": _ADDED, "others": others}.get(data.get("trained_on", ""), "")
+    these = _SEEN.get(data.get("split", ""), "")
+    said = {"these": these, "added": _ADDED, "others": others}.get(data.get("trained_on", ""), "")
     if overlap:
         known = f"the {overlap['pictures']} of `{overlap['name']}` for training and validation"
         said += f"; {overlap['shared']} of these pictures are among {known}"

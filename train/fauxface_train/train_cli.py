@@ -1,5 +1,6 @@
 """The `fauxface train` command."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,12 +21,12 @@ def train(
     out: Annotated[Path, typer.Option(help="Folder of the run: checkpoints, logs, curves.")],
     preset: Annotated[str | None, typer.Option(help="Recipe: robust or article.  [default: robust]")] = None,
     weights: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Initial weights: imagenet, shipped (the default bundle's), none, the folder of a run or a "
-            "bundle, or a .pth, .safetensors or .npz file."
+            "bundle, or a .pth, .safetensors or .npz file; imagenet if not given."
         ),
-    ] = "imagenet",
+    ] = None,
     add: Annotated[
         list[Path] | None,
         typer.Option(
@@ -107,6 +108,7 @@ def train(
     """
     require_extra("train", "torch", "torchvision", "sklearn", "safetensors", "matplotlib", "tensorboard")
     from fauxface import heap
+    from fauxface.signals import ended_as_by_ctrl_c
     from fauxface_train import presets, run_state, trainer
 
     heap.keep_freed_memory()
@@ -152,14 +154,15 @@ def train(
         say=lambda line: typer.echo(line, err=True),
     )
     added = add or []
-    outcome = trainer.train(
-        data, out, recipe, weights=weights, added=added, resume=resume, surroundings=around
-    )
+    with ended_as_by_ctrl_c():
+        outcome = trainer.train(
+            data, out, recipe, weights=weights, added=added, resume=resume, surroundings=around
+        )
     if not outcome.finished:
+        joined = [text for folder in added for text in ("--add", str(folder))]
+        command = shlex.join(["fauxface", "train", str(data), "--out", str(out), *joined, "--resume"])
         typer.echo(
-            f"stopped at {outcome.samples} of {outcome.planned} pictures; continue with: "
-            f"fauxface train {data} --out {out} {''.join(f'--add {folder} ' for folder in added)}--resume",
-            err=True,
+            f"stopped at {outcome.samples} of {outcome.planned} pictures; continue with: {command}", err=True
         )
         raise typer.Exit(130)
     typer.echo(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fauxface.errors import DataError, OutputError
+from fauxface.errors import CheckpointError, DataError, OutputError
 from fauxface.files import usable_folder
 from fauxface.progress import Progress
 from fauxface_train import checkpoint, loading, provenance, training_set, validation
@@ -54,7 +54,7 @@ def train(
     out: str | Path,
     recipe: Recipe,
     *,
-    weights: str = "imagenet",
+    weights: str | None = None,
     added: Sequence[str | Path] = (),
     resume: bool = False,
     surroundings: Surroundings | None = None,
@@ -65,7 +65,8 @@ def train(
         folder: Prepared data, with a train and a val split.
         out: The run's folder.
         recipe: What is done.
-        weights: Initial weights; see `weights.initialise`. Not read where the run is resumed.
+        weights: Initial weights; see `weights.initialise`. None: "imagenet". A resumed run doesn't load them
+            again, but refuses others than its own.
         added: Further prepared data, whose train pictures join those of `folder`; a resumed run needs them
             too.
         resume: Continue the run in `out`, with the recipe that it was started with.
@@ -88,6 +89,8 @@ def train(
     stored = read_resume(out) if resume else None
     if stored is not None:
         recipe = Recipe.from_dict(stored["recipe"])
+        if weights is not None and not Initial.from_dict(stored["initial"]).is_of(weights):
+            raise CheckpointError(f"{out} was started with other weights; drop --weights, or start a new run")
     device = pick_device(around.device)
     data = PreparedData.load(folder)
     if recipe.preset == "article" and not data.info.get("tolerate_truncated"):
@@ -113,16 +116,19 @@ def train(
     val = validation.prepare(val_samples, recipe.degradations)
     with loading.decoded(samples, around.cache_bytes) as crops:
         if not crops.in_memory:
-            around.say("the crops don't fit the memory budget and are decoded at each use; see --cache-gb")
+            around.say(
+                "the crops don't fit the memory budget (see --cache-gb) or the temporary folder (TMPDIR) "
+                "and are decoded at each use"
+            )
         sharp = loading.sharpness_of(crops) if recipe.matched else None
         plan = Plan([s.label for s in samples], [s.source for s in samples], recipe, sharp)
         torch.manual_seed(recipe.seed)
         net = build()
         if stored is None:
-            initial = initialise(net, weights, lambda: loading.probe_faces(crops, recipe))
+            initial = initialise(net, weights or "imagenet", lambda: loading.probe_faces(crops, recipe))
             around.say(initial.sentence())
         else:
-            initial = Initial(**{**stored["initial"], "fresh": tuple(stored["initial"]["fresh"])})
+            initial = Initial.from_dict(stored["initial"])
         engine = Engine(net, recipe, device, around.say, initial)
         run = Run(
             out=out,
@@ -331,11 +337,7 @@ class Run:
                 "device": str(self._engine.device),
                 "precision": str(self._engine.dtype).removeprefix("torch."),
                 "compiled": self._engine.compiled,
-                "initial_weights": {
-                    "kind": self._initial.kind,
-                    "sha256": self._initial.sha256,
-                    "fresh": list(self._initial.fresh),
-                },
+                "initial_weights": self._initial.to_dict(),
                 "samples": at.samples,
                 "selected_at_samples": at.best_samples if name == "best" else at.samples,
                 "seconds": round(at.seconds, 1),
@@ -352,11 +354,7 @@ class Run:
         content = {
             "recipe": self._recipe.to_dict(),
             "data": self._facts,
-            "initial": {
-                "kind": self._initial.kind,
-                "sha256": self._initial.sha256,
-                "fresh": list(self._initial.fresh),
-            },
+            "initial": self._initial.to_dict(),
             "position": {name: getattr(at, name) for name in Position.__slots__},
             "engine": self._engine.state(),
         }

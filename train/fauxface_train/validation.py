@@ -9,6 +9,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
+from fauxface.errors import DataError
 from fauxface.progress import track
 from fauxface_train.augment import degraded, nominal
 from fauxface_train.dataset import Sample, load_stored
@@ -78,6 +79,9 @@ def logits(
 
     Returns:
         float32 [N, 2].
+
+    Raises:
+        DataError: A logit is NaN or infinite, as those of a network that diverged.
     """
     parts = []
     with torch.inference_mode():
@@ -88,7 +92,10 @@ def logits(
             else:
                 with autocast():
                     parts.append(module(part).cpu())
-    return torch.cat(parts).float().numpy()
+    scores = torch.cat(parts).float().numpy()
+    if not np.isfinite(scores).all():
+        raise DataError("the network's answers aren't finite; train it with a lower --lr or in fp32")
+    return scores
 
 
 def measure(scores: np.ndarray, labels: np.ndarray, sources: np.ndarray) -> dict[str, float]:

@@ -20,8 +20,9 @@ from torchvision.models import ResNet, ResNet18_Weights
 from fauxface.bundle import Bundle
 from fauxface.errors import CheckpointError
 from fauxface.manifest import MANIFEST_NAME
-from fauxface_train.checkpoint import resolve
+from fauxface_train.checkpoint import description, resolve
 from fauxface_train.model import ARCHITECTURE, IMAGENET_MEAN, IMAGENET_STD, Deployed
+from fauxface_train.provenance import trained_on
 
 Faces = Callable[[], np.ndarray]
 """Returns a few hundred train crops, uint8 [N, 128, 128, 3] RGB; called only for folded weights."""
@@ -35,11 +36,14 @@ class Initial:
         kind: "none", "imagenet", "bundle", or the file's suffix without its dot.
         sha256: Hash of the file, of the bundle, or of the downloaded tensors; None for "none".
         fresh: Layers that the weights didn't hold and that keep their random initialisation.
+        trained_on: SHA-256 of the manifest.csv of each prepared data set that they are known to have learned
+            from; see `provenance.trained_on`.
     """
 
     kind: str
     sha256: str | None
     fresh: tuple[str, ...]
+    trained_on: tuple[str, ...] = ()
 
     def is_random(self, parameter: str) -> bool:
         """Tell whether a parameter of the network started at random: a fresh layer's, or its batch norm's."""
@@ -50,6 +54,59 @@ class Initial:
         """Return one line for the log."""
         fresh = f"; fresh: {', '.join(self.fresh)}" if self.fresh and self.kind != "none" else ""
         return f"initial weights: {self.kind}{f' {self.sha256[:12]}' if self.sha256 else ''}{fresh}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it JSON-compatible, as run and bundle record it."""
+        return {
+            "kind": self.kind,
+            "sha256": self.sha256,
+            "fresh": list(self.fresh),
+            "trained_on": list(self.trained_on),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Initial":
+        """Return what `to_dict` wrote; a record of an earlier version may lack what weights had learned."""
+        return cls(
+            values["kind"], values["sha256"], tuple(values["fresh"]), tuple(values.get("trained_on", ()))
+        )
+
+    def is_of(self, weights: str) -> bool:
+        """Tell whether these are the weights that `initialise` would take; downloads aren't compared.
+
+        Raises:
+            CheckpointError: There are no such weights.
+            BundleError: The bundle is refused.
+        """
+        kind, digest = _identity(weights)
+        return kind == self.kind and (digest is None or digest == self.sha256)
+
+
+def _identity(weights: str) -> tuple[str, str | None]:
+    """Return kind and SHA-256 of initial weights, None where they'd have to be downloaded first."""
+    if weights in {"none", "imagenet"}:
+        return weights, None
+    if bundle := _bundle(weights):
+        return "bundle", bundle.sha256
+    path = _file(weights)
+    return path.suffix.lstrip("."), hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _bundle(weights: str) -> Bundle | None:
+    """Return the bundle that is meant, None where a run or a file is."""
+    if weights == "shipped":
+        return Bundle.load(None)
+    return Bundle.load(Path(weights)) if (Path(weights) / MANIFEST_NAME).is_file() else None
+
+
+def _file(weights: str) -> Path:
+    """Return the file that is meant, a run's best checkpoint where its folder is given."""
+    path = Path(weights)
+    if path.is_dir():
+        path = resolve(path)
+    if not path.is_file():
+        raise CheckpointError(f"no weights at {weights}; give imagenet, shipped, none or an existing file")
+    return path
 
 
 def initialise(net: ResNet, weights: str, faces: Faces) -> Initial:
@@ -75,21 +132,17 @@ def initialise(net: ResNet, weights: str, faces: Faces) -> Initial:
         state = _download()
         fresh = _fill(net, state, "torchvision's ImageNet weights")
         return Initial("imagenet", _state_sha256(state), fresh)
-    path = Path(weights)
-    if weights == "shipped" or (path / MANIFEST_NAME).is_file():
-        bundle = Bundle.load(None if weights == "shipped" else path)
+    if bundle := _bundle(weights):
         fresh = _inflate(net, _of_bundle(bundle), faces, f"the bundle {bundle.manifest.name}")
-        return Initial("bundle", bundle.sha256, fresh)
-    if path.is_dir():
-        path = resolve(path)
-    if not path.is_file():
-        raise CheckpointError(f"no weights at {weights}; give imagenet, shipped, none or an existing file")
+        return Initial("bundle", bundle.sha256, fresh, trained_on(bundle.manifest.provenance))
+    path = _file(weights)
     state = _read(path)
     if path.suffix == ".npz" and not any("bn" in name or "running" in name for name in state):
         fresh = _inflate(net, state, faces, path.name)
     else:
         fresh = _fill(net, state, path.name)
-    return Initial(path.suffix.lstrip("."), hashlib.sha256(path.read_bytes()).hexdigest(), fresh)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Initial(path.suffix.lstrip("."), digest, fresh, trained_on(description(path) or {}))
 
 
 def _download() -> dict[str, torch.Tensor]:

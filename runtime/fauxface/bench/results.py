@@ -273,6 +273,13 @@ class Settings:
     tails: bool
     seed: int
 
+    def __post_init__(self) -> None:
+        for name in ("cameras", "rounds", "frames"):
+            _count(name, getattr(self, name))
+        _count("faces", self.faces, 1)
+        if self.target_fps is not None:
+            _require(0 < self.target_fps <= _MOST, f"target_fps must be above 0 and at most {_MOST:g}")
+
 
 @dataclass(frozen=True, slots=True)
 class BenchReport:
@@ -301,6 +308,10 @@ class BenchReport:
     refused: tuple[Refusal, ...]
     measurements: tuple[Measurement, ...]
     videos: tuple[VideoMeasurement, ...]
+
+    def __post_init__(self) -> None:
+        for name in ("cores", "logical_cpus"):
+            _count(name, getattr(self.machine, name), 1)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; each measurement has its key figures as `summary`."""

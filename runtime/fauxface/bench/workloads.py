@@ -128,7 +128,7 @@ def open_locator(bundle: Bundle, threads: int) -> Locator:
     """Open the bundle's locator as a scan with so many threads does.
 
     Raises:
-        BundleError: OpenCV can't run it.
+        BundleError: ONNX Runtime can't run it.
     """
     return Locator.from_spec(
         bundle.locator_bytes(), bundle.manifest.locator, threads=min(threads, LOCATOR_THREADS)

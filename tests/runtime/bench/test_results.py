@@ -103,6 +103,9 @@ def put(document, value, *path):
         (lambda d: put(d, "2", "settings", "rounds"), "settings.rounds must be of type int, not str"),
         (lambda d: put(d, True, "settings", "rounds"), "must be of type int, not bool"),
         (lambda d: put(d, [], "machine"), "machine must be an object"),
+        (lambda d: put(d, 10**400, "machine", "cores"), "cores must be at most"),
+        (lambda d: put(d, 0, "settings", "faces"), "faces must be at least 1"),
+        (lambda d: put(d, 0.0, "settings", "target_fps"), "target_fps must be above 0"),
         (lambda d: put(d, {}, "measurements"), "measurements must be of type tuple, not dict"),
         (lambda d: put(d, [], "measurements", 0, "rounds"), "rounds must not be empty"),
         (
