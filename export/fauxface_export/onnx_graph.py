@@ -1,11 +1,13 @@
 """The ONNX file: one self-contained graph with a dynamic batch and the preprocessing constants inside."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import onnx
+import onnxruntime
 import torch
 from google.protobuf.message import DecodeError
+from onnx import helper
 from torch.export import ExportedProgram
 
 from fauxface.crops import INPUT_SIZE
@@ -152,3 +154,12 @@ def _check(model: onnx.ModelProto) -> None:
 def _signature(value: onnx.ValueInfoProto) -> tuple[str, int, list[str | int]]:
     tensor = value.type.tensor_type
     return value.name, tensor.elem_type, [dim.dim_param or dim.dim_value for dim in tensor.shape.dim]
+
+
+def exposing(model: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:
+    """Return a session on the CPU that can give inner float tensors too."""
+    exposed = onnx.ModelProto()
+    exposed.CopyFrom(model)
+    for name in names:
+        exposed.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    return onnxruntime.InferenceSession(exposed.SerializeToString(), providers=["CPUExecutionProvider"])

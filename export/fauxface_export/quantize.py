@@ -22,7 +22,7 @@ from onnxruntime.quantization.calibrate import CalibraterBase, TensorsData, crea
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from fauxface.errors import GateError
-from fauxface_export.onnx_graph import INPUT, layers
+from fauxface_export.onnx_graph import INPUT, exposing, layers
 
 METHODS = ("minmax", "entropy", "percentile")
 """How the range of an activation is chosen: all that occurs, least information lost, all but outliers."""
@@ -188,7 +188,7 @@ def correct(prepared: Path, path: Path, crops: np.ndarray) -> None:
 
 def _means(model: onnx.ModelProto, names: Sequence[str], crops: np.ndarray) -> list[np.ndarray]:
     """Run crops and return the mean of each channel of inner tensors [N, C, H, W]: float64 [C] each."""
-    session = _exposing(model, names)
+    session = exposing(model, names)
     parts: list[list[np.ndarray]] = []
     for part in _parts(crops):
         found: list[Any] = list(session.run(list(names), {INPUT: part}))
@@ -223,18 +223,9 @@ def refit(path: Path, crops: np.ndarray, logits: np.ndarray) -> None:
 
 def _features(model: onnx.ModelProto, name: str, crops: np.ndarray) -> np.ndarray:
     """Run crops and return an inner tensor, float64 [N, F]."""
-    session = _exposing(model, [name])
+    session = exposing(model, [name])
     parts: list[Any] = [session.run([name], {INPUT: part})[0] for part in _parts(crops)]
     return np.concatenate(parts).astype(np.float64)
-
-
-def _exposing(model: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:
-    """Return a session that can give inner tensors too."""
-    exposed = onnx.ModelProto()
-    exposed.CopyFrom(model)
-    for name in names:
-        exposed.graph.output.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    return onnxruntime.InferenceSession(exposed.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
 def operators(model: bytes) -> Counter[str]:

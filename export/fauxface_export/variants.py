@@ -18,7 +18,7 @@ from fauxface.errors import BundleError, DataError, GateError
 from fauxface.manifest import OperatingPoint
 from fauxface.progress import Progress
 from fauxface.session import Classifier
-from fauxface_export import equalise, half, onnx_graph, parity, quantize
+from fauxface_export import equalise, half, onnx_graph, parity, quantize, rounding
 from fauxface_export.accuracy import (
     AUROC_LOSS_LIMIT,
     FLIP_LIMIT,
@@ -298,6 +298,7 @@ def _int8(fp32: Path, target: Path, against: Reference, say: Say) -> Generator[d
             for method in quantize.METHODS:
                 path = Path(folder) / f"{len(tried)}.onnx"
                 quantize.quantise(prepared, ranges[method], path, in_float=in_float)
+                rounding.compensate(prepared, path, against.calibration)
                 quantize.correct(prepared, path, against.calibration)
                 quantize.refit(path, against.calibration, against.logits)
                 logits = scorer(path)(crops)

