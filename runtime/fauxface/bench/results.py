@@ -273,13 +273,6 @@ class Settings:
     tails: bool
     seed: int
 
-    def __post_init__(self) -> None:
-        for name in ("cameras", "rounds", "frames"):
-            _count(name, getattr(self, name))
-        _count("faces", self.faces, 1)
-        if self.target_fps is not None:
-            _require(0 < self.target_fps <= _MOST, f"target_fps must be above 0 and at most {_MOST:g}")
-
 
 @dataclass(frozen=True, slots=True)
 class BenchReport:
@@ -312,6 +305,10 @@ class BenchReport:
     def __post_init__(self) -> None:
         for name in ("cores", "logical_cpus"):
             _count(name, getattr(self.machine, name), 1)
+        for name in ("cameras", "rounds", "frames", "faces"):
+            _count(name, getattr(self.settings, name), int(name == "faces"))
+        fps = self.settings.target_fps
+        _require(fps is None or 0 < fps <= _MOST, f"target_fps must be above 0 and at most {_MOST:g}")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form; each measurement has its key figures as `summary`."""
