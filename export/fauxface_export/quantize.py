@@ -79,7 +79,7 @@ def largest(prepared: Path, crops: np.ndarray) -> dict[str, np.ndarray]:
     settings = {"per_channel": True}
     with _calibrator(prepared, ["Conv", "Gemm"], CalibrationMethod.MinMax, settings) as calibrator:
         # All parts in one call: the calibrator can't join ranges per channel of several.
-        calibrator.collect_data(_Reader(_parts(crops)))
+        calibrator.collect_data(_Reader(batches(crops)))
         found = calibrator.compute_data().data
     return {name: np.asarray(values.range_value[1]).reshape(-1) for name, values in found.items()}
 
@@ -94,7 +94,7 @@ def ranges(prepared: Path, crops: np.ndarray, method: str) -> TensorsData:
     """
     with _calibrator(prepared, _QUANTISED, *_SETTINGS[method]) as calibrator:
         # One part at a time: the calibrator holds every activation of what it is given.
-        for part in _parts(crops):
+        for part in batches(crops):
             calibrator.collect_data(_Reader([part]))
         return calibrator.compute_data()
 
@@ -109,7 +109,8 @@ def _calibrator(
         yield create_calibrator(prepared, operators, augmented, method, extra_options=settings)
 
 
-def _parts(crops: np.ndarray) -> list[np.ndarray]:
+def batches(crops: np.ndarray) -> list[np.ndarray]:
+    """Cut crops into batches of what calibration holds at a time."""
     return [crops[start : start + _CALIBRATION_BATCH] for start in range(0, len(crops), _CALIBRATION_BATCH)]
 
 
@@ -190,7 +191,7 @@ def _means(model: onnx.ModelProto, names: Sequence[str], crops: np.ndarray) -> l
     """Run crops and return the mean of each channel of inner tensors [N, C, H, W]: float64 [C] each."""
     session = exposing(model, names)
     parts: list[list[np.ndarray]] = []
-    for part in _parts(crops):
+    for part in batches(crops):
         found: list[Any] = list(session.run(list(names), {INPUT: part}))
         parts.append([values.mean(axis=(2, 3), dtype=np.float64) for values in found])
     return [np.concatenate(values).mean(axis=0) for values in zip(*parts, strict=True)]
@@ -224,7 +225,7 @@ def refit(path: Path, crops: np.ndarray, logits: np.ndarray) -> None:
 def _features(model: onnx.ModelProto, name: str, crops: np.ndarray) -> np.ndarray:
     """Run crops and return an inner tensor, float64 [N, F]."""
     session = exposing(model, [name])
-    parts: list[Any] = [session.run([name], {INPUT: part})[0] for part in _parts(crops)]
+    parts: list[Any] = [session.run([name], {INPUT: part})[0] for part in batches(crops)]
     return np.concatenate(parts).astype(np.float64)
 
 

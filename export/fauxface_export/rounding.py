@@ -10,9 +10,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from onnx import numpy_helper
 
 from fauxface_export.onnx_graph import INPUT, exposing
+from fauxface_export.quantize import batches
 
 _POSITIONS = 16
-_BATCH, _BATCHES = 16, 16
+_BATCHES = 16
 _DAMPING = 0.01
 _BLOCK = 128
 
@@ -86,9 +87,10 @@ def _second_moments(
     wanted = [node.input[0] for node in nodes.values()]
     session, rng = exposing(model, wanted), np.random.default_rng(0)
     found, rows = dict[str, np.ndarray](), dict[str, list[np.ndarray]]()
-    for start in range(0, len(crops), _BATCH):
-        inputs: list[Any] = list(session.run(wanted, {INPUT: crops[start : start + _BATCH]}))
-        full = (start // _BATCH + 1) % _BATCHES == 0 or start + _BATCH >= len(crops)
+    given = batches(crops)
+    for number, part in enumerate(given, 1):
+        inputs: list[Any] = list(session.run(wanted, {INPUT: part}))
+        full = number % _BATCHES == 0 or number == len(given)
         for (name, node), values in zip(nodes.items(), inputs, strict=True):
             rows.setdefault(name, []).append(_patches(node, values, rng))
             if full:

@@ -68,11 +68,11 @@ average() { # OUT RUN WEIGHTS
   [ -f "$runs/$1/best.json" ] || python "$here/average.py" "$runs/prepared" "$runs/$1" "$runs/$2" "$runs/$3"
 }
 # Then three cycles with mixed pictures, and after each the mean of its weights and those that it started from.
-mixed=(--lr 0.0002 --pretrained-lr 1 --strength 0.2 --mixed 0.5)
+mixed=(--pretrained-lr 1 --strength 0.2 --mixed 0.5)
 train_classifier classifier-1 "$shared/models/resnet18_imagenet_partial.npz" --samples 260000 --add "$further"
-train_classifier classifier-2 "$runs/classifier-1" "${mixed[@]}" --samples 64000 --validate-every 16000 --seed 11
+train_classifier classifier-2 "$runs/classifier-1" "${mixed[@]}" --lr 0.0002 --samples 64000 --validate-every 16000 --seed 11
 average classifier-2-mean classifier-2 classifier-1
-train_classifier classifier-3 "$runs/classifier-2-mean" "${mixed[@]}" --samples 48000 --validate-every 24000 --seed 12
+train_classifier classifier-3 "$runs/classifier-2-mean" "${mixed[@]}" --lr 0.0002 --samples 48000 --validate-every 24000 --seed 12
 average classifier-3-mean classifier-3 classifier-2-mean
 train_classifier classifier-4 "$runs/classifier-3-mean" "${mixed[@]}" --lr 0.0003 --samples 144000 --validate-every 24000 --seed 22
 average classifier classifier-4 classifier-3-mean
