@@ -6,6 +6,7 @@ from typing import Any
 
 from fauxface.manifest import LocatorSpec
 from fauxface_export import card_measured as measured
+from fauxface_export.folder import LOCATOR
 from fauxface_export.markdown import bullets, facts, figure, mapping, table, text
 
 _INTENDED = """\
@@ -26,8 +27,8 @@ _NOT_FOR = (
 )
 
 _PRECISIONS = "## Other precisions"
+WEIGHTS = "initial weights"
 _ON_SITE = "## Calibrated on site\n"
-_FOLDER_LABEL = {"bona_fide": "real", "generated": "fake"}
 
 
 def render(
@@ -40,7 +41,7 @@ def render(
     Args:
         manifest: The fields of bundle.json; `files` isn't needed.
         metrics: metrics.json of `fauxface evaluate`, or None: the card says that nothing was measured.
-        terms: Rows with source, label, origin and terms.
+        terms: Rows with source, label ("real" or "fake"), origin and terms.
 
     Returns:
         Markdown.
@@ -60,7 +61,7 @@ def render(
         _operating_point(manifest, mapping(metrics or {}, "gates", "limits")),
         *_precisions(manifest),
         "## Evaluation",
-        *(measured.evaluation(metrics) if metrics else [measured.NOT_EVALUATED]),
+        *(measured.evaluation(metrics) if metrics else [_not_evaluated(manifest)]),
         "## Media analysis as NIST SP 800-63A-4 asks for it",
         *measured.media_analysis(metrics, terms),
         "## Limits and known failures",
@@ -75,11 +76,27 @@ def render(
         "## Parity of the exported files",
         *_parity(manifest["parity"]),
         "## Licence",
-        f"The weights: {manifest['weights_license']} in this folder. fauxface's code: Apache-2.0."
-        if manifest.get("weights_license")
-        else "No licence file of the weights was given at export; the terms of the training data apply.",
+        " ".join(_licence(manifest)),
     ]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def _licence(manifest: Mapping[str, Any]) -> list[str]:
+    """Return sentences on the terms of the weights, and of what came along with its own."""
+    inherited = manifest["provenance"].get("inherited", ())
+    said = [
+        f"The weights: {manifest['weights_license']} in this folder. fauxface's code: Apache-2.0."
+        if manifest.get("weights_license")
+        else "No licence file of the weights was given at export; the terms of the training data apply."
+    ]
+    if LOCATOR in inherited:
+        said.append(
+            f"`{LOCATOR}` is that of fauxface's default bundle, and under its licence: non-commercial "
+            "research and evaluation only. `fauxface export --locator` takes another one."
+        )
+    if WEIGHTS in inherited:
+        said.append("Training started from the weights of a bundle, whose licence applies to these, too.")
+    return said
 
 
 def _model(manifest: Mapping[str, Any]) -> str:
@@ -188,9 +205,14 @@ def _precisions(manifest: Mapping[str, Any]) -> list[str]:
     return [
         _PRECISIONS,
         "On the test split, each at its own operating point. AUROC is lost and verdicts are changed against "
-        "fp32, of which the evaluation below is.",
+        + ("fp32, of which the evaluation below is." if manifest.get("metrics") else "fp32."),
         table(header, rows),
     ]
+
+
+def _not_evaluated(manifest: Mapping[str, Any]) -> str:
+    above = " What was measured of other precisions stands above." if _precisions(manifest) else ""
+    return measured.NOT_EVALUATED + above
 
 
 def with_precisions(card: str, manifest: Mapping[str, Any], made: Collection[str]) -> str:
@@ -234,7 +256,7 @@ def _data(manifest: Mapping[str, Any], terms: Sequence[Mapping[str, str]]) -> li
         for split in ("train", "val")
         for source in mapping(data, split, label)
     }
-    stated = {(_FOLDER_LABEL.get(row["label"].lower(), row["label"]), row["source"]): row for row in terms}
+    stated = {(row["label"], row["source"]): row for row in terms}
     rows = []
     for label, source in sorted(used.keys() | stated.keys(), key=lambda key: (key[0] != "real", key)):
         row = stated.get((label, source), {})

@@ -8,8 +8,9 @@ from fauxface_export.markdown import bullets, figure, mapping, table, text
 WORST = 5
 
 NOT_EVALUATED = """\
-**Not evaluated.** No metrics were given at export, so no error rate of this model is known. Run `fauxface
-evaluate` on data that it wasn't trained on and export again with `--metrics` before relying on a verdict."""
+**Not evaluated.** No metrics were given at export, so no error rate of the fp32 classifier is known. Run
+`fauxface evaluate` on data that it wasn't trained on and export again with `--metrics` before relying on a
+verdict."""
 
 _LIMITS = (
     "Generators and cameras that no source below stands for may be judged wrongly, in either direction; the "
@@ -30,6 +31,7 @@ _SEEN = {
 _ADDED = "The train split of these data joined the training; this split didn't."
 _OTHERS = "These aren't the prepared data that the model was trained on."
 _FITTED = "The operating point was fitted to pictures of these data, which flatters its figures."
+_UNKNOWN = "Whether the pictures were trained on isn't known."
 _UNCHECKED = "Whether some of the pictures were trained on wasn't checked."
 
 _OVERALL = (
@@ -70,8 +72,10 @@ def _seen(data: Mapping[str, Any]) -> str:
     others = related == "others"
     if related == "added" and split not in {"train", "all"}:
         said = _ADDED
+    elif related in {"these", "added"}:
+        said = _SEEN.get(split, "")
     else:
-        said = _OTHERS if others else _SEEN.get(split, "")
+        said = _OTHERS if others else _UNKNOWN
     if data.get("fitted_to"):
         said = f"{said} {_FITTED}".lstrip()
     if overlap:
@@ -159,7 +163,7 @@ def _artefacts(
     terms: Sequence[Mapping[str, str]],
 ) -> list[str]:
     """Return the kinds of artefacts with their false negative rates, clean and at their highest."""
-    origins = {row["source"]: row["origin"] for row in terms if row["label"].lower() in ("fake", "generated")}
+    origins = {row["source"]: row["origin"] for row in terms if row["label"] == "fake"}
     rows = []
     for source in sources:
         if "apcer" not in source:

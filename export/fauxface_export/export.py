@@ -44,6 +44,7 @@ from fauxface_export.folder import (
     check_target,
     staged,
 )
+from fauxface_export.markdown import mapping
 from fauxface_export.reading import read_bytes, read_locator, read_metrics, read_operating_point, read_terms
 from fauxface_train import checkpoint as checkpoints
 from fauxface_train.dataset import PreparedData, load_crop
@@ -213,6 +214,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
                     "config": loaded.info.get("config", {}),
                     "data": loaded.info.get("data", {}),
                     "held": loaded.info.get("held", {}),
+                    **_inherited(loaded.info, locator_bytes, license_text),
                 }
             ),
         }
@@ -222,6 +224,18 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
             document["provenance"]["failures"] = failures.collect(bundle, generated, folder / FAILURES)
             _described(folder, document, metrics, terms)
     return Bundle.load(options.out)
+
+
+def _inherited(info: Mapping[str, Any], locator: bytes, license_text: bytes | None) -> dict[str, Any]:
+    """Return what is under the default bundle's licence or another's; nothing where that one was given."""
+    shipped = Bundle.load()
+    name = shipped.manifest.weights_license
+    if license_text is not None and name and license_text == (shipped.path / name).read_bytes():
+        return {}
+    initial = mapping(info, "provenance", "initial_weights")
+    found = {LOCATOR: locator == shipped.locator_bytes(), card.WEIGHTS: initial.get("kind") == "bundle"}
+    names = [name for name, is_so in found.items() if is_so]
+    return {"inherited": names} if names else {}
 
 
 def summary(report: parity.Report) -> list[str]:

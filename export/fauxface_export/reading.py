@@ -9,6 +9,7 @@ from fauxface.bundle import Bundle
 from fauxface.errors import BundleError, CheckpointError, DataError
 from fauxface.verdicts import Calibration, Thresholds
 from fauxface_export import onnx_graph
+from fauxface_train import layouts
 from fauxface_train.checkpoint import Checkpoint
 
 LOCATOR_SCORE = 0.6
@@ -93,8 +94,11 @@ def read_terms(path: Path) -> list[dict[str, str]]:
     Args:
         path: CSV with the columns source, label, origin, terms.
 
+    Returns:
+        The rows; labels are "real" and "fake", however they were spelled.
+
     Raises:
-        DataError: It is missing or lacks a column.
+        DataError: It is missing, lacks a column, or a label is unknown.
     """
     wanted = ("source", "label", "origin", "terms")
     text = read_bytes(path, "table of terms", DataError)
@@ -104,7 +108,13 @@ def read_terms(path: Path) -> list[dict[str, str]]:
         raise DataError(f"{path} isn't a CSV in UTF-8 ({error}); give columns {', '.join(wanted)}") from None
     if not rows or any(row.get(column) is None for row in rows for column in wanted):
         raise DataError(f"{path} must hold rows with the columns {', '.join(wanted)}; complete it")
-    return [{column: row[column].strip() for column in wanted} for row in rows]
+    table = [{column: row[column].strip() for column in wanted} for row in rows]
+    for row in table:
+        label = layouts.label_of(row["label"])
+        if label is None:
+            raise DataError(f"{path}: {row['label']!r} is no label; write real or fake")
+        row["label"] = label
+    return table
 
 
 def read_bytes(path: Path, what: str, error_type: type[Exception]) -> bytes:

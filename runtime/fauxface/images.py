@@ -69,6 +69,9 @@ _SAVE_OPTIONS = {
     ".tif": ("TIFF", {"compression": "tiff_lzw"}),
     ".tiff": ("TIFF", {"compression": "tiff_lzw"}),
 }
+JPEG_SUFFIXES = (".jpg", ".jpeg")
+LONGEST_JPEG_SIDE = 65500
+"""The longest side in pixels that libjpeg writes."""
 _warnings_lock = threading.Lock()
 
 

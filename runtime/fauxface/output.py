@@ -99,8 +99,10 @@ class ResultLog:
         self.interrupted: str | None = None
         self.resume = f"run the same command again {'without --overwrite ' if overwrite else ''}to resume"
         self._earlier: Path | None = None
+        self._overwrite = overwrite
         if not overwrite:
-            self._earlier = next((p for p in (self.part, path) if p.exists()), None)
+            self._earlier = self._found()
+        self._seen = _state(self._earlier)
         self.begun = self._earlier == self.part
         if self._earlier is not None:
             self._load(self._earlier, model)
@@ -121,6 +123,7 @@ class ResultLog:
             OutputError: The file can't be written, or another scan is writing it.
         """
         with alone(self.path):
+            self._require_unchanged()
             with self._appending(keep) as write:
                 yield write
             try:
@@ -167,6 +170,18 @@ class ResultLog:
                         file.write(kept)
             file.write(line)
         self.begun = True
+
+    def _found(self) -> Path | None:
+        """Return the file that an earlier scan left."""
+        return next((path for path in (self.part, self.path) if path.exists()), None)
+
+    def _require_unchanged(self) -> None:
+        """Raise an OutputError where another scan wrote results between the reading and the lock."""
+        if self._overwrite:
+            return
+        found = self._found()
+        if (found, _state(found)) != (self._earlier, self._seen):
+            raise OutputError(f"another scan wrote {self.path} meanwhile; run the same command again")
 
     def finish(self, keep: Container[str]) -> None:
         """Give FILE.part its name where an interrupted scan had nothing left to do; see `writing`."""
@@ -217,6 +232,14 @@ def alone(path: Path) -> Iterator[None]:
             yield
         finally:
             lock.unlink(missing_ok=True)
+
+
+def _state(path: Path | None) -> tuple[int, int, int] | None:
+    """Return what tells a file's content from an earlier one without reading it; None for no file."""
+    if path is None or not path.exists():
+        return None
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _write_whole(file: RawIOBase, data: bytes) -> None:

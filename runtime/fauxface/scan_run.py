@@ -287,7 +287,11 @@ class ScanRun:
     def _picture(self, result: Result, image: np.ndarray | None) -> None:
         target = self._targets.get(result.source)
         if target is not None and image is not None:
-            images.write(target, draw(image, result))
+            drawn = draw(image, result)
+            if target.suffix.lower() in images.JPEG_SUFFIXES:
+                size = writable_size(image.shape[1], image.shape[0], images.LONGEST_JPEG_SIDE)
+                drawn = _of_size(drawn, size)
+            images.write(target, drawn)
         self._write(result)
         self._tally.add(result)
         self._table.result(result)
@@ -389,5 +393,5 @@ def _unused(path: Path) -> Path:
 
 
 def _of_size(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scale a frame to the size of the video's first one; streams may change theirs."""
+    """Scale a picture to the size of a video's first frame, as streams may change theirs, or of a format."""
     return image if image.shape[1::-1] == size else cv2.resize(image, size, interpolation=cv2.INTER_AREA)

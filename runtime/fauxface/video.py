@@ -29,7 +29,8 @@ FALLBACK_FPS = 25.0
 _SHORTFALL = 0.8
 _JUMP_S = 0.5
 _MOST_PRECISE_FPS = 65.0
-_LONGEST_WRITTEN_SIDE = 8190
+LONGEST_WRITTEN_SIDE = 8190
+_LOWEST_WRITTEN_FPS = 0.01
 """In MPEG-4 part 2, a second has at most 65535 ticks; OpenCV takes a thousand per frame where it has to."""
 _FFMPEG_LOG = "OPENCV_FFMPEG_LOGLEVEL"
 _TO_BGR = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
@@ -64,9 +65,15 @@ def usable_fps(fps: float | None) -> float:
     return float(fps) if fps is not None and math.isfinite(fps) and 0 < fps <= 240 else FALLBACK_FPS
 
 
-def writable_size(width: int, height: int) -> tuple[int, int]:
-    """Return the size that frames are written in: their own, or scaled down to the most of MPEG-4 part 2."""
-    scale = min(1.0, _LONGEST_WRITTEN_SIDE / max(width, height))
+def writable_size(width: int, height: int, longest: int = LONGEST_WRITTEN_SIDE) -> tuple[int, int]:
+    """Return the size that a picture is written in: its own, or scaled down to what its format can hold.
+
+    Args:
+        width: In pixels.
+        height: In pixels.
+        longest: The format's longest side; by default that of frames, which are MPEG-4 part 2.
+    """
+    scale = min(1.0, longest / max(width, height))
     return max(1, round(scale * width)), max(1, round(scale * height))
 
 
@@ -202,7 +209,8 @@ class FrameWriter:
 
     Args:
         path: The file, with the suffix .mp4.
-        fps: Frames per second, see `usable_fps`. Rates above 65 are rounded to two decimals.
+        fps: Frames per second, see `usable_fps`. Rates above 65 are rounded to two decimals; lower ones than
+            0.01, and than one pixel per second, are raised to that, since OpenCV writes no slower video.
         size: Width and height of the frames in pixels.
 
     Raises:
@@ -214,7 +222,7 @@ class FrameWriter:
         if min(size) < 1:
             raise ValueError(f"the size of a video must be positive, not {size}")
         self.path, self.size = Path(path), size
-        self.fps = usable_fps(fps)
+        self.fps = max(usable_fps(fps), _LOWEST_WRITTEN_FPS, 1 / (size[0] * size[1]))
         if self.fps > _MOST_PRECISE_FPS:
             self.fps = round(self.fps, 2)
         self.frames = 0

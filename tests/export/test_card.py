@@ -87,7 +87,7 @@ def test_figures_come_from_the_metrics():
 
 
 def test_a_source_without_terms_is_said_so():
-    rows = [{"source": "camera", "label": "bona_fide", "origin": "own", "terms": "CC0"}]
+    rows = [{"source": "camera", "label": "real", "origin": "own", "terms": "CC0"}]
     text = card.render(MANIFEST, None, rows)
     assert "| camera | real | 40 | 4 | own | CC0 |" in text
     assert "| phone | real | 5 | 0 | not stated | not stated |" in text
@@ -103,8 +103,17 @@ def test_a_source_without_terms_is_said_so():
     ],
 )
 def test_a_split_that_was_seen_is_said_so(split, said):
-    assert said in card.render(MANIFEST, metrics(split))
-    assert said not in card.render(MANIFEST, metrics("test"))
+    for measured in (seen := metrics(split), unseen := metrics("test")):
+        measured["data"] |= {"trained_on": "these"}
+    assert said in card.render(MANIFEST, seen)
+    assert said not in card.render(MANIFEST, unseen)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_nothing_is_said_to_be_trained_on_where_it_isn_t_known(split):
+    rendered = card.render(MANIFEST, metrics(split))
+    assert "Whether the pictures were trained on isn't known." in rendered
+    assert "**These pictures were trained on" not in rendered
 
 
 def test_other_data_than_those_of_the_training_are_said_so():
@@ -197,7 +206,7 @@ def test_degradations_come_from_the_metrics():
 
 def test_media_analysis_documents_kinds_and_error_rates():
     """What NIST SP 800-63A-4, section 3.14, asks to be tested, documented and advised."""
-    rows = [{"source": "gan", "label": "generated", "origin": "StyleGAN | 2", "terms": "own"}]
+    rows = [{"source": "gan", "label": "fake", "origin": "StyleGAN | 2", "terms": "own"}]
     text = card.render(MANIFEST, metrics(robustness=DEGRADED), rows)
     section = text.partition("## Media analysis as NIST SP 800-63A-4")[2].partition("\n## ")[0]
     assert "| genuine media tested | 5 pictures of 1 sources |" in section
@@ -312,3 +321,30 @@ def test_gates_that_the_evaluation_tried_are_measured(limits, unknown, said, uns
         in text
     )
     assert "A scan applies gates too" not in card.render(manifest, gated({}))
+
+
+@pytest.mark.parametrize(
+    ("inherited", "said"),
+    [
+        (["locator.onnx"], ["that of fauxface's default bundle"]),
+        (["initial weights"], ["from the weights of a bundle"]),
+        (["locator.onnx", "initial weights"], ["that of fauxface's default bundle", "from the weights of"]),
+        ([], []),
+    ],
+)
+def test_what_came_under_another_licence_is_named(inherited, said):
+    manifest = MANIFEST | {"provenance": MANIFEST["provenance"] | {"inherited": inherited}}
+    licence = card.render(manifest, None).partition("## Licence")[2]
+    for sentence in ("that of fauxface's default bundle", "from the weights of"):
+        assert (sentence in licence) == any(sentence in each for each in said)
+
+
+def test_a_precision_that_was_measured_without_fp32_contradicts_nothing():
+    test = {"auroc_loss": 0.0, "flips": 0.01, "samples": 200}
+    manifest = MANIFEST | {"variants": {"int8": {"test": test}}}
+    text = card.render(manifest, None)
+    assert "of which the evaluation below is" not in text
+    assert "no error rate of the fp32 classifier is known" in text
+    assert "What was measured of other precisions stands above." in text
+    measured = card.render(manifest | {"metrics": {"overall": {}}}, metrics())
+    assert "of which the evaluation below is" in measured

@@ -400,3 +400,24 @@ def test_gates_of_the_checkpoint_reach_the_bundle(options, inputs, tmp_path, qui
     assert manifest.gates.to_dict() == {"min_sharpness": 5.2}
     assert manifest.crop.min_face_px == 80
     assert manifest.provenance["held"] == {"x": 1}
+
+
+def test_a_locator_and_weights_of_the_default_bundle_keep_its_licence(options, quick, inputs, tmp_path):
+    shipped = Bundle.load()
+    training = {"initial_weights": {"kind": "bundle", "sha256": "ab" * 32}}
+    taken = {
+        "checkpoint": inputs.checkpoint_with(tmp_path / "run", provenance=training),
+        "locator": None,
+        "formats": ("onnx",),
+        "overwrite": True,
+    }
+    bundle = export(options(**taken), lambda _: None)
+    assert bundle.manifest.provenance["inherited"] == ["locator.onnx", "initial weights"]
+    assert "non-commercial" in bundle.card().partition("## Licence")[2]
+    licence = shipped.path / str(shipped.manifest.weights_license)
+    bundle = export(options(**taken, weights_license=licence), lambda _: None)
+    assert "inherited" not in bundle.manifest.provenance
+
+
+def test_a_locator_and_weights_of_ones_own_inherit_nothing(made):
+    assert "inherited" not in document(made)["provenance"]

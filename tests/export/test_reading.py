@@ -88,6 +88,10 @@ BAD = {
         DataError,
         lambda p, i: {"terms": text(p / "t.csv", "source,label\na,real\n")},
     ),
+    "terms of no label": (
+        DataError,
+        lambda p, i: {"terms": text(p / "t.csv", "source,label,origin,terms\na,maybe,b,c\n")},
+    ),
     "empty terms": (DataError, lambda p, i: {"terms": text(p / "t.csv", "")}),
     "no licence": (DataError, lambda p, i: {"weights_license": p / "none.md"}),
     "int8 without data": (DataError, lambda p, i: {"precisions": ("int8",)}),
@@ -135,3 +139,11 @@ def test_without_a_locator_the_shipped_one_is_taken(monkeypatch, inputs):
     monkeypatch.setattr(reading.Bundle, "load", lambda *_: shipped)
     options = Options(checkpoint=inputs.checkpoint, out=inputs.checkpoint)
     assert reading.read_locator(options.locator, options.locator_score) == (b"shipped", 0.55)
+
+
+def test_labels_of_terms_may_be_spelled_as_folders_are(tmp_path):
+    rows = "".join(
+        f"s{n},{label},o,t\n" for n, label in enumerate(("Real", "bona fide", "GENERATED", "fake"))
+    )
+    path = text(tmp_path / "t.csv", f"source,label,origin,terms\n{rows}")
+    assert [row["label"] for row in reading.read_terms(path)] == ["real", "real", "fake", "fake"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fauxface import cli, images, scan_run
 from fauxface.scanner import Scanner
@@ -410,3 +411,12 @@ def test_precisions_that_are_refused(scan, precision, said):
     assert code == 1
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_a_picture_longer_than_jpeg_holds_is_annotated_smaller(scan):
+    Path("in").mkdir()
+    Image.fromarray(np.zeros((40, 66000, 3), np.uint8)).save("in/a.jpg", format="PNG")
+    images.write("in/b.jpg", scene())
+    assert scan("in", "--out", "out")[0] == 0
+    assert tree("out") == ["annotated/a.jpg", "annotated/b.jpg", "results.jsonl"]
+    assert images.read("out/annotated/a.jpg").shape == (40, 65500, 3)

@@ -131,6 +131,25 @@ def test_two_scans_never_write_one_file(tmp_path):
     assert keys(path)[-1] == ("c.jpg", None)
 
 
+def test_what_another_scan_wrote_meanwhile_is_not_lost(tmp_path):
+    path = tmp_path / "r.jsonl"
+    first, second = ResultLog(path, MODEL), ResultLog(path, MODEL)
+    with first.writing(set()) as add:
+        add(picture("a.jpg"))
+    with (
+        pytest.raises(OutputError, match=r"another scan wrote .*r\.jsonl meanwhile; run"),
+        second.writing(set()),
+    ):
+        pytest.fail("it writes")
+    third, last = ResultLog(path, MODEL), ResultLog(path, MODEL, overwrite=True)
+    with third.writing(third.recorded) as add:
+        add(picture("b.jpg"))
+    assert keys(path) == [("a.jpg", None), ("b.jpg", None)]
+    with last.writing(set()) as add:
+        add(picture("c.jpg"))
+    assert keys(path) == [("c.jpg", None)]
+
+
 def test_a_lock_that_a_killed_scan_left_is_no_hindrance(tmp_path):
     (tmp_path / ".r.jsonl.lock").touch()
     with ResultLog(tmp_path / "r.jsonl", MODEL).writing(set()) as add:

@@ -39,6 +39,20 @@ def test_frames_that_are_too_large_are_written_smaller(tmp_path, size, written):
     assert (tmp_path / "out.mp4").stat().st_size > 0
 
 
+@pytest.mark.parametrize(
+    ("fps", "size", "written"),
+    [(0.0005, (64, 64), 0.01), (0.02, (64, 64), 0.02), (0.05, (2, 2), 0.25), (0.002, (16, 16), 0.01)],
+)
+def test_rates_that_opencv_cannot_write_are_raised(tmp_path, fps, size, written):
+    with FrameWriter(tmp_path / "out.mp4", fps, size) as writer:
+        for _ in range(2):
+            writer.write(np.zeros((*size[::-1], 3), np.uint8))
+    assert writer.fps == written
+    with FrameReader(tmp_path / "out.mp4") as reader:
+        assert len(list(reader)) == 2
+        assert reader.fps == pytest.approx(written, rel=0.01)
+
+
 def test_folder_whose_name_is_not_utf8_is_written(tmp_path):
     path = tmp_path / os.fsdecode(b"caf\xe9") / "out.mp4"
     with FrameWriter(path, 25, (32, 32)) as writer:

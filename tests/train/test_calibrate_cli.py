@@ -1,8 +1,10 @@
 import hashlib
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import cv2
@@ -104,6 +106,18 @@ def test_a_bundle_is_calibrated_and_signed_off(run, prepared, tmp_path):
 def further(write_prepared):
     """Other pictures of the same colours."""
     return write_prepared([("test", "real", "lobby", 20 + k, {}) for k in range(25)], name="further")
+
+
+def test_a_bundle_under_another_name_has_a_card_of_that_name(run, prepared, tmp_path):
+    parent = tmp_path / "parent"
+    shutil.copytree(TINY, parent)
+    (parent / "MODEL_CARD.md").write_text("# Model card: tiny\n\n# Model card: of another\n")
+    write_manifest(parent, manifest(parent))
+    for name, title in (("shop <b> door", "shop &lt;b> door"), ("tiny", "tiny")):
+        result = run(parent, prepared, "--out", tmp_path / name, "--name", name)
+        assert result.exit_code == 0, result.output
+        card = (tmp_path / name / "MODEL_CARD.md").read_text()
+        assert card.startswith(f"# Model card: {title}\n\n# Model card: of another\n")
 
 
 def test_a_second_calibration_keeps_the_first_in_the_record(run, prepared, further, tmp_path):
@@ -266,10 +280,14 @@ def test_pictures_that_cannot_be_used_are_named(run, tmp_path):
 def test_what_is_refused_leaves_nothing(run, write_prepared, tmp_path):
     few = write_prepared([("test", "real", "lobby", k, {}) for k in range(5)], name="few")
     other = write_prepared([("test", "real", "lobby", k, {}) for k in range(30)], name="other", margin=2.0)
+    elsewhere = write_prepared([("test", "real", "lobby", k, {}) for k in range(30)], name="elsewhere")
+    told = json.loads((elsewhere / "prepare.json").read_text())
+    (elsewhere / "prepare.json").write_text(json.dumps(told | {"locator_sha256": "0" * 64}))
     (tmp_path / "taken").mkdir()
     for data, out, error, message in [
         (few, "new", DataError, "5 real pictures are too few"),
         (other, "new", DataError, "cut with margin 2"),
+        (elsewhere, "new", DataError, "cut with another locator"),
         (tmp_path / "absent", "new", DataError, "does not exist"),
         (few, "taken", OutputError, "exists"),
     ]:
@@ -308,4 +326,28 @@ def test_who_signs_off_has_a_name_on_one_line(run, prepared, tmp_path, name):
     result = run(TINY, prepared, "--out", tmp_path / "new", "--signed-off-by", name)
     assert result.exit_code == 2
     assert "on one line" in result.output
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_no_face_stays_in_the_temporary_folder_when_it_is_ended(run, tmp_path, monkeypatch, number):
+    from fauxface_train import site_bundle
+
+    def end(*_, **__):
+        assert list(work.rglob("*.png"))
+        signal.raise_signal(number)
+
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(work))
+    monkeypatch.setattr(site_bundle, "calibrate", end)
+    rng = np.random.default_rng(0)
+    (tmp_path / "mine" / "real").mkdir(parents=True)
+    for name in range(3):
+        noise = cv2.resize(rng.integers(0, 255, (9, 9, 3), np.uint8), (90, 90), interpolation=cv2.INTER_CUBIC)
+        assert cv2.imwrite(str(tmp_path / "mine" / "real" / f"{name}.png"), noise)
+    result = run(TINY, tmp_path / "mine", "--out", tmp_path / "new", "--faces", "whole")
+    assert result.exit_code == 130
+    assert "interrupted; nothing was written" in result.output
+    assert list(work.iterdir()) == []
     assert not (tmp_path / "new").exists()

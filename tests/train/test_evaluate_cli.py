@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -99,3 +101,13 @@ def test_the_module_is_cheap_to_import():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_folder_whose_name_is_not_utf8_is_named_in_the_result(steered, tmp_path, monkeypatch):
+    monkeypatch.setattr("fauxface_train.plots.write_all", lambda *_: [])
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    shutil.copytree(steered, folder)
+    result = run(TINY, folder, "--out", tmp_path / "out", "--conditions", "none", "--trained-on", folder)
+    assert result.exit_code == 0, result.output
+    data = json.loads((tmp_path / "out" / "metrics.json").read_text())["data"]
+    assert (data["name"], data["overlap"]["name"]) == ("caf\\xe9", "caf\\xe9")

@@ -384,6 +384,25 @@ def test_lost_crops_and_changed_files_are_done_again(tmp_path: Path, faces: Path
     assert run(faces, tmp_path / "out").report["counts"]["kept"] == 23
 
 
+def test_a_file_that_could_not_be_opened_is_tried_again(
+    tmp_path: Path, faces: Path, monkeypatch: pytest.MonkeyPatch
+):
+    held = str(faces / "real/cam/3.png")
+    with monkeypatch.context() as patch:
+        read = Path.read_bytes
+
+        def refuse(path: Path) -> bytes:
+            if str(path) == held:
+                raise PermissionError(13, "Permission denied", held)
+            return read(path)
+
+        patch.setattr(Path, "read_bytes", refuse)
+        assert run(faces, tmp_path / "out").report["counts"]["unreadable"] == 1
+    summary = run(faces, tmp_path / "out")
+    assert (summary.unchanged, summary.resumed, summary.report["counts"]["kept"]) == (False, 23, 24)
+    assert run(faces, tmp_path / "out").unchanged
+
+
 def test_the_number_of_workers_plays_no_part(tmp_path: Path, faces: Path):
     (faces / "real/cam/bad.jpg").write_bytes(b"x")
     rule = CropRule(whole=True)

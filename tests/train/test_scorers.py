@@ -1,3 +1,4 @@
+import json
 import shutil
 import warnings
 from pathlib import Path
@@ -114,6 +115,22 @@ def test_a_checkpoint_scores_as_the_module_that_is_exported(net, crops, tmp_path
     assert (scorer.thresholds.bona_fide_below, scorer.thresholds.generated_from) == (0.2, 0.9)
     assert scorer.point.shipped
     assert scorer.point.margin == 1.3
+
+
+def test_a_file_of_a_bundle_knows_what_the_bundle_was_trained_on(tmp_path):
+    from fauxface.bundle import write_manifest
+
+    shutil.copytree(TINY, tmp_path / "bundle")
+    document = json.loads((TINY / "bundle.json").read_text())
+    document["provenance"] = {
+        "data": {"manifest_sha256": "ab" * 32},
+        "calibrations": [{"data": {"manifest_sha256": "cd" * 32}}],
+    }
+    write_manifest(tmp_path / "bundle", document)
+    name = document["classifier"]["fp32"]
+    for given in (tmp_path / "bundle", tmp_path / "bundle" / name):
+        scorer = scorers.open_scorer(given, provider="cpu", precision="auto")
+        assert (scorer.trained_on, scorer.fitted_to) == (("ab" * 32,), ("cd" * 32,))
 
 
 def test_the_stand_in_of_an_unfinished_run_is_not_an_operating_point(net, tmp_path, monkeypatch):

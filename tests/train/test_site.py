@@ -142,3 +142,12 @@ def test_rows_must_fit_together():
     logits[0, 0] = np.nan
     with pytest.raises(DataError, match="finite"):
         site.refit(logits, labels, sources, PARENT)
+
+
+def test_a_fold_without_a_threshold_counts_its_alarms():
+    logits, labels, _ = pictures(36, 30)
+    sources = np.array(["door"] * 6 + ["lobby"] * 30 + ["gan"] * 30)
+    logits[0] = [-60, 60]  # one of six may be called generated, none of five
+    got = site.refit(logits, labels, sources, PARENT)
+    assert got.thresholds.generated_from < 1
+    assert got.after.bpcer.errors >= 1

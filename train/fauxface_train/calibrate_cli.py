@@ -2,6 +2,8 @@
 
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -62,7 +64,7 @@ def calibrate(
     if out.exists():
         raise OutputError(f"{out} exists; choose another --out")
     parent = Bundle.load(bundle)
-    with tempfile.TemporaryDirectory() as work:
+    with _ended_without_traces(), tempfile.TemporaryDirectory() as work:
         if len(data) == 1 and (Path(data[0]) / "prepare.json").is_file():
             prepared = PreparedData.load(data[0])
         else:
@@ -81,6 +83,19 @@ def calibrate(
     for precision, point in points.items():
         _print(precision, point)
     typer.echo(f"wrote {out}: model {made.sha256}")
+
+
+@contextmanager
+def _ended_without_traces() -> Iterator[None]:
+    """Let signals that end a program end it as Ctrl-C does: the faces in the temporary folder go, too."""
+    from fauxface.signals import ended_as_by_ctrl_c
+
+    try:
+        with ended_as_by_ctrl_c():
+            yield
+    except KeyboardInterrupt:
+        typer.echo("interrupted; nothing was written", err=True)
+        raise typer.Exit(130) from None
 
 
 def _name(data: list[str]) -> str:

@@ -20,7 +20,7 @@ from fauxface_train import gated, matched, metrics, pages, plots, report, robust
 from fauxface_train.conditions import CLEAN, Condition
 from fauxface_train.dataset import SPLITS, PreparedData, Sample, load_crop
 from fauxface_train.intervals import CONFIDENCE, REPLICATES
-from fauxface_train.provenance import hashes, pictures_digest, relation
+from fauxface_train.provenance import hashes, pictures_digest, relation, written
 from fauxface_train.scored import attach
 from fauxface_train.scorers import OperatingPoint, Scorer
 
@@ -182,7 +182,7 @@ def evaluate(
             **({"checkpoint_sha256": scorer.checkpoint_sha256} if scorer.checkpoint_sha256 else {}),
         },
         "data": {
-            "name": data.root.resolve().name,
+            "name": written(data.root.resolve()),
             "split": split,
             "margin": data.margin,
             "pictures_sha256": pictures_digest(samples),
@@ -218,7 +218,7 @@ def _overlap(samples: Sequence[Sample], seen: Sequence[PreparedData]) -> dict[st
     known = {s.sha256 for data in seen for split in ("train", "val") for s in data.samples(split)}
     shared = sum(sample.sha256 in known for sample in samples)
     return {
-        "name": ", ".join(data.root.resolve().name for data in seen),
+        "name": ", ".join(written(data.root.resolve()) for data in seen),
         "pictures": len(known),
         "shared": shared,
     }

@@ -351,6 +351,11 @@ def _listed(names: Sequence[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def label_of(name: str) -> str | None:
+    """Return "real" or "fake" where a name means one of them, whatever its case; spaces count as "_"."""
+    return _LABEL_OF.get(name.strip().lower().replace(" ", "_"))
+
+
 def _folder_name(root: Path) -> str:
     """Return a folder's own name, also for "." and the like."""
     return root.resolve().name or "data"

@@ -127,11 +127,13 @@ def prepare(
     }
     resumed = len(extracts)
     todo = [item.path for item in found.items if str(item.path) not in extracts]
+    lasts = True
     with Progress(len(todo), "prepare", "pictures", stream) as progress:
         job = jobs.Job(crop_rule, locator, work / "crops")
         with jobs.Journal(work / "journal.jsonl", stamps) as journal:
             for path, extract, lasting in jobs.run(job, todo, workers):
                 extracts[str(path)] = extract
+                lasts = lasts and lasting
                 if lasting:
                     journal.add(path, extract)
                 progress.advance()
@@ -151,7 +153,7 @@ def prepare(
     info = config | {
         "sources": list(sources),
         "fauxface": fauxface.__version__,
-        "items_sha256": fingerprint,
+        "items_sha256": fingerprint if lasts else "",
         "counts": report["counts"],
     }
     write_json(root / _INFO, info)

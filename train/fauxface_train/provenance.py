@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import os
 import platform
 import shlex
 import shutil
@@ -110,8 +111,13 @@ def derivation(parent: Bundle, data: PreparedData, used: Sequence[Sample] | None
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "fauxface": fauxface.__version__,
         "parent": {"sha256": parent.sha256, "name": parent.manifest.name},
-        "data": {"name": data.root.resolve().name, "pictures_sha256": pictures_digest(samples)},
+        "data": {"name": written(data.root.resolve()), "pictures_sha256": pictures_digest(samples)},
     }
+
+
+def written(path: Path) -> str:
+    """Return a path's last part as JSON can hold it: bytes that aren't UTF-8 as backslash and number."""
+    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
 
 
 def pictures_digest(samples: Sequence[Sample]) -> str:

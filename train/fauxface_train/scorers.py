@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from fauxface.precision import check_precision, open_classifier
 from fauxface.session import Classifier
 from fauxface.verdicts import Calibration, Thresholds
 from fauxface_train import checkpoint
-from fauxface_train.provenance import calibrated_on, trained_on
+from fauxface_train.provenance import calibrated_on, trained_on, written
 
 KINDS = ("checkpoint", "torchscript", "torch.export", "onnx", "bundle")
 
@@ -158,24 +158,14 @@ def open_scorer(path: str | os.PathLike[str], provider: str = "auto", precision:
 def _open_bundle(path: Path, provider: str, precision: str) -> Scorer:
     bundle = Bundle.load(path)
     session, in_use = open_classifier(bundle, provider=provider, precision=precision)
-    point = _point_of_bundle(bundle, in_use)
-    provenance = bundle.manifest.provenance
-    return Scorer(
-        "bundle",
-        path,
-        point,
-        session.provider,
-        bundle.sha256,
-        session.logits,
-        in_use,
-        trained_on=trained_on(provenance),
-        fitted_to=tuple(str(data.get("manifest_sha256")) for data in calibrated_on(provenance)),
-    )
+    point, seen = _of_bundle(bundle, in_use)
+    return Scorer("bundle", path, point, session.provider, bundle.sha256, session.logits, in_use, **seen)
 
 
 def _open_onnx(path: Path, provider: str) -> Scorer:
     session = Classifier(_read(path), provider=provider)
-    return Scorer("onnx", path, _point_beside(path), session.provider, path.name, session.logits)
+    point, seen = _beside(path)
+    return Scorer("onnx", path, point, session.provider, written(path), session.logits, **seen)
 
 
 def _open_checkpoint(path: Path, provider: str) -> Scorer:
@@ -189,7 +179,7 @@ def _open_checkpoint(path: Path, provider: str) -> Scorer:
         loaded.path,
         point,
         device,
-        loaded.path.name,
+        written(loaded.path),
         run,
         checkpoint_sha256=digest,
         trained_on=trained_on(loaded.info),
@@ -206,7 +196,8 @@ def _open_torchscript(path: Path, provider: str) -> Scorer:
         raise CheckpointError(
             f"{path} isn't TorchScript ({_first_line(error)}); give a file that `fauxface export` wrote"
         ) from error
-    return Scorer("torchscript", path, _point_beside(path), device, path.name, _runner(module, device))
+    point, seen = _beside(path)
+    return Scorer("torchscript", path, point, device, written(path), _runner(module, device), **seen)
 
 
 def _open_exported(path: Path, provider: str) -> Scorer:
@@ -217,7 +208,8 @@ def _open_exported(path: Path, provider: str) -> Scorer:
         raise CheckpointError(
             f"{path} isn't a torch.export file ({_first_line(error)}); give one that `fauxface export` wrote"
         ) from error
-    return Scorer("torch.export", path, _point_beside(path), device, path.name, _runner(module, device))
+    point, seen = _beside(path)
+    return Scorer("torch.export", path, point, device, written(path), _runner(module, device), **seen)
 
 
 def _runner(
@@ -247,20 +239,27 @@ def _read(path: Path) -> bytes:
         raise CheckpointError(f"can't read {path}: {error.strerror or error}; check the file") from error
 
 
-def _point_of_bundle(bundle: Bundle, precision: str = "fp32") -> OperatingPoint:
+class _Seen(TypedDict, total=False):
+    trained_on: tuple[str, ...]
+    fitted_to: tuple[str, ...]
+
+
+def _beside(path: Path) -> tuple[OperatingPoint, _Seen]:
+    """Return the operating point and the data that the bundle.json beside a file names, if there is one."""
+    if not (path.parent / MANIFEST_NAME).is_file():
+        return OperatingPoint(), {}
+    bundle = Bundle.load(path.parent)
+    named = [key for key, name in bundle.manifest.classifier.items() if name == path.name]
+    return _of_bundle(bundle, named[0] if named else "fp32")
+
+
+def _of_bundle(bundle: Bundle, precision: str) -> tuple[OperatingPoint, _Seen]:
     manifest = bundle.manifest
     point, crop = manifest.operating_point(precision), manifest.crop
+    fitted_to = tuple(str(data.get("manifest_sha256")) for data in calibrated_on(manifest.provenance))
     return OperatingPoint(
         point.calibration, point.thresholds, crop.margin, manifest.gates, crop.min_face_px, shipped=True
-    )
-
-
-def _point_beside(path: Path) -> OperatingPoint:
-    if (path.parent / MANIFEST_NAME).is_file():
-        bundle = Bundle.load(path.parent)
-        named = [key for key, name in bundle.manifest.classifier.items() if name == path.name]
-        return _point_of_bundle(bundle, named[0] if named else "fp32")
-    return OperatingPoint()
+    ), {"trained_on": trained_on(manifest.provenance), "fitted_to": fitted_to}
 
 
 def _point_of_checkpoint(path: Path, info: Mapping[str, Any]) -> OperatingPoint:

@@ -1,7 +1,7 @@
 """An operating point for the place where a bundle is used, from a few pictures of it; docs/evaluation.md."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypedDict
 
 import numpy as np
@@ -139,7 +139,10 @@ def refit(
     crossed = np.empty(len(labels), int)
     for fold in _folds(labels):
         kept = ~fold
-        inner = _point(logits[kept], labels[kept], names[kept], **rule)
+        try:
+            inner = _point(logits[kept], labels[kept], names[kept], **rule)
+        except DataError:  # without these, a real face too many has probability 1
+            inner = calibration, replace(thresholds, generated_from=1.0)
         crossed[fold] = _verdicts(logits[fold], *inner)
     return Refit(
         calibration,

@@ -1,5 +1,7 @@
 """Writing a bundle that was calibrated again on site, and the record of it in manifest and model card."""
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -74,8 +76,8 @@ def calibrate(
         The new operating point of each precision.
 
     Raises:
-        DataError: The pictures are too few, were cut with another margin, or can't be read, all of them may
-            have been trained on, or the parent was calibrated on these very pictures.
+        DataError: The pictures are too few, were cut with another margin or locator, or can't be read, all of
+            them may have been trained on, or the parent was calibrated on these very pictures.
         BundleError: The bundle changed while it was used.
         OutputError: `out` exists or can't be written.
     """
@@ -84,6 +86,11 @@ def calibrate(
     if data.info.get("faces") != "whole" and abs(data.margin - margin) > 1e-6:
         raise DataError(
             f"{data.root} was cut with margin {data.margin:g}, the bundle wants {margin:g}; "
+            "prepare it again, or give the pictures themselves"
+        )
+    if data.info.get("locator_sha256") not in (None, hashlib.sha256(bundle.locator_bytes()).hexdigest()):
+        raise DataError(
+            f"{data.root} was cut with another locator than the bundle's; "
             "prepare it again, or give the pictures themselves"
         )
     known = relation(trained_on(manifest.provenance), data)
@@ -134,7 +141,7 @@ def calibrate(
     }
     with atomic_folder(out) as folder:
         bundle.copy_files(folder)
-        (folder / manifest.card).write_text(_card(bundle.card(), record), encoding="utf-8")
+        (folder / manifest.card).write_text(_card(bundle.card(), record, document["name"]), encoding="utf-8")
         write_manifest(folder, document)
         Bundle.load(folder)
     return points
@@ -238,8 +245,8 @@ def _record(
     }
 
 
-def _card(text: str, record: Mapping[str, Any]) -> str:
-    """Return the parent's card with a section on this calibration, in place of an earlier one."""
+def _card(text: str, record: Mapping[str, Any], name: str) -> str:
+    """Return the parent's card under a name of its own, with a section on this calibration."""
     data = record["data"]
     lines = [
         _CARD_MARK,
@@ -271,10 +278,13 @@ def _card(text: str, record: Mapping[str, Any]) -> str:
         "|---|---|---|---|---|",
     ]
     for precision, result in record["results"].items():
-        for figure, name in FIGURES.items():
+        for figure, title in FIGURES.items():
             cells = " | ".join(shown(result[when][figure]) for when in ("before", "after"))
-            lines.append(f"| {precision} | {result['fitted']} | {name} | {cells} |")
-    kept = text.partition(_CARD_MARK)[0].rstrip()
+            lines.append(f"| {precision} | {result['fitted']} | {title} | {cells} |")
+    kept = text.partition(_CARD_MARK)[0].rstrip()  # an earlier calibration's section goes
+    if name != record["parent"]["name"]:
+        title = " ".join(name.split()).replace("<", "&lt;")
+        kept = re.sub(r"\A# Model card: .*", lambda _: f"# Model card: {title}", kept)
     for heading in _OF_THE_PARENT:
         marked = f"{heading}\n{_SUPERSEDED}\n"
         if marked not in kept:

@@ -19,6 +19,7 @@ from fauxface_train.audit.measure import STAGES, TRAITS, Measured, choose, measu
 from fauxface_train.dataset import PreparedData, Sample
 from fauxface_train.intervals import CONFIDENCE
 from fauxface_train.presets import preset
+from fauxface_train.provenance import written
 from fauxface_train.training_set import joining
 
 FORMAT = "fauxface.audit/1"
@@ -90,8 +91,8 @@ def audit(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "fauxface": fauxface.__version__,
         "data": {
-            "name": data.root.resolve().name,
-            "added": [each.root.resolve().name for each in further],
+            "name": written(data.root.resolve()),
+            "added": [written(each.root.resolve()) for each in further],
             "split": split,
             "samples": len(samples),
             "bona_fide": int(np.sum(labels == 0)),
