@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from onnxruntime.quantization.calibrate import TensorsData
 
 from fauxface.errors import BundleError, DataError, GateError
 from fauxface.manifest import OperatingPoint
 from fauxface.progress import Progress
 from fauxface.session import Classifier
-from fauxface_export import equalise, half, onnx_graph, parity, quantize, rounding
+from fauxface_export import equalise, golden, half, onnx_graph, parity, quantize, rounding
 from fauxface_export.accuracy import (
     AUROC_LOSS_LIMIT,
     FLIP_LIMIT,
@@ -29,7 +30,6 @@ from fauxface_export.accuracy import (
     matched,
     order_key,
 )
-from fauxface_export.golden import spread
 from fauxface_train import metrics
 from fauxface_train.dataset import PreparedData, Sample, load_crop
 from fauxface_train.intervals import REPLICATES
@@ -139,7 +139,7 @@ def balanced(samples: Sequence[Sample], count: int = CALIBRATION_CROPS) -> list[
     for sample in sorted(samples, key=order_key):
         groups.setdefault(order_key(sample)[:2], []).append(sample)
     each = max(1, count // len(groups))
-    return [group[i] for group in groups.values() for i in spread(len(group), each)][:count]
+    return [group[i] for group in groups.values() for i in golden.spread(len(group), each)][:count]
 
 
 def make(precision: str, fp32: Path, target: Path, against: Reference, say: Say = lambda _: None) -> Variant:
@@ -246,7 +246,7 @@ def _single_layers(
     single, prepared = folder / "single.onnx", folder / "prepared.onnx"
     if precision == "int8":
         _prepare(fp32, prepared, calibration)
-        ranges = quantize.ranges(prepared, calibration, method)
+        ranges = _ranges(prepared, calibration, method)
 
         def quantise(layer: str) -> Path:
             quantize.quantise(prepared, ranges, single, only=[layer])
@@ -291,7 +291,7 @@ def _int8(fp32: Path, target: Path, against: Reference, say: Say) -> Generator[d
         prepared = Path(folder) / "prepared.onnx"
         seen = against.calibration[:: max(1, len(against.calibration) // RANGE_CROPS)]
         _prepare(fp32, prepared, seen)
-        ranges = {method: quantize.ranges(prepared, seen, method) for method in quantize.METHODS}
+        ranges = {method: _ranges(prepared, seen, method) for method in quantize.METHODS}
         convolutions = list(onnx_graph.layers(fp32, ("Conv",)))
         levels = ((), (convolutions[0],), (convolutions[0], convolutions[-1]))
         for in_float in levels:
@@ -327,6 +327,11 @@ def _int8(fp32: Path, target: Path, against: Reference, say: Say) -> Generator[d
 def _prepare(fp32: Path, prepared: Path, calibration: np.ndarray) -> None:
     quantize.prepare(fp32, prepared)
     equalise.equalise(prepared, quantize.largest(prepared, calibration))
+
+
+def _ranges(prepared: Path, crops: np.ndarray, method: str) -> TensorsData:
+    """Choose ranges on crops and on patterns, so that what is no face isn't cut off either."""
+    return quantize.ranges(prepared, np.concatenate([crops, golden.patterns()]), method)
 
 
 def _line(candidate: _Candidate) -> str:
