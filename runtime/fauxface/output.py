@@ -236,10 +236,11 @@ def alone(path: Path) -> Iterator[None]:
 
 def _state(path: Path | None) -> tuple[int, int, int] | None:
     """Return what tells a file's content from an earlier one without reading it; None for no file."""
-    if path is None or not path.exists():
-        return None
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    try:
+        found = None if path is None else path.stat()
+    except FileNotFoundError:
+        found = None
+    return found and (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 def _write_whole(file: RawIOBase, data: bytes) -> None:

@@ -29,7 +29,7 @@ FALLBACK_FPS = 25.0
 _SHORTFALL = 0.8
 _JUMP_S = 0.5
 _MOST_PRECISE_FPS = 65.0
-LONGEST_WRITTEN_SIDE = 8190
+_LONGEST_WRITTEN_SIDE = 8190
 _LOWEST_WRITTEN_FPS = 0.01
 """In MPEG-4 part 2, a second has at most 65535 ticks; OpenCV takes a thousand per frame where it has to."""
 _FFMPEG_LOG = "OPENCV_FFMPEG_LOGLEVEL"
@@ -65,7 +65,7 @@ def usable_fps(fps: float | None) -> float:
     return float(fps) if fps is not None and math.isfinite(fps) and 0 < fps <= 240 else FALLBACK_FPS
 
 
-def writable_size(width: int, height: int, longest: int = LONGEST_WRITTEN_SIDE) -> tuple[int, int]:
+def writable_size(width: int, height: int, longest: int = _LONGEST_WRITTEN_SIDE) -> tuple[int, int]:
     """Return the size that a picture is written in: its own, or scaled down to what its format can hold.
 
     Args:

@@ -20,24 +20,29 @@ def test_a_bound_is_kept_on_its_own_side_only(value, least, reached):
 
 
 def test_left_out_generators_are_named_worst_first_and_cameras_are_not_among_them():
-    results = {
-        "runs": [
-            {"variant": "robust", "without": "old", "left_out": {"gan": {"auroc": 0.95, "apcer": 0.1}}},
-            {"variant": "robust", "without": "new", "left_out": {"sd": {"auroc": 0.8, "apcer": 0.9}}},
-            {"variant": "robust", "without": "camera", "left_out": {"cam": {"auroc": 0.7, "bpcer": 0.1}}},
-            {"variant": "one-rate", "without": "new", "left_out": {"sd": {"auroc": 0.7, "apcer": 0.9}}},
-            {"variant": "one-rate", "without": "first", "left_out": {"vae": {"auroc": 0.92, "apcer": 0.9}}},
-            {"variant": "plain", "without": "new", "left_out": {"sd": {"auroc": 0.9, "apcer": 0.5}}},
-        ]
-    }
-    results["runs"].append({"variant": "robust", "without": "one source", "left_out": {"s": {"auroc": 0.99}}})
-    made = list(goals.of_left_out(results, ["old", "new", "first"]))
+    runs = [
+        ("robust", "old", {"gan": {"auroc": 0.95, "apcer": 0.1}}),
+        ("one-rate", "new", {"sd": {"auroc": 0.7, "apcer": 0.9}}),
+        ("robust", "new", {"sd": {"auroc": 0.8, "apcer": 0.9}}),
+        ("robust", "camera", {"cam": {"auroc": 0.7, "bpcer": 0.1}}),
+        ("one-rate", "first", {"vae": {"auroc": 0.92, "apcer": 0.9}}),
+        ("plain", "new", {"sd": {"auroc": 0.9, "apcer": 0.5}}),
+        ("robust", "one source", {"s": {"auroc": 0.99}}),
+    ]
+    keys = ("variant", "without", "left_out")
+    results = {"runs": [dict(zip(keys, run, strict=True), samples=32000) for run in runs]}
+    generators = {"left_out": ["old", "new", "first", "never run"], "shown": ["robust", "one-rate"]}
+    made = list(goals.of_left_out(results, generators))
     assert [(goal.where, goal.value, goal.reached) for goal in made] == [
         ("sd", 0.8, False),
         ("vae", 0.92, True),
         ("gan", 0.95, True),
     ]
-    assert [goal.what.endswith("in training, at one rate") for goal in made] == [False, True, False]
+    assert [goal.what.endswith("in training, `one-rate` of 32,000 pictures") for goal in made] == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_a_nuisance_without_information_is_no_goal():

@@ -51,7 +51,7 @@ def figures(
         elsewhere: The evaluation on faces of a data set that training saw nothing of.
         recent: The evaluation on faces by recent generators, and on photographs of unknown sites.
     """
-    generators = tomllib.loads(PLAN.read_text(encoding="utf-8"))["generators"]["left_out"]
+    generators = tomllib.loads(PLAN.read_text(encoding="utf-8"))["generators"]
     metrics = document["metrics"]
     overall = metrics["overall"]
     last = document["provenance"]["training"]
@@ -93,23 +93,26 @@ def _worst(metrics: dict[str, Any], key: str) -> str:
     return f"{figure['source']} with {_shown(figure)}"
 
 
-def _unseen(ablations: dict[str, Any], generators: list[str]) -> str:
+def _unseen(ablations: dict[str, Any], generators: dict[str, list[str]]) -> str:
     """Say what a generator costs that was left out of training: the worst and the best of those tried."""
-    order = ("one-rate", "robust")
-    rows = {run["without"]: run for name in order for run in ablations["runs"] if run["variant"] == name}
+    rows = {(run["variant"], run["without"]): run for run in ablations["runs"]}
+    made = (
+        [rows[name, group] for name in generators["shown"] if (name, group) in rows]
+        for group in generators["left_out"]
+    )
+    shown = [runs[0] for runs in made if runs]
     found = [
-        (figures["auroc"], figures["apcer"], source, rows[group]["samples"])
-        for group in generators
-        if group in rows
-        for source, figures in rows[group]["left_out"].items()
+        (figures["auroc"], figures["apcer"], source)
+        for run in shown
+        for source, figures in run["left_out"].items()
     ]
-    earlier = [group for group in generators if group in rows and rows[group]["variant"] != "robust"]
-    said = f" ({', '.join(earlier)} with all layers learning at one rate)" if earlier else ""
-    (worst, _, hardest, _), (best, _, easiest, _) = min(found), max(found)
-    apcer = [each for _, each, _, _ in found]
-    (samples,) = {count for *_, count in found}
+    lengths = sorted({run["samples"] for run in shown})
+    pictures = " to ".join(f"{count:,}" for count in dict.fromkeys((lengths[0], lengths[-1])))
+    (worst, _, hardest), (best, _, easiest) = min(found), max(found)
+    apcer = [each for _, each, _ in found]
     return (
-        f"Of generators that weren't: with each one left out in turn, in runs of {samples:,} pictures{said}, "
+        f"Of generators that weren't: with each one left out in turn, in runs of {pictures} pictures by the "
+        "latest recipe tried so, "
         f"AUROC of its faces was {worst:.3f} ({hardest}) to {best:.3f} ({easiest}), and at the run's own "
         f"threshold {min(apcer):.0%} to {max(apcer):.0%} of them weren't called generated "
         "([table](docs/training.md#what-was-tried)). So `bona_fide` doesn't rule out a generator that the "
