@@ -39,6 +39,12 @@ def test_every_variant_meets_the_compared_groups_and_some_meet_all(plan):
         assert {group for variant, group in planned if variant == further} == set(plan["left_out"])
 
 
+def test_runs_are_chosen_by_variant_and_group(plan):
+    assert run.chosen(plan, None, None) == list(run.runs(plan))
+    assert run.chosen(plan, ["robust"], ["sdxl"]) == [("robust", "sdxl")]
+    assert run.chosen(plan, ["plain"], ["utkface"]) == []
+
+
 def test_each_run_has_a_valid_recipe(plan):
     for variant, group in run.runs(plan):
         recipe = run.recipe_of(plan, variant, group)

@@ -45,6 +45,17 @@ def runs(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield variant, group
 
 
+def chosen(
+    plan: Mapping[str, Any], only: Sequence[str] | None, without: Sequence[str] | None
+) -> list[tuple[str, str]]:
+    """Return the plan's runs of these variants and left-out groups; all of them where none are named."""
+    return [
+        (variant, group)
+        for variant, group in runs(plan)
+        if (not only or variant in only) and (not without or group in without)
+    ]
+
+
 def recipe_of(plan: Mapping[str, Any], variant: str, group: str, samples: int | None = None) -> Recipe:
     """Return the recipe of a run.
 
@@ -127,11 +138,10 @@ def main() -> None:
     heap.keep_freed_memory()
     plan = tomllib.loads(PLAN.read_text(encoding="utf-8"))
     folders = dict(entry.partition("=")[::2] for entry in options.added)
-    for variant, group in runs(plan):
-        if (options.only and variant not in options.only) or (
-            options.without and group not in options.without
-        ):
-            continue
+    asked = chosen(plan, options.only, options.without)
+    if not asked:
+        parser.error("the plan has no run of these variants without these groups; see plan.toml")
+    for variant, group in asked:
         place = options.runs if options.samples is None else options.runs / f"trial-{options.samples}"
         folder = _place(place, variant, group)
         found = folder / RESULT
