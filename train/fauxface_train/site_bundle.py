@@ -1,6 +1,5 @@
 """Writing a bundle that was calibrated again on site, and the record of it in manifest and model card."""
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -88,7 +87,7 @@ def calibrate(
             f"{data.root} was cut with margin {data.margin:g}, the bundle wants {margin:g}; "
             "prepare it again, or give the pictures themselves"
         )
-    if data.info.get("locator_sha256") not in (None, hashlib.sha256(bundle.locator_bytes()).hexdigest()):
+    if data.info.get("locator_sha256") not in (None, manifest.files[manifest.locator.file].sha256):
         raise DataError(
             f"{data.root} was cut with another locator than the bundle's; "
             "prepare it again, or give the pictures themselves"
