@@ -14,6 +14,7 @@ from torchvision.models import ResNet
 
 from fauxface.errors import DataError
 from fauxface_train import mixing
+from fauxface_train.distilling import Teachers, divergence
 from fauxface_train.model import Deployed
 from fauxface_train.presets import Recipe
 from fauxface_train.products import pays, processor_flags, use_products
@@ -80,10 +81,21 @@ class Engine:
         device: Where it trains.
         say: Takes lines for the log.
         initial: What the network started from.
+        teachers: Models that it learns from, too, where the recipe gives them weight.
     """
 
-    def __init__(self, net: ResNet, recipe: Recipe, device: torch.device, say: Say, initial: Initial) -> None:
+    def __init__(
+        self,
+        net: ResNet,
+        recipe: Recipe,
+        device: torch.device,
+        say: Say,
+        initial: Initial,
+        *,
+        teachers: Teachers | None = None,
+    ) -> None:
         self.recipe = recipe
+        self._teachers = teachers or Teachers()
         self.device = device
         self.dtype = pick_precision(recipe.precision, device)
         self.net = net.to(device)
@@ -147,15 +159,26 @@ class Engine:
             crops, generated = mixing.paste(crops, labels, self.recipe.mixed, rng)
             with self.autocast():
                 cells = self._forward(crops)
-            return mixing.loss(cells, generated)
+            return self._taught(mixing.loss(cells, generated), cells.mean((1, 2)), crops, number)
         if not self._paired:
             with self.autocast():
                 scores = self._forward(crops)
-            return F.cross_entropy(scores, labels, label_smoothing=smoothing)
+            loss = F.cross_entropy(scores, labels, label_smoothing=smoothing)
+            return self._taught(loss, scores, crops, number)
         with self.autocast():
             features, scores = self._forward(crops.flatten(0, 1))
         loss = F.cross_entropy(scores, labels.repeat_interleave(2), label_smoothing=smoothing)
         return loss + self.recipe.consistency * disagreement(features, scores)
+
+    def _taught(
+        self, loss: torch.Tensor, scores: torch.Tensor, crops: torch.Tensor, number: int
+    ) -> torch.Tensor:
+        """Return the labels' loss, with the distance from the teachers' answers where there are some."""
+        weight = self.recipe.taught
+        if not weight:
+            return loss
+        odds = torch.from_numpy(self._teachers.log_odds(crops.cpu().numpy(), number)).to(self.device)
+        return (1 - weight) * loss + weight * divergence(scores, odds)
 
     @torch.no_grad()
     def _follow(self, number: int) -> None:

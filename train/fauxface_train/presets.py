@@ -109,6 +109,7 @@ class Recipe:
             is one view, degraded. Two views cost twice the time.
         mixed: Share of a batch's pictures into which a part of another one is pasted; each place of a picture
             is then judged by what lies there.
+        taught: Weight of the teachers' answers in the loss; the labels have the rest. 0: no teachers.
         metric: Validation metric that picks the best checkpoint; one of `METRICS`.
         patience: Validations without a better metric after which the run stops; 0: never.
         precision: "auto", "fp32", "bf16" or "fp16".
@@ -144,6 +145,7 @@ class Recipe:
     exclude: tuple[str, ...] = ()
     consistency: float = 0.0
     mixed: float = 0.0
+    taught: float = 0.0
     pretrained_lr: float = 1.0
     bpcer: float = 0.01
     seed: int = 0
@@ -167,6 +169,8 @@ class Recipe:
             "parts are pasted without --consistency and --label-smoothing": not (
                 self.mixed and (self.consistency or self.label_smoothing)
             ),
+            "the teachers' weight must lie in [0, 1]": 0 <= self.taught <= 1,
+            "teachers teach without --consistency": not (self.taught and self.consistency),
             "the BPCER target must lie in (0, 0.5]": 0 < self.bpcer <= 0.5,
             "power must lie in [0, 1]": 0 <= self.power <= 1,
             "patience must be 0 or more": self.patience >= 0,

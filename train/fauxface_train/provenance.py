@@ -55,7 +55,7 @@ def trained_on(info: Mapping[str, Any]) -> tuple[str, ...]:
     """Return which data a checkpoint's or a bundle's provenance names: the SHA-256 of their manifest.csv.
 
     The first is that of the data; those of folders whose train split joined them follow, and those that the
-    initial weights had learned from. None where the data aren't named.
+    initial weights and teachers had learned from. None where the data aren't named.
     """
     data = info.get("data")
     if not (isinstance(data, Mapping) and isinstance(data.get("manifest_sha256"), str)):
@@ -63,7 +63,9 @@ def trained_on(info: Mapping[str, Any]) -> tuple[str, ...]:
     further = [each.get("manifest_sha256") for each in earlier(data, "added") if isinstance(each, Mapping)]
     training = info.get("training") or info.get("provenance")  # a bundle's, a checkpoint's
     initial = training.get("initial_weights") if isinstance(training, Mapping) else None
-    further += earlier(initial, "trained_on") if isinstance(initial, Mapping) else []
+    learned_from = [initial, *(earlier(training, "teachers") if isinstance(training, Mapping) else ())]
+    for model in learned_from:
+        further += earlier(model, "trained_on") if isinstance(model, Mapping) else []
     return tuple(dict.fromkeys(each for each in (data["manifest_sha256"], *further) if isinstance(each, str)))
 
 

@@ -35,6 +35,17 @@ def train(
             "`fauxface data reconstruct`; may be repeated.",
         ),
     ] = None,
+    teacher: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Run, checkpoint or bundle whose answers are learned beside the labels, or shipped; may be "
+            "repeated, then their mean is.",
+        ),
+    ] = None,
+    taught: Annotated[
+        float | None, typer.Option(help="Weight of the teachers' answers; 0.5 if not given.")
+    ] = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Length of the run in pictures.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Length of the run in passes over train.")] = None,
     validate_every: Annotated[int | None, typer.Option(min=1, help="Pictures between validations.")] = None,
@@ -128,6 +139,7 @@ def train(
         "consistency": consistency,
         "matched": matched,
         "mixed": mixed,
+        "taught": 0.5 if teacher and taught is None and not resume else taught,
         "seed": seed,
         "precision": precision,
         "compile": compiled,
@@ -153,13 +165,21 @@ def train(
         checkpoint_seconds=60 * checkpoint_minutes,
         say=lambda line: typer.echo(line, err=True),
     )
-    added = add or []
+    added, teachers = add or [], teacher or []
     with ended_as_by_ctrl_c():
         outcome = trainer.train(
-            data, out, recipe, weights=weights, added=added, resume=resume, surroundings=around
+            data,
+            out,
+            recipe,
+            weights=weights,
+            added=added,
+            teachers=teachers,
+            resume=resume,
+            surroundings=around,
         )
     if not outcome.finished:
         joined = [text for folder in added for text in ("--add", str(folder))]
+        joined += [text for model in teachers for text in ("--teacher", model)]
         command = shlex.join(["fauxface", "train", str(data), "--out", str(out), *joined, "--resume"])
         typer.echo(
             f"stopped at {outcome.samples} of {outcome.planned} pictures; continue with: {command}", err=True

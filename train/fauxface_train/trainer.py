@@ -14,6 +14,7 @@ from fauxface.files import usable_folder
 from fauxface.progress import Progress
 from fauxface_train import checkpoint, loading, provenance, training_set, validation
 from fauxface_train.dataset import PreparedData
+from fauxface_train.distilling import Teachers
 from fauxface_train.engine import Engine, pick_device, rate
 from fauxface_train.logs import Logs
 from fauxface_train.model import Deployed, build
@@ -56,6 +57,7 @@ def train(
     *,
     weights: str | None = None,
     added: Sequence[str | Path] = (),
+    teachers: Sequence[str | Path] = (),
     resume: bool = False,
     surroundings: Surroundings | None = None,
 ) -> Outcome:
@@ -69,6 +71,8 @@ def train(
             again, but refuses others than its own.
         added: Further prepared data, whose train pictures join those of `folder`; a resumed run needs them
             too.
+        teachers: Models whose answers are learned, too, with the recipe's weight `taught`; a resumed run
+            needs them too.
         resume: Continue the run in `out`, with the recipe that it was started with.
         surroundings: Where and how it runs.
 
@@ -78,8 +82,8 @@ def train(
 
     Raises:
         DataError: The data lack a split or a label, or differ from those of the resumed run; or the loss
-            isn't finite.
-        CheckpointError: The initial weights or the resume file can't be used.
+            isn't finite; or there are teachers without weight, or weight without teachers.
+        CheckpointError: The initial weights, a teacher or the resume file can't be used.
         OutputError: `out` holds another run, or can't be written.
     """
     around = surroundings or Surroundings()
@@ -113,6 +117,9 @@ def train(
             f"{' with '.join(map(str, (folder, *added)))} isn't the data that {out} was started with; "
             "give those, or start a new run"
         )
+    asked = Teachers.load(teachers, recipe.taught, device, data.margin)
+    if stored is not None and not asked.are(stored.get("teachers", ())):
+        raise CheckpointError(f"{out} was started with other teachers; give those, or start a new run")
     val = validation.prepare(val_samples, recipe.degradations)
     with loading.decoded(samples, around.cache_bytes) as crops:
         if not crops.in_memory:
@@ -129,7 +136,7 @@ def train(
             around.say(initial.sentence())
         else:
             initial = Initial.from_dict(stored["initial"])
-        engine = Engine(net, recipe, device, around.say, initial)
+        engine = Engine(net, recipe, device, around.say, initial, teachers=asked)
         run = Run(
             out=out,
             recipe=recipe,
@@ -139,6 +146,7 @@ def train(
             crop={"margin": data.margin, "min_face_px": data.min_face_px},
             facts=facts,
             initial=initial,
+            teachers=asked,
             around=around,
         )
         if stored is not None:
@@ -162,13 +170,14 @@ class Run:
         crop: Mapping[str, float],
         facts: Mapping[str, Any],
         initial: Initial,
+        teachers: Teachers,
         around: Surroundings,
     ) -> None:
         self.position = Position()
         self._commit = provenance.commit()  # of what was loaded: later the sources may have moved on
         self._out, self._recipe, self._plan, self._engine = out, recipe, plan, engine
         self._val, self._crop, self._facts, self._initial = val, dict(crop), dict(facts), initial
-        self._around = around
+        self._around, self._teachers = around, teachers
         self._trained = 0
         self._training_seconds = 0.0
 
@@ -338,6 +347,7 @@ class Run:
                 "precision": str(self._engine.dtype).removeprefix("torch."),
                 "compiled": self._engine.compiled,
                 "initial_weights": self._initial.to_dict(),
+                **({"teachers": self._teachers.to_list()} if self._teachers.scorers else {}),
                 "samples": at.samples,
                 "selected_at_samples": at.best_samples if name == "best" else at.samples,
                 "seconds": round(at.seconds, 1),
@@ -355,6 +365,7 @@ class Run:
             "recipe": self._recipe.to_dict(),
             "data": self._facts,
             "initial": self._initial.to_dict(),
+            "teachers": self._teachers.to_list(),
             "position": {name: getattr(at, name) for name in Position.__slots__},
             "engine": self._engine.state(),
         }
