@@ -94,8 +94,7 @@ def matched(fp32: Scored, point: OperatingPoint, logits: np.ndarray) -> Operatin
         point: The operating point of fp32.
         logits: float32 [N, 2] of the variant for the same pictures.
     """
-    wanted, found = (values[:, 1].astype(np.float64) - values[:, 0] for values in (fp32.logits, logits))
-    wanted = wanted / point.calibration.temperature + point.calibration.bias
+    wanted, found = point.calibration.log_odds(fp32.logits), Calibration().log_odds(logits)
     p = point.calibration.probability(fp32.logits)
     weight = np.sqrt(p * (1 - p) + 1e-6)
     slope, bias = np.linalg.lstsq(

@@ -28,6 +28,7 @@ _NOT_FOR = (
 
 _PRECISIONS = "## Other precisions"
 WEIGHTS = "initial weights"
+TEACHERS = "teachers"
 _ON_SITE = "## Calibrated on site\n"
 
 
@@ -96,6 +97,8 @@ def _licence(manifest: Mapping[str, Any]) -> list[str]:
         )
     if WEIGHTS in inherited:
         said.append("Training started from the weights of a bundle, whose licence applies to these, too.")
+    if TEACHERS in inherited:
+        said.append("The answers of a bundle were learned, whose licence applies to these weights, too.")
     return said
 
 

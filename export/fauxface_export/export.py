@@ -47,6 +47,7 @@ from fauxface_export.folder import (
 from fauxface_export.markdown import mapping
 from fauxface_export.reading import read_bytes, read_locator, read_metrics, read_operating_point, read_terms
 from fauxface_train import checkpoint as checkpoints
+from fauxface_train import provenance
 from fauxface_train.dataset import PreparedData, load_crop
 
 FORMATS = ("onnx", "torchscript", "pt2")
@@ -232,8 +233,12 @@ def _inherited(info: Mapping[str, Any], locator: bytes, license_text: bytes | No
     name = shipped.manifest.weights_license
     if license_text is not None and name and license_text == (shipped.path / name).read_bytes():
         return {}
-    initial = mapping(info, "provenance", "initial_weights")
-    found = {LOCATOR: locator == shipped.locator_bytes(), card.WEIGHTS: initial.get("kind") == "bundle"}
+    training = mapping(info, "provenance")
+    found = {
+        LOCATOR: locator == shipped.locator_bytes(),
+        card.WEIGHTS: provenance.is_from_bundle(training.get("initial_weights")),
+        card.TEACHERS: any(map(provenance.is_from_bundle, provenance.earlier(training, "teachers"))),
+    }
     names = [name for name, is_so in found.items() if is_so]
     return {"inherited": names} if names else {}
 

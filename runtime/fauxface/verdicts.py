@@ -38,6 +38,23 @@ class Calibration:
         if not math.isfinite(self.bias):
             raise ValueError(f"the bias must be finite, not {self.bias}")
 
+    def log_odds(self, logits: np.ndarray) -> np.ndarray:
+        """Return (logits[:, 1] - logits[:, 0]) / temperature + bias.
+
+        Args:
+            logits: floating point [N, 2], in the order of `LABELS`.
+
+        Returns:
+            float64 [N]: natural logarithms of the odds of "generated".
+
+        Raises:
+            ValueError: The logits aren't [N, 2].
+        """
+        values = np.asarray(logits, dtype=np.float64)
+        if values.ndim != 2 or values.shape[1] != 2:
+            raise ValueError(f"logits must be [N, 2], not {list(values.shape)}")
+        return (values[:, 1] - values[:, 0]) / self.temperature + self.bias
+
     def probability(self, logits: np.ndarray) -> np.ndarray:
         """Return sigmoid((logits[:, 1] - logits[:, 0]) / temperature + bias).
 
@@ -50,10 +67,7 @@ class Calibration:
         Raises:
             ValueError: The logits aren't [N, 2].
         """
-        values = np.asarray(logits, dtype=np.float64)
-        if values.ndim != 2 or values.shape[1] != 2:
-            raise ValueError(f"logits must be [N, 2], not {list(values.shape)}")
-        z = (values[:, 1] - values[:, 0]) / self.temperature + self.bias
+        z = self.log_odds(logits)
         small = np.exp(-np.abs(z))
         return np.where(z >= 0, 1.0, small) / (1.0 + small)
 

@@ -404,7 +404,10 @@ def test_gates_of_the_checkpoint_reach_the_bundle(options, inputs, tmp_path, qui
 
 def test_a_locator_and_weights_of_the_default_bundle_keep_its_licence(options, quick, inputs, tmp_path):
     shipped = Bundle.load()
-    training = {"initial_weights": {"kind": "bundle", "sha256": "ab" * 32}}
+    training = {
+        "initial_weights": {"kind": "bundle", "sha256": "ab" * 32},
+        "teachers": [{"kind": "checkpoint"}, {"kind": "bundle"}],
+    }
     taken = {
         "checkpoint": inputs.checkpoint_with(tmp_path / "run", provenance=training),
         "locator": None,
@@ -412,7 +415,7 @@ def test_a_locator_and_weights_of_the_default_bundle_keep_its_licence(options, q
         "overwrite": True,
     }
     bundle = export(options(**taken), lambda _: None)
-    assert bundle.manifest.provenance["inherited"] == ["locator.onnx", "initial weights"]
+    assert bundle.manifest.provenance["inherited"] == ["locator.onnx", "initial weights", "teachers"]
     assert "non-commercial" in bundle.card().partition("## Licence")[2]
     licence = shipped.path / str(shipped.manifest.weights_license)
     bundle = export(options(**taken, weights_license=licence), lambda _: None)

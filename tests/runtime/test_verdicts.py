@@ -30,6 +30,13 @@ def test_probability(temperature, bias, logits, expected):
     assert got[0] == pytest.approx(expected, rel=1e-12, abs=1e-300)
 
 
+def test_log_odds_are_those_of_the_probability():
+    calibration, logits = Calibration(2, -0.5), np.array([[0, 3], [1, -7]], np.float32)
+    odds = calibration.log_odds(logits)
+    assert odds.tolist() == [1, -4.5]
+    np.testing.assert_allclose(calibration.probability(logits), 1 / (1 + np.exp(-odds)))
+
+
 def test_probability_is_symmetric_and_monotonic():
     logits = np.stack([np.zeros(201), np.linspace(-40, 40, 201)], axis=1)
     p = Calibration().probability(logits)
@@ -45,6 +52,8 @@ def test_probability_of_nothing():
 def test_probability_refuses_other_shapes(shape):
     with pytest.raises(ValueError, match=r"\[N, 2\]"):
         Calibration().probability(np.zeros(shape))
+    with pytest.raises(ValueError, match=r"\[N, 2\]"):
+        Calibration().log_odds(np.zeros(shape))
 
 
 @pytest.mark.parametrize(

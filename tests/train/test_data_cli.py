@@ -92,6 +92,19 @@ def test_bad_locators(tmp_path: Path, faces: Path, content: bytes | None, messag
         )
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--faces", "whole", "--locator", "l.onnx"), "drop --locator and --bundle"),
+        (("--faces", "whole", "--bundle", "b"), "drop --locator and --bundle"),
+        (("--locator", "l.onnx", "--bundle", "b"), "choose --locator or --bundle"),
+    ],
+)
+def test_a_locator_that_would_not_be_used_is_refused(tmp_path: Path, faces: Path, options, message):
+    with pytest.raises(DataError, match=message):
+        call("data", "prepare", faces, tmp_path / "out", *options)
+
+
 def test_bad_bundle(tmp_path: Path, faces: Path):
     with pytest.raises(BundleError):
         call("data", "prepare", faces, tmp_path / "out", "--bundle", tmp_path / "none")

@@ -86,6 +86,8 @@ def test_other_settings_and_damage_are_refused(tmp_path, pictures):
     train(pictures, tmp_path, CONFIG)
     with pytest.raises(DataError, match="other settings"):
         train(pictures, tmp_path, dataclasses.replace(CONFIG, seed=1))
+    with pytest.raises(DataError, match="other pictures"):
+        train(255 - pictures, tmp_path, CONFIG)
     (tmp_path / "checkpoint.pt").write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match=r"checkpoint.pt can't be read"):
         train(pictures, tmp_path, CONFIG)

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("torch")
 
+from fauxface.errors import DataError
 from fauxface_train import loading
 from fauxface_train.dataset import PreparedData, load_stored
 from fauxface_train.loading import batches
@@ -31,6 +32,26 @@ def test_a_signal_to_the_whole_group_leaves_the_workers_to_the_main_process(numb
     assert labels == list(range(40))
     worker.join(10)
     assert worker.exitcode == 0
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_crop_that_cannot_be_read_is_one_line(workers, prepared):
+    samples = PreparedData.load(prepared).samples("train")
+    samples[0].path.unlink()
+    views = loading.Views(loading.Crops(samples, None, []), None, 0)
+    with pytest.raises(DataError, match=rf"^[^\n]*{samples[0].path.name}[^\n]*$"):
+        list(batches(views, [[(0, 0)]], workers=workers))
+
+
+def test_a_worker_that_dies_is_one_line():
+    views = {(i, i): (np.zeros((1, 1, 3), np.uint8), i) for i in range(400)}
+    before = set(multiprocessing.active_children())
+    found = batches(views, [[key] for key in views], workers=1)
+    next(found)
+    (worker,) = set(multiprocessing.active_children()) - before
+    worker.kill()
+    with pytest.raises(DataError, match="a worker process died"):
+        list(found)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ pytest.importorskip("onnxscript")
 from typer.testing import CliRunner
 
 from fauxface.cli import build_app
-from fauxface.errors import DataError, GateError
+from fauxface.errors import DataError, GateError, OutputError
 from fauxface.locator import Location
 from fauxface_train.intervals import clopper_pearson
 from fauxface_train.locator import compare as compare_module
@@ -282,3 +282,10 @@ def test_the_command_writes_its_reports_and_fails_a_gate(random_teacher, drawn_f
             build_app(), [*arguments, "--min-recall", "1", "--threshold", "1"], catch_exceptions=False
         )
     assert json.loads((tmp_path / "r.json").read_text())["missed"]
+
+
+@pytest.mark.parametrize("option", ["--json", "--markdown"])
+def test_a_report_that_cannot_be_written_is_said_first(option, random_teacher, tmp_path):
+    arguments = ["locator", "compare", str(random_teacher), str(random_teacher), str(tmp_path / "absent")]
+    with pytest.raises(OutputError, match="it is a folder"):
+        CliRunner().invoke(build_app(), [*arguments, option, str(tmp_path)], catch_exceptions=False)

@@ -192,6 +192,16 @@ def test_the_teacher_must_be_in_the_format(tmp_path):
         DenseDetector(tmp_path / "other.onnx")
 
 
+def test_a_teacher_of_one_size_is_refused(random_teacher, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(random_teacher)
+    for dim, side in zip(model.graph.input[0].type.tensor_type.shape.dim[2:], (64, 96), strict=True):
+        dim.dim_value = side
+    onnx.save(model, tmp_path / "fixed.onnx")
+    with pytest.raises(CheckpointError, match="takes pictures of 64 x 96 alone"):
+        DenseDetector(tmp_path / "fixed.onnx")
+
+
 def test_the_exported_file_has_the_teachers_interface(random_teacher):
     onnx = pytest.importorskip("onnx")
     model = onnx.load(str(random_teacher))

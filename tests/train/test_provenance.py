@@ -10,6 +10,22 @@ from fauxface_train import provenance
 GIT = shutil.which("git")
 
 
+@pytest.mark.parametrize(
+    ("info", "expected"),
+    [
+        ({}, False),
+        ({"provenance": {"initial_weights": {"kind": "imagenet"}}}, False),
+        ({"provenance": {"initial_weights": {"kind": "bundle"}}}, True),
+        ({"training": {"initial_weights": {"kind": "safetensors", "from_bundle": True}}}, True),
+        ({"provenance": {"teachers": [{"kind": "checkpoint"}, {"kind": "bundle"}]}}, True),
+        ({"provenance": {"teachers": [{"kind": "checkpoint", "from_bundle": False}, 3]}}, False),
+        ({"provenance": 3}, False),
+    ],
+)
+def test_what_a_bundle_taught_is_known_over_cycles(info, expected):
+    assert provenance.from_bundle(info) is expected
+
+
 @pytest.mark.skipif(GIT is None, reason="git isn't installed")
 @pytest.mark.parametrize(
     ("edited", "marked"),

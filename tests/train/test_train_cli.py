@@ -67,6 +67,12 @@ def test_trains_and_says_where(prepared, tmp_path):
         (["--source-weight", "=2"], DataError, "SOURCE=FACTOR"),
         (["--source-weight", "a=b"], DataError, "SOURCE=FACTOR"),
         (["--exclude", "gan"], DataError, "no fake pictures"),
+        (["--teacher", "absent"], CheckpointError, "no model at absent"),
+        (["--teacher", "shipped"], DataError, "crop margin"),
+        (["--taught", "0.5"], DataError, "check --teacher"),
+        (["--teacher", "shipped", "--taught", "0"], DataError, "check --teacher"),
+        (["--taught", "2"], DataError, "teachers' weight"),
+        (["--teacher", "shipped", "--consistency", "1"], DataError, "without --consistency"),
         (["--add", "absent"], DataError, "absent is not a folder"),
     ],
 )

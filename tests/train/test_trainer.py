@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 
 import pytest
@@ -28,8 +29,16 @@ def _around(**changes):
     return Surroundings(**{"device": "cpu", "workers": 0, "say": lambda _: None, **changes})
 
 
-def _go(prepared, out, recipe, resume=False, **around):
-    return trainer.train(prepared, out, recipe, weights="none", resume=resume, surroundings=_around(**around))
+def _go(prepared, out, recipe, resume=False, teachers=(), **around):
+    return trainer.train(
+        prepared,
+        out,
+        recipe,
+        weights="none",
+        teachers=teachers,
+        resume=resume,
+        surroundings=_around(**around),
+    )
 
 
 def _rows(out):
@@ -83,7 +92,7 @@ def test_a_run_leaves_all_that_was_promised(prepared, recipe, tmp_path):
     assert not loaded.net.training
 
 
-@pytest.mark.parametrize("name", ["robust", "article", "consistent", "matched", "mixed"])
+@pytest.mark.parametrize("name", ["robust", "article", "consistent", "matched", "mixed", "taught"])
 def test_interrupted_and_resumed_equals_uninterrupted(name, prepared, recipe, tmp_path):
     if name == "article":
         recipe = preset("article").changed(epochs=2)
@@ -93,13 +102,22 @@ def test_interrupted_and_resumed_equals_uninterrupted(name, prepared, recipe, tm
         recipe = recipe.changed(matched=0.5)
     if name == "mixed":
         recipe = recipe.changed(mixed=0.5)
+    teachers = []
+    if name == "taught":
+        teachers = [tmp_path / "other"]
+        _go(prepared, teachers[0], recipe.changed(seed=7))
+        recipe = recipe.changed(mixed=0.5, taught=0.5)
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    _go(prepared, whole, recipe)
+
+    def _go_on(out, **options):
+        return _go(prepared, out, recipe, teachers=teachers, **options)
+
+    _go_on(whole)
     for stop in (2, 3):
-        outcome = _go(prepared, parts, recipe, resume=(parts / "resume.pt").exists(), stop_after=stop)
+        outcome = _go_on(parts, resume=(parts / "resume.pt").exists(), stop_after=stop)
         assert not outcome.finished
         assert checkpoint.load(parts / "last.safetensors").info["provenance"]["samples"] == 4 * stop
-    assert _go(prepared, parts, recipe, resume=True).finished
+    assert _go_on(parts, resume=True).finished
     for file in ("best", "last"):
         a, b = (checkpoint.load(out / f"{file}.safetensors") for out in (whole, parts))
         assert all(
@@ -322,6 +340,31 @@ def test_weights_and_what_they_learned_from_are_kept(prepared, write_prepared, r
     hashes = [provenance.hashes(folder)["manifest_sha256"] for folder in (other, prepared)]
     assert list(known) == hashes
     assert provenance.relation(known, PreparedData.load(prepared)) == "added"
+
+
+def test_a_taught_run_names_its_teachers_and_what_they_learned_from(
+    prepared, write_prepared, recipe, tmp_path
+):
+    first, second = tmp_path / "first", tmp_path / "second"
+    _go(prepared, first, recipe)
+    rows = [(s, x, "more", 6, {}) for s in ("train", "val") for x in ("real", "fake") for _ in range(4)]
+    other = write_prepared(rows, name="other")
+    taught = recipe.changed(taught=0.5)
+    _go(other, second, taught, teachers=[first], stop_after=2)
+    for teachers, message in (([first, first], "with 1 teachers"), ([], "with 1 teachers")):
+        with pytest.raises(CheckpointError, match=message):
+            _go(other, second, taught, resume=True, teachers=teachers)
+    third = tmp_path / "third"
+    _go(prepared, third, recipe.changed(seed=3))
+    with pytest.raises(CheckpointError, match="started with other teachers"):
+        _go(other, second, taught, resume=True, teachers=[third])
+    assert _go(other, second, taught, resume=True, teachers=[first]).finished
+    info = checkpoint.load(second).info
+    digest = hashlib.sha256((first / "best.safetensors").read_bytes()).hexdigest()
+    assert [each["sha256"] for each in info["provenance"]["teachers"]] == [digest]
+    hashes = [provenance.hashes(folder)["manifest_sha256"] for folder in (other, prepared)]
+    assert list(provenance.trained_on(info)) == hashes
+    assert "teachers" not in checkpoint.load(first).info["provenance"]
 
 
 def test_added_data_join_the_training_alone(prepared, write_prepared, recipe, tmp_path):

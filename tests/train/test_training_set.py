@@ -47,6 +47,16 @@ def test_reconstructions_of_an_excluded_source_are_left_out(write_prepared):
     assert [s.original for s in kept] == ["recon_x:" + "2" * 16]
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_reconstructions_of_what_is_measured_on_are_refused(split, write_prepared):
+    rows = [("train", "real", "a", 3, {"sha256": "1" * 64}), (split, "real", "a", 4, {"sha256": "2" * 64})]
+    data = PreparedData.load(write_prepared(rows))
+    made = [("train", "fake", "recon_x", 3, {"original": "recon_x:" + f"{n}" * 16}) for n in (1, 2)]
+    extra = write_prepared(made, name="extra")
+    with pytest.raises(DataError, match=r"1 train pictures of .* are made of what is, in another"):
+        training_set.joining(data, [extra], ())
+
+
 @pytest.mark.parametrize(
     ("rows", "margin", "message"),
     [

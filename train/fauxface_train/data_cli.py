@@ -59,11 +59,16 @@ def prepare(  # noqa: PLR0917 - Typer passes options by name
     ] = None,
 ) -> None:
     """Find and cut the faces, drop copies, divide into train, val, test; write crops and manifest to OUT."""
+    from fauxface.errors import DataError
     from fauxface.signals import ended_as_by_ctrl_c
     from fauxface.threads import available_cores
     from fauxface_train.extraction import CropRule
     from fauxface_train.prepare import prepare as run
 
+    if faces == "whole" and (locator or bundle):
+        raise DataError("whole pictures are taken without a locator; drop --locator and --bundle")
+    if locator and bundle:
+        raise DataError("two locators were given; choose --locator or --bundle")
     rule = CropRule(margin=margin, whole=faces == "whole", min_face=min_face, tolerant=tolerate_truncated)
     found_by = None if rule.whole else _locator(locator, bundle)
     try:

@@ -12,6 +12,9 @@ from torch.nn import functional as F
 
 from fauxface.bundle import DEFAULT_BUNDLE
 from fauxface.errors import DataError
+from fauxface.manifest import MANIFEST_NAME
+from fauxface_train import provenance
+from fauxface_train.checkpoint import description
 from fauxface_train.scorers import Scorer, open_scorer
 
 SOFTENING = 2.0
@@ -46,8 +49,8 @@ class Teachers:
         Raises:
             CheckpointError: A model isn't there, or can't be read.
             BundleError: A bundle is refused.
-            DataError: There are models and no weight, or weight and no models; or a model was made for
-                another crop margin, or none is known.
+            DataError: There are models and no weight, or weight and no models; or a model isn't calibrated,
+                or was made for another crop margin.
         """
         if bool(models) != (weight > 0):
             raise DataError(
@@ -56,6 +59,11 @@ class Teachers:
         provider = "cpu" if device.type == "cpu" else "auto"
         scorers = [open_scorer(DEFAULT_BUNDLE if str(m) == "shipped" else m, provider) for m in models]
         for scorer in scorers:
+            if not scorer.point.shipped:
+                raise DataError(
+                    f"the teacher {scorer.path} isn't calibrated; give the best checkpoint of a finished "
+                    "run, or a bundle"
+                )
             if scorer.point.margin != margin:
                 raise DataError(
                     f"the teacher {scorer.path} was made for the crop margin {scorer.point.margin}, "
@@ -77,18 +85,21 @@ class Teachers:
             float32 [B].
         """
         sides = (crops, np.ascontiguousarray(crops[:, :, ::-1]))
-        odds = []
-        for index, scorer in enumerate(self.scorers):
-            logits = scorer.logits(sides[(index + step) % 2])
-            odds.append(
-                (logits[:, 1] - logits[:, 0]) / scorer.calibration.temperature + scorer.calibration.bias
-            )
+        odds = [
+            scorer.calibration.log_odds(scorer.logits(sides[(index + step) % 2]))
+            for index, scorer in enumerate(self.scorers)
+        ]
         return np.mean(odds, axis=0).astype(np.float32)
 
     def to_list(self) -> list[dict[str, Any]]:
         """Return them JSON-compatible, as run and bundle record them."""
         return [
-            {"kind": scorer.kind, "sha256": digest, "trained_on": list(scorer.trained_on)}
+            {
+                "kind": scorer.kind,
+                "sha256": digest,
+                "trained_on": list(scorer.trained_on),
+                "from_bundle": _from_bundle(scorer),
+            }
             for scorer, digest in zip(self.scorers, self.sha256, strict=True)
         ]
 
@@ -115,6 +126,13 @@ def divergence(scores: torch.Tensor, log_odds: torch.Tensor) -> torch.Tensor:
     target = torch.sigmoid(wanted)
     crossed, least = (F.binary_cross_entropy_with_logits(odds, target) for odds in (given, wanted))
     return SOFTENING**2 * (crossed - least)
+
+
+def _from_bundle(scorer: Scorer) -> bool:
+    """Tell whether a model is a bundle's, or was trained from one."""
+    if scorer.kind == "bundle" or (scorer.path.parent / MANIFEST_NAME).is_file():
+        return True
+    return provenance.from_bundle(description(scorer.path) or {})
 
 
 def _sha256(scorer: Scorer) -> str:

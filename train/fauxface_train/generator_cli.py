@@ -57,9 +57,12 @@ def sample_command(
 
     try:
         numbers = [int(seed) for seed in seeds.split(",")]
-    except ValueError:
+        latents = torch.stack(
+            [torch.randn(LATENT, generator=torch.Generator().manual_seed(n)) for n in numbers]
+        )
+    except (ValueError, RuntimeError):  # the latter of numbers beyond 64 bits
         raise typer.BadParameter(
-            "give whole numbers with commas, for example 1,2,3", param_hint="--seeds"
+            "give whole numbers of at most 64 bits with commas, for example 1,2,3", param_hint="--seeds"
         ) from None
     generator = Generator()
     try:
@@ -68,7 +71,6 @@ def sample_command(
         raise CheckpointError(
             f"{weights} holds no generator's weights; give generator.pt of a run"
         ) from error
-    latents = torch.stack([torch.randn(LATENT, generator=torch.Generator().manual_seed(n)) for n in numbers])
     for number, picture in zip(numbers, sample(generator, latents * truncation), strict=True):
         path = out / f"generated_{number:03d}.png"
         with atomic_write(path) as temporary:

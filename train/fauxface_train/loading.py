@@ -6,13 +6,14 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from fauxface.errors import DataError
 from fauxface.gates import sharpness
 from fauxface.progress import track
 from fauxface.signals import leave_to_the_main_process
@@ -23,6 +24,8 @@ from fauxface_train.presets import Degradations, Recipe
 
 _PROBE = 2**40
 """Positions of the probe's views: beyond those of any run."""
+
+T = TypeVar("T")
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """uint8 [B, 128, 128, 3] RGB, or [B, 2, 128, 128, 3] of a clean and a degraded view; and int64 labels [B]."""
@@ -164,8 +167,11 @@ def batches(
         plan: Batches of (position, index) pairs.
         workers: Worker processes; 0: made in this process.
         pin: Whether the batches lie in pinned memory, for CUDA.
+
+    Raises:
+        DataError: A stored crop can't be read, or a worker process died.
     """
-    return DataLoader(
+    loader = DataLoader(
         views,
         batch_sampler=plan,  # pyright: ignore[reportArgumentType]  (any iterable of batches serves)
         num_workers=workers,
@@ -177,6 +183,26 @@ def batches(
         prefetch_factor=4 if workers else None,
         pin_memory=pin,
     )
+    return handed_over(loader)
+
+
+def handed_over(loader: Iterable[T]) -> Iterator[T]:
+    """Yield what worker processes make; their errors come in one line, as they would without workers.
+
+    Raises:
+        DataError: As in the worker, or the worker died.
+    """
+    try:
+        yield from loader
+    except DataError as error:  # torch puts the worker's traceback before its message
+        last = (str(error).strip().splitlines() or [""])[-1]
+        raise DataError(last.removeprefix(f"{DataError.__module__}.{DataError.__qualname__}: ")) from None
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataError(
+            "a worker process died, perhaps for lack of memory; resume with fewer --workers"
+        ) from None
 
 
 def _start_worker(_: int) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from fauxface.cli import require_extra
-from fauxface.errors import CheckpointError, GateError
+from fauxface.errors import CheckpointError, GateError, OutputError
 from fauxface.files import atomic_write
 
 locator = typer.Typer(help="Train and compare face locators in YuNet's format.", no_args_is_help=True)
@@ -169,6 +169,9 @@ def compare(
         condition_pictures=condition_pictures,
         seed=seed,
     )
+    for path in (report_file, markdown):
+        if path is not None and path.exists() and not path.is_file():
+            raise OutputError(f"can't write {path}: it is a folder or a device; choose a file")
     contents = [_read(path) for path in (judged, reference)]
     before = cv2.getNumThreads()
     cv2.setNumThreads(threads)
@@ -192,6 +195,7 @@ def compare(
     misses = bar.misses(report)
     asked = bar != Bar()
     text = render(report, misses if asked else None)
+    typer.echo(text, nl=False)
     if report_file is not None:
         machine_info = {"fauxface": fauxface.__version__, "machine": machine()}
         verdict = {"asked": asdict(bar), "missed": misses} if asked else {}
@@ -200,7 +204,6 @@ def compare(
     if markdown is not None:
         with atomic_write(markdown) as path:
             path.write_text(text)
-    typer.echo(text, nl=False)
     if misses:
         raise GateError(f"{judged.name} misses what was asked: " + "; ".join(misses))
 

@@ -69,6 +69,23 @@ def trained_on(info: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(each for each in (data["manifest_sha256"], *further) if isinstance(each, str)))
 
 
+def from_bundle(info: Mapping[str, Any]) -> bool:
+    """Tell whether a model learned from a bundle, as its initial weights or a teacher, or theirs did.
+
+    Args:
+        info: A checkpoint's description, or a bundle's provenance.
+    """
+    training = info.get("training") or info.get("provenance")
+    if not isinstance(training, Mapping):
+        return False
+    return any(map(is_from_bundle, (training.get("initial_weights"), *earlier(training, "teachers"))))
+
+
+def is_from_bundle(model: object) -> bool:
+    """Tell whether a record of initial weights or of a teacher names a bundle, or what learned from one."""
+    return isinstance(model, Mapping) and (model.get("kind") == "bundle" or model.get("from_bundle") is True)
+
+
 def relation(known: Sequence[str], data: PreparedData) -> str:
     """Return what prepared data are to those that a model was trained on.
 

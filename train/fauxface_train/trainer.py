@@ -88,13 +88,9 @@ def train(
     """
     around = surroundings or Surroundings()
     out = usable_folder(out)
-    if not resume and (out / RESUME_FILE).exists():
-        raise OutputError(f"{out} already holds a run; add --resume to continue it, or choose another --out")
-    stored = read_resume(out) if resume else None
+    stored = _begun(out, resume, weights, teachers)
     if stored is not None:
         recipe = Recipe.from_dict(stored["recipe"])
-        if weights is not None and not Initial.from_dict(stored["initial"]).is_of(weights):
-            raise CheckpointError(f"{out} was started with other weights; drop --weights, or start a new run")
     device = pick_device(around.device)
     data = PreparedData.load(folder)
     if recipe.preset == "article" and not data.info.get("tolerate_truncated"):
@@ -154,6 +150,27 @@ def train(
             run.position = Position(**stored["position"])
         views = loading.Views(crops, recipe.degradations, recipe.seed, pairs=recipe.consistency > 0)
         return run.go(views)
+
+
+def _begun(
+    out: Path, resume: bool, weights: str | None, teachers: Sequence[str | Path]
+) -> dict[str, Any] | None:
+    """Return the resume file's content where a run goes on; refuse to lose one, or to go on as another."""
+    if not resume:
+        if (out / RESUME_FILE).exists():
+            raise OutputError(
+                f"{out} already holds a run; add --resume to continue it, or choose another --out"
+            )
+        if (out / "best.safetensors").exists():
+            raise OutputError(f"{out} already holds a checkpoint, and no run to resume; choose another --out")
+        return None
+    stored = read_resume(out)
+    if weights is not None and not Initial.from_dict(stored["initial"]).is_of(weights):
+        raise CheckpointError(f"{out} was started with other weights; drop --weights, or start a new run")
+    count = len(stored.get("teachers", ()))
+    if len(teachers) != count:
+        raise CheckpointError(f"{out} was started with {count} teachers; give the same ones by --teacher")
+    return stored
 
 
 class Run:

@@ -27,14 +27,17 @@ def joining(data: PreparedData, folders: Sequence[str | Path], exclude: Sequence
     """Return the train samples of further prepared data, without the excluded sources.
 
     A picture that `data` or an earlier folder trains on already, under the same label, isn't taken again, and
-    a reconstruction of an excluded source's picture isn't taken at all.
+    a reconstruction of an excluded source's picture isn't taken at all. One of a picture that is measured on
+    counts as that picture.
 
     Raises:
         DataError: A folder isn't prepared data, was prepared with another crop rule, or has no train split;
-            or a picture of it is in val or test of `data`, or known under the other label.
+            or a picture of it, or what one was made of, is in val or test of `data`, or it is known under the
+            other label.
     """
     known = {s.sha256: (s.split, s.label) for s in data.samples()}
     hidden = {s.sha256[:16] for s in data.samples() if _matches(s.source, exclude)}
+    measured = {s.sha256[:16] for s in data.samples() if s.split != "train"}
     samples = []
     for folder in folders:
         other = PreparedData.load(folder)
@@ -45,17 +48,17 @@ def joining(data: PreparedData, folders: Sequence[str | Path], exclude: Sequence
         found = other.samples(split="train")
         if not found:
             raise DataError(f"{folder} has no train split to add; prepare it with one")
-        wanted = [
-            s
-            for s in found
-            if not _matches(s.source, exclude) and s.original.rpartition(":")[2] not in hidden
-        ]
+        wanted = [s for s in found if not _matches(s.source, exclude) and _made_of(s) not in hidden]
         fresh = {s.sha256: ("train", s.label) for s in wanted}
-        clashes = sum(known.get(sha256, at) != at for sha256, at in fresh.items())
+        clashes = sum(
+            known.get(s.sha256, ("train", s.label)) != ("train", s.label) or _made_of(s) in measured
+            for s in {s.sha256: s for s in wanted}.values()
+        )
         if clashes:
             raise DataError(
-                f"{clashes} train pictures of {folder} are in another split or under the other label in "
-                f"{data.root}; prepare both together, so that nothing that is trained on is measured on"
+                f"{clashes} train pictures of {folder} are, or are made of what is, in another split or "
+                f"under the other label in {data.root}; prepare both together, so that nothing is both "
+                "trained and measured on"
             )
         samples += [s for s in wanted if s.sha256 not in known]
         known |= fresh
@@ -86,6 +89,11 @@ def without_validation(data: PreparedData, train: Sequence[Sample], val: Sequenc
     """
     own = {(s.label, s.source) for s in train if s.path.is_relative_to(data.root)}
     return sorted({source for _, source in own - {(s.label, s.source) for s in val}})
+
+
+def _made_of(sample: Sample) -> str:
+    """Return the start of the SHA-256 that a reconstruction names; of another picture what matches none."""
+    return sample.original.rpartition(":")[2]
 
 
 def _matches(source: str, patterns: Sequence[str]) -> bool:

@@ -22,7 +22,7 @@ from fauxface.errors import CheckpointError
 from fauxface.manifest import MANIFEST_NAME
 from fauxface_train.checkpoint import description, resolve
 from fauxface_train.model import ARCHITECTURE, IMAGENET_MEAN, IMAGENET_STD, Deployed
-from fauxface_train.provenance import trained_on
+from fauxface_train.provenance import from_bundle, trained_on
 
 Faces = Callable[[], np.ndarray]
 """Returns a few hundred train crops, uint8 [N, 128, 128, 3] RGB; called only for folded weights."""
@@ -38,12 +38,14 @@ class Initial:
         fresh: Layers that the weights didn't hold and that keep their random initialisation.
         trained_on: SHA-256 of the manifest.csv of each prepared data set that they are known to have learned
             from; see `provenance.trained_on`.
+        from_bundle: Whether they are a bundle's, or were trained from one; see `provenance.from_bundle`.
     """
 
     kind: str
     sha256: str | None
     fresh: tuple[str, ...]
     trained_on: tuple[str, ...] = ()
+    from_bundle: bool = False
 
     def is_random(self, parameter: str) -> bool:
         """Tell whether a parameter of the network started at random: a fresh layer's, or its batch norm's."""
@@ -62,13 +64,18 @@ class Initial:
             "sha256": self.sha256,
             "fresh": list(self.fresh),
             "trained_on": list(self.trained_on),
+            "from_bundle": self.from_bundle,
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Initial":
         """Return what `to_dict` wrote; a record of an earlier version may lack what weights had learned."""
         return cls(
-            values["kind"], values["sha256"], tuple(values["fresh"]), tuple(values.get("trained_on", ()))
+            values["kind"],
+            values["sha256"],
+            tuple(values["fresh"]),
+            tuple(values.get("trained_on", ())),
+            values.get("from_bundle", values["kind"] == "bundle"),
         )
 
     def is_of(self, weights: str) -> bool:
@@ -134,7 +141,9 @@ def initialise(net: ResNet, weights: str, faces: Faces) -> Initial:
         return Initial("imagenet", _state_sha256(state), fresh)
     if bundle := _bundle(weights):
         fresh = _inflate(net, _of_bundle(bundle), faces, f"the bundle {bundle.manifest.name}")
-        return Initial("bundle", bundle.sha256, fresh, trained_on(bundle.manifest.provenance))
+        return Initial(
+            "bundle", bundle.sha256, fresh, trained_on(bundle.manifest.provenance), from_bundle=True
+        )
     path = _file(weights)
     state = _read(path)
     if path.suffix == ".npz" and not any("bn" in name or "running" in name for name in state):
@@ -142,7 +151,8 @@ def initialise(net: ResNet, weights: str, faces: Faces) -> Initial:
     else:
         fresh = _fill(net, state, path.name)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Initial(path.suffix.lstrip("."), digest, fresh, trained_on(description(path) or {}))
+    info = description(path) or {}
+    return Initial(path.suffix.lstrip("."), digest, fresh, trained_on(info), from_bundle=from_bundle(info))
 
 
 def _download() -> dict[str, torch.Tensor]:

@@ -6,6 +6,7 @@ them.
 """
 
 import copy
+import hashlib
 import json
 import os
 import time
@@ -121,6 +122,7 @@ class Duel:
     def __init__(self, pictures: np.ndarray, config: GeneratorConfig) -> None:
         torch.manual_seed(config.seed)
         self.config, self.done = config, 0
+        self.pictures = hashlib.sha256(pictures.tobytes()).hexdigest()
         self.real = torch.from_numpy(pictures).permute(0, 3, 1, 2)
         self.codes = torch.from_numpy(principal_codes(pictures))
         self.draw = torch.Generator().manual_seed(config.seed)
@@ -182,6 +184,7 @@ class Duel:
         """Write all that a continued run needs."""
         state = {
             "config": asdict(self.config),
+            "pictures": self.pictures,
             "done": self.done,
             "draw": self.draw.get_state(),
             "torch": torch.get_rng_state(),
@@ -196,15 +199,17 @@ class Duel:
 
         Raises:
             CheckpointError: It can't be read.
-            DataError: It has other settings.
+            DataError: It has other settings or pictures.
         """
         try:
             state = torch.load(path, weights_only=True)
-            config = state["config"]
+            config, pictures = state["config"], state["pictures"]
         except Exception as error:
             raise CheckpointError(f"{path} can't be read; delete it and start again") from error
         if config != asdict(self.config):
             raise DataError(f"{path.parent} holds a run of other settings; choose another folder")
+        if pictures != self.pictures:
+            raise DataError(f"{path.parent} holds a run of other pictures; choose another folder")
         self.done = state["done"]
         self.draw.set_state(state["draw"])
         torch.set_rng_state(state["torch"])
@@ -223,13 +228,13 @@ def train(pictures: np.ndarray, out: Path, config: GeneratorConfig) -> Path:
     Args:
         pictures: uint8 [N, 128, 128, 3], RGB.
         out: Folder for generator.pt, the checkpoint and sample grids.
-        config: Settings; a checkpoint of other settings is refused.
+        config: Settings; a checkpoint of other settings or pictures is refused.
 
     Returns:
         Path of the averaged generator's weights.
 
     Raises:
-        DataError: Fewer pictures than a batch, or `out` holds a run of other settings.
+        DataError: Fewer pictures than a batch, or `out` holds a run of other settings or pictures.
     """
     if len(pictures) < config.batch:
         raise DataError(f"{len(pictures)} pictures are fewer than a batch of {config.batch}; give more")

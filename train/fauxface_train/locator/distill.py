@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import math
+import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from fauxface.files import atomic_write
 from fauxface.progress import Progress
 from fauxface.threads import available_cores
 from fauxface_train.checkpoint import writing
+from fauxface_train.loading import handed_over
 from fauxface_train.locator.composites import Composer
 from fauxface_train.locator.held_out import compare_maps
 from fauxface_train.locator.hints import Adapters
@@ -121,6 +123,7 @@ class Run:
             "faces_held_out": len(face_held),
             "backgrounds": len(back_paths),
             "backgrounds_held_out": len(back_held),
+            "sha256": _names_and_sizes([*face_paths, *face_held, *back_paths, *back_held]),
         }
         self._faces, self._backgrounds = face_paths, back_paths
         self.held_out = Composer(Pictures(face_held), Pictures(back_held), config.size)
@@ -216,7 +219,7 @@ class Run:
         if count <= 0:
             return
         workers = self.config.workers
-        yield from DataLoader(
+        loader = DataLoader(
             Composites(
                 composer,
                 self.teacher,
@@ -232,6 +235,7 @@ class Run:
             worker_init_fn=quiet_worker if workers else None,
             multiprocessing_context="spawn" if workers else None,
         )
+        yield from handed_over(loader)
 
     def _log(self, sums: dict[str, float], steps: int) -> None:
         path = self.out / "log.csv"
@@ -376,3 +380,9 @@ def one_cycle(position: float) -> float:
     if position < 0.06:
         return 0.02 + 0.98 * position / 0.06
     return 0.005 + 0.995 * 0.5 * (1 + math.cos(math.pi * min(1.0, (position - 0.06) / 0.94)))
+
+
+def _names_and_sizes(paths: Sequence[Path]) -> str:
+    """Return a SHA-256 that other files' names or sizes, or another order, change."""
+    told = (f"{os.fsencode(path.name).hex()} {path.stat().st_size}\n" for path in paths)
+    return hashlib.sha256("".join(told).encode()).hexdigest()

@@ -50,6 +50,11 @@ class DenseDetector:
             raise CheckpointError(
                 f"{path} isn't in YuNet's format: it lacks {missing}; give another detector"
             )
+        fixed = [side for side in inputs[0].shape[2:] if isinstance(side, int)]
+        if fixed:
+            raise CheckpointError(
+                f"{path} takes pictures of {' x '.join(map(str, fixed))} alone; give a detector of any size"
+            )
         self._input = inputs[0].name
 
     def outputs(self, picture: np.ndarray) -> dict[str, np.ndarray]:
