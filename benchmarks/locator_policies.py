@@ -7,8 +7,9 @@ crowd or where the picture changes all the time, it gives way to full searches.
 
 Every frame is given to all policies in turn, each frame to another one first, so that drift of the machine
 hits all alike; the time of a clip's first frame, which makes room for its size, doesn't count. Compared are:
-the shipped way (`every frame`), following faces between full searches (`every K`), and two that only differ
-in how a full search is done: a copy shrunk with INTER_AREA, and OpenCV's FaceDetectorYN. A face of the first
+the shipped way (`every frame`), following faces between full searches (`every K`), and three that only differ
+in how a full search is done: the bundle's locator in float where a scan takes that in int8, the scan's on a
+copy shrunk with INTER_AREA, and the float one in OpenCV's FaceDetectorYN. A face of the first
 policy counts as found by another one where a box overlaps it by an IoU of at least 0.5.
 """
 
@@ -31,6 +32,7 @@ from fauxface.bundle import Bundle
 from fauxface.following import Follower, locate_frame
 from fauxface.locator import Location, Locator
 from fauxface.manifest import Manifest
+from fauxface.precision import choose, locator_precision
 from fauxface.video import Frame, FrameReader
 from fauxface_train.locator.decode import match
 from recording import ms
@@ -175,15 +177,23 @@ def _share(part: int, whole: int) -> float | None:
 def measure(clip: Path, bundle: Bundle, ks: list[int], every: int) -> list[dict[str, Any]]:
     """Return a row per policy; see `compare`."""
     model, manifest = bundle.locator_bytes(), bundle.manifest
-    ours = Locator.from_spec(model, manifest.locator)
+    ours, plain = (Locator.from_spec(data, manifest.locator) for data in (in_use(bundle), model))
     area, opencv = AreaLocator(ours), OpenCVLocator(ours, model, manifest)
     policies: dict[str, Find] = {REFERENCE: lambda frame: locate_frame(ours, frame)}
     policies |= {f"every {k}": Follower(ours.shared(), k).locate for k in ks}
     policies |= {
+        "float locator": lambda frame: locate_frame(plain, frame),
         "INTER_AREA copy": lambda frame: area.locate(frame.image),
         "FaceDetectorYN": lambda frame: opencv.locate(frame.image),
     }
     return compare(clip, policies, every, manifest.crop.min_face_px)
+
+
+def in_use(bundle: Bundle) -> bytes:
+    """Return the file of the locator that a scan on the CPU takes."""
+    manifest = bundle.manifest
+    classifier = choose(manifest.classifier, "cpu", weight_bits=manifest.int8_weight_bits)
+    return bundle.locator_bytes(locator_precision(bundle, classifier))
 
 
 def compare(clip: Path, policies: dict[str, Find], every: int, smallest: float) -> list[dict[str, Any]]:

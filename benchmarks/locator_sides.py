@@ -13,7 +13,7 @@ import harness
 from fauxface.bundle import Bundle
 from fauxface.following import locate_frame
 from fauxface.locator import Locator
-from locator_policies import Find, compare, keep, options
+from locator_policies import Find, compare, in_use, keep, options
 
 REFERENCE = "whole frame"
 _LARGEST = 8192
@@ -28,7 +28,7 @@ def measure(clip: Path, bundle: Bundle, sides: list[int], every: int) -> list[di
 
 def _finder(bundle: Bundle, side: int) -> Find:
     spec = bundle.manifest.locator
-    locator = Locator(bundle.locator_bytes(), spec.score_threshold, spec.nms_threshold, side)
+    locator = Locator(in_use(bundle), spec.score_threshold, spec.nms_threshold, side)
     return lambda frame: locate_frame(locator, frame)
 
 

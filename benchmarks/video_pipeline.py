@@ -44,6 +44,7 @@ from fauxface.errors import GateError
 from fauxface.following import locate_frame
 from fauxface.locator import Locator
 from fauxface.pipeline import decoding_threads
+from fauxface.precision import locator_precision
 from fauxface.results import Result
 from fauxface.session import Classifier
 from fauxface.sources import Kind, Source
@@ -143,7 +144,9 @@ def timed(
         GateError: The pipeline finds something else than the stages one after the other.
     """
     threads = decoding_threads(scanner.threads)
-    locator = Locator.from_spec(scanner.bundle.locator_bytes(), scanner.bundle.manifest.locator)
+    bundle = scanner.bundle
+    data = bundle.locator_bytes(locator_precision(bundle, scanner.precision))
+    locator = Locator.from_spec(data, bundle.manifest.locator)
     sample = sampled(clip, threads)
     rates: dict[str, list[float]] = {}
 

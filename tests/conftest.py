@@ -47,3 +47,17 @@ def variant_bundle(tmp_path):
     document["variants"] = {"int8": {"test": {"auroc_loss": 0.0012, "flips": 0.0034}}}
     write_manifest(folder, document)
     return folder
+
+
+@pytest.fixture
+def with_int8_locator(variant_bundle):
+    """`variant_bundle` with another file for the locator in int8, which finds the same."""
+    from fauxface.bundle import Bundle, write_manifest
+
+    locator = (variant_bundle / "locator.onnx").read_bytes()
+    (variant_bundle / "locator.int8.onnx").write_bytes(locator + b"\x1a\x04int8")  # the producer's version
+    document = Bundle.load(variant_bundle).document()
+    document["locator"]["int8"] = "locator.int8.onnx"
+    del document["version"]
+    write_manifest(variant_bundle, document)
+    return variant_bundle

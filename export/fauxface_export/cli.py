@@ -56,6 +56,12 @@ def export_command(
     formats: Annotated[
         str, typer.Option(help="Files to keep, with commas; all of them pass the parity gate.")
     ] = ",".join(FORMATS),
+    locator_int8: Annotated[
+        Path | None,
+        typer.Option(
+            help="The same locator in int8, of `fauxface locator quantise`; the shipped one for its locator."
+        ),
+    ] = None,
     locator_score: Annotated[
         float | None,
         typer.Option(
@@ -100,6 +106,7 @@ def export_command(
         failures=failures,
         name=name,
         formats=chosen,
+        locator_int8=locator_int8,
         locator_score=locator_score,
         overwrite=overwrite,
         precisions=tuple(name for name, asked in (("int8", int8), ("fp16", fp16)) if asked),

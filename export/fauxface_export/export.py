@@ -38,6 +38,7 @@ from fauxface_export.folder import (
     GOLDEN,
     LICENSE,
     LOCATOR,
+    LOCATOR_INT8,
     PROGRAM,
     TORCHSCRIPT,
     VARIANTS,
@@ -45,7 +46,14 @@ from fauxface_export.folder import (
     staged,
 )
 from fauxface_export.markdown import mapping
-from fauxface_export.reading import read_bytes, read_locator, read_metrics, read_operating_point, read_terms
+from fauxface_export.reading import (
+    read_bytes,
+    read_locator,
+    read_locator_int8,
+    read_metrics,
+    read_operating_point,
+    read_terms,
+)
 from fauxface_train import checkpoint as checkpoints
 from fauxface_train import provenance
 from fauxface_train.dataset import PreparedData, load_crop
@@ -80,6 +88,7 @@ class Options:
         failures: Folder of generated pictures that may be given away; the card shows those it gets wrong.
         name: Name of the bundle.
         formats: Which of FORMATS the bundle keeps; all of them pass the gate.
+        locator_int8: The same locator in int8; None takes the shipped bundle's for its locator.
         locator_score: Faces below this score are dropped; None: 0.6, or the shipped bundle's for its locator.
         overwrite: Replace an existing bundle.
         precisions: Which of `VARIANTS` to make beside fp32.
@@ -97,6 +106,7 @@ class Options:
     failures: Path | None = None
     name: str | None = None
     formats: tuple[str, ...] = FORMATS
+    locator_int8: Path | None = None
     locator_score: float | None = None
     overwrite: bool = False
     precisions: tuple[str, ...] = ()
@@ -124,6 +134,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
     calibration, thresholds = read_operating_point(loaded)
     digest = _sha256(loaded.path.read_bytes())
     locator_bytes, locator_score = read_locator(options.locator, options.locator_score)
+    locator_int8 = read_locator_int8(options.locator_int8, locator_bytes)
     locator = Locator(locator_bytes, locator_score, NMS_THRESHOLD)
     prepared = PreparedData.load(options.data) if options.data else None
     metrics = read_metrics(options.metrics, digest, calibration, thresholds) if options.metrics else None
@@ -173,9 +184,10 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
         made = _variants(options, folder, prepared, OperatingPoint(calibration, thresholds), say)
         logits = {name: variants.scorer(folder / VARIANTS[name])(crops) for name in made}
         golden.save(folder / GOLDEN, crops, {"fp32": parity.eager(deployed)(crops), **logits})
-        (folder / LOCATOR).write_bytes(locator_bytes)
-        if license_text is not None:
-            (folder / LICENSE).write_bytes(license_text)
+        written = {LOCATOR: locator_bytes, LOCATOR_INT8: locator_int8, LICENSE: license_text}
+        for file, content in written.items():
+            if content is not None:
+                (folder / file).write_bytes(content)
         document: dict[str, Any] = {
             "format": "fauxface.bundle",
             "name": options.name or options.out.absolute().name,
@@ -195,6 +207,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
                 "nms_threshold": NMS_THRESHOLD,
                 "max_side": MAX_SIDE,
                 "min_scale": MIN_SCALE,
+                **({"int8": LOCATOR_INT8} if locator_int8 is not None else {}),
             },
             "classifier": {"fp32": CLASSIFIER, **{name: VARIANTS[name] for name in made}},
             "calibration": asdict(calibration),

@@ -12,6 +12,7 @@ from fauxface.strict_json import MAX_MANIFEST_BYTES
 
 CLASSIFIER, TORCHSCRIPT, PROGRAM = "classifier.onnx", "classifier.torchscript.pt", "classifier.pt2"
 VARIANTS = {"int8": "classifier.int8.onnx", "fp16": "classifier.fp16.onnx"}
+LOCATOR_INT8 = "locator.int8.onnx"
 LOCATOR, GOLDEN, CARD, LICENSE = "locator.onnx", "golden.npz", "MODEL_CARD.md", "LICENSE-WEIGHTS.md"
 FAILURES = "failures.png"
 BUNDLE_FILES = frozenset(
@@ -22,6 +23,7 @@ BUNDLE_FILES = frozenset(
         PROGRAM,
         *VARIANTS.values(),
         LOCATOR,
+        LOCATOR_INT8,
         GOLDEN,
         CARD,
         LICENSE,

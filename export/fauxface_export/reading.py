@@ -1,9 +1,12 @@
 """Read what an export is made from, and refuse what is damaged or belongs to another checkpoint."""
 
 import csv
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
+
+import onnx
 
 from fauxface.bundle import Bundle
 from fauxface.errors import BundleError, CheckpointError, DataError
@@ -11,6 +14,7 @@ from fauxface.verdicts import Calibration, Thresholds
 from fauxface_export import onnx_graph
 from fauxface_train import layouts
 from fauxface_train.checkpoint import Checkpoint
+from fauxface_train.locator.int8 import SOURCE
 
 LOCATOR_SCORE = 0.6
 
@@ -51,6 +55,32 @@ def read_locator(path: Path | None, score: float | None) -> tuple[bytes, float]:
     data = read_bytes(path, "face locator", BundleError)
     onnx_graph.check_locator(data, str(path))
     return data, score or LOCATOR_SCORE
+
+
+def read_locator_int8(path: Path | None, locator: bytes) -> bytes | None:
+    """Return the locator's file in int8; None where there is none.
+
+    Args:
+        path: What `fauxface locator quantise` wrote; None: the shipped bundle's, for its own locator.
+        locator: The file in float.
+
+    Raises:
+        BundleError: It can't be read or isn't in YuNet's format.
+        DataError: It was made from another locator.
+    """
+    if path is None:
+        shipped = Bundle.load()
+        if shipped.manifest.locator.int8 is None or shipped.locator_bytes() != locator:
+            return None
+        return shipped.locator_bytes("int8")
+    data = read_bytes(path, "face locator", BundleError)
+    onnx_graph.check_locator(data, str(path))
+    made_of = {entry.key: entry.value for entry in onnx.load_model_from_string(data).metadata_props}
+    if made_of.get(SOURCE) != hashlib.sha256(locator).hexdigest():
+        raise DataError(
+            f"{path} wasn't made from the bundle's locator; run `fauxface locator quantise` on that"
+        )
+    return data
 
 
 def read_metrics(path: Path, digest: str, calibration: Calibration, thresholds: Thresholds) -> dict[str, Any]:

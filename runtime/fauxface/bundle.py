@@ -72,7 +72,8 @@ class Bundle:
         data = _read_regular(folder, MANIFEST_NAME, MAX_MANIFEST_BYTES)
         manifest = Manifest.parse(data)
         contents = {name: _read_verified(folder, name, entry) for name, entry in manifest.files.items()}
-        for name in {*manifest.classifier.values(), manifest.locator.file}:
+        locators = {manifest.locator.file, manifest.locator.int8 or manifest.locator.file}
+        for name in {*manifest.classifier.values(), *locators}:
             check_self_contained(contents[name], name)
         return cls(folder, manifest, hashlib.sha256(data).hexdigest(), contents)
 
@@ -102,9 +103,10 @@ class Bundle:
             )
         return self.read(files[precision])
 
-    def locator_bytes(self) -> bytes:
-        """Return the locator's ONNX file."""
-        return self.read(self.manifest.locator.file)
+    def locator_bytes(self, precision: str = "fp32") -> bytes:
+        """Return the locator's ONNX file: that in int8 where it is asked for and there is one."""
+        spec = self.manifest.locator
+        return self.read(spec.int8 if precision == "int8" and spec.int8 else spec.file)
 
     def card(self) -> str:
         """Return the model card, Markdown.

@@ -43,7 +43,8 @@ def info(
         ("crop", f"margin {crop.margin:g}, {crop.padding}, {crop.resize}; faces from {crop.min_face_px} px"),
         (
             "locator",
-            f"{locator.format}, score from {locator.score_threshold:g}, searches {locator.sentence()}",
+            f"{locator.format}, {'fp32, int8' if locator.int8 else 'fp32'}, score from "
+            f"{locator.score_threshold:g}, searches {locator.sentence()}",
         ),
     ]
     for precision in manifest.classifier:

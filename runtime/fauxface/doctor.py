@@ -16,7 +16,7 @@ from fauxface.bundle import Bundle
 from fauxface.errors import FauxfaceError, GateError
 from fauxface.locator import Locator
 from fauxface.manifest import Manifest
-from fauxface.precision import int8_instructions, open_classifier
+from fauxface.precision import int8_instructions, locator_precision, open_classifier
 from fauxface.session import Classifier, import_onnxruntime, installed_distributions
 from fauxface.threads import available_cores
 
@@ -190,10 +190,10 @@ def examine(
             len(loaded.manifest.files),
             list(loaded.manifest.classifier),
         )
-        locator = Locator.from_spec(loaded.locator_bytes(), loaded.manifest.locator)
-        locator.locate(np.zeros((_PROBE_SIDE, _PROBE_SIDE, 3), np.uint8))
-        locator_runs = True
+        _try_locator(loaded, "fp32")
         classifier, in_use = open_classifier(loaded, provider=provider, threads=threads, precision=precision)
+        _try_locator(loaded, in_use)
+        locator_runs = True
         crops, expected = loaded.golden(in_use)
         golden = compare_golden(expected, classifier.logits(crops), loaded.manifest, in_use)
         timing = measure(classifier, crops[:1], in_use)
@@ -206,6 +206,13 @@ def examine(
     except FauxfaceError as error:
         failure = error
     return Report(environment, checked, locator_runs, golden, timing, failure)
+
+
+def _try_locator(bundle: Bundle, classifier: str) -> None:
+    """Search an empty picture with the locator that runs beside a classifier of this precision."""
+    data = bundle.locator_bytes(locator_precision(bundle, classifier))
+    locator = Locator.from_spec(data, bundle.manifest.locator)
+    locator.locate(np.zeros((_PROBE_SIDE, _PROBE_SIDE, 3), np.uint8))
 
 
 def describe_environment() -> Environment:

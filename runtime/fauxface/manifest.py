@@ -68,6 +68,7 @@ class LocatorSpec:
         max_side: Longest side in pixels of the copy on which faces are located.
         min_scale: The copy's longer side is the larger one of this share of the picture's, in (0, 1], and
             half of `max_side`, never more than `max_side`. None: it is `max_side`.
+        int8: Name of the same locator's ONNX file in int8; None where there is none.
     """
 
     file: str
@@ -76,6 +77,7 @@ class LocatorSpec:
     nms_threshold: float
     max_side: int
     min_scale: float | None = None
+    int8: str | None = None
 
     def sentence(self) -> str:
         """Return in words how large the copy is."""
@@ -199,6 +201,7 @@ class Manifest:
                 nms_threshold=locator.number("nms_threshold", 0.01, 1),
                 max_side=locator.integer("max_side", 32, 8192),
                 min_scale=locator.optional_number("min_scale", 0.001, 1),
+                int8=locator.optional_text("int8"),
             ),
             classifier=_classifier(top.object("classifier")),
             calibration=point.calibration,
@@ -247,6 +250,8 @@ class Manifest:
     def _check_references(self) -> None:
         references = {f"classifier.{key}": name for key, name in self.classifier.items()}
         references |= {"locator.file": self.locator.file, "golden": self.golden, "card": self.card}
+        if self.locator.int8 is not None:
+            references["locator.int8"] = self.locator.int8
         if self.weights_license is not None:
             references["weights_license"] = self.weights_license
         for field, name in references.items():
@@ -263,6 +268,8 @@ class Manifest:
 def lowest_version(document: Mapping[str, Any]) -> str:
     """Return the format version that a manifest with these fields has to be written as."""
     locator = document.get("locator")
+    if isinstance(locator, Mapping) and locator.get("int8") is not None:
+        return "1.4"
     if isinstance(locator, Mapping) and locator.get("min_scale") is not None:
         return "1.3"
     if "int8_weight_bits" in document:

@@ -1,3 +1,4 @@
+import hashlib
 import json
 from types import SimpleNamespace
 
@@ -8,6 +9,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
 
+import onnx
 import torch
 
 from fauxface.errors import BundleError, CheckpointError, DataError, GateError, OutputError
@@ -139,6 +141,26 @@ def test_without_a_locator_the_shipped_one_is_taken(monkeypatch, inputs):
     monkeypatch.setattr(reading.Bundle, "load", lambda *_: shipped)
     options = Options(checkpoint=inputs.checkpoint, out=inputs.checkpoint)
     assert reading.read_locator(options.locator, options.locator_score) == (b"shipped", 0.55)
+
+
+def test_a_locator_in_int8_goes_with_the_one_that_it_was_made_of(inputs, tmp_path, monkeypatch):
+    locator = inputs.locator.read_bytes()
+    assert reading.read_locator_int8(None, locator) is None
+    shipped = SimpleNamespace(
+        locator_bytes=lambda precision="fp32": {"fp32": locator, "int8": b"int8"}[precision],
+        manifest=SimpleNamespace(locator=SimpleNamespace(int8="locator.int8.onnx")),
+    )
+    monkeypatch.setattr(reading.Bundle, "load", lambda *_: shipped)
+    assert reading.read_locator_int8(None, locator) == b"int8"
+    assert reading.read_locator_int8(None, locator + b"\n") is None
+    model = onnx.load_model_from_string(locator)
+    onnx.helper.set_model_props(model, {"quantised_from": hashlib.sha256(locator).hexdigest()})
+    path = tmp_path / "int8.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert reading.read_locator_int8(path, locator) == path.read_bytes()
+    for other in (path, inputs.locator):
+        with pytest.raises(DataError, match="wasn't made from the bundle's locator"):
+            reading.read_locator_int8(other, path.read_bytes())
 
 
 def test_labels_of_terms_may_be_spelled_as_folders_are(tmp_path):

@@ -63,10 +63,22 @@ def test_load():
     assert (manifest.thresholds.bona_fide_below, manifest.thresholds.generated_from) == (0.3, 0.7)
     assert bundle.classifier_bytes() == (TINY / "classifier.onnx").read_bytes()
     assert bundle.locator_bytes() == (TINY / "locator.onnx").read_bytes()
+    assert bundle.locator_bytes("int8") == bundle.locator_bytes()
     assert bundle.card().startswith("# tiny")
     crops, logits = bundle.golden()
     assert crops.shape == (8, 128, 128, 3)
     assert logits.shape == (8, 2)
+
+
+def test_a_locator_in_int8_is_verified_and_handed_out(with_int8_locator):
+    bundle = Bundle.load(with_int8_locator)
+    assert bundle.manifest.version == "1.4"
+    assert bundle.manifest.to_dict()["locator"]["int8"] == "locator.int8.onnx"
+    assert bundle.locator_bytes("int8") == (with_int8_locator / "locator.int8.onnx").read_bytes()
+    assert bundle.locator_bytes("int8") != bundle.locator_bytes("fp32") == bundle.locator_bytes()
+    (with_int8_locator / "locator.int8.onnx").write_bytes(b"another")
+    with pytest.raises(BundleError, match=r"locator\.int8\.onnx"):
+        Bundle.load(with_int8_locator)
 
 
 @pytest.mark.parametrize("path", [str(TINY), TINY / "bundle.json"])

@@ -99,6 +99,20 @@ def test_the_variant_in_use_is_replayed(asked, variant_bundle):
     assert report.timing.precision == asked
 
 
+def test_a_locator_in_int8_is_tried_beside_such_a_classifier(with_int8_locator, monkeypatch):
+    monkeypatch.setattr("fauxface.precision.int8_instructions", lambda bits=8: "avx512_vnni")
+    assert examine(with_int8_locator, "cpu", precision="int8").locator_runs
+    data = (with_int8_locator / "classifier.onnx").read_bytes()
+    (with_int8_locator / "locator.int8.onnx").write_bytes(data)
+    document = json.loads((with_int8_locator / "bundle.json").read_text())
+    document["files"]["locator.int8.onnx"] = document["files"]["classifier.onnx"]
+    (with_int8_locator / "bundle.json").write_text(json.dumps(document))
+    assert examine(with_int8_locator, "cpu", precision="fp32").locator_runs
+    report = examine(with_int8_locator, "cpu", precision="int8")
+    assert not report.locator_runs
+    assert "isn't in YuNet's format" in str(report.failure)
+
+
 def test_a_variant_that_this_machine_computes_otherwise_fails(variant_bundle):
     data = (variant_bundle / "classifier.fp16.onnx").read_bytes()
     (variant_bundle / "classifier.int8.onnx").write_bytes(data)

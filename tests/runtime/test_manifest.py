@@ -59,6 +59,7 @@ def test_gates_are_optional(written, gates):
         ({"int8_weight_bits": 7}, "1.2"),
         ({"int8_weight_bits": 7, "locator": {"min_scale": 0.6}}, "1.3"),
         ({"locator": {"max_side": 640}}, "1.0"),
+        ({"locator": {"min_scale": 0.6, "int8": "locator.int8.onnx"}}, "1.4"),
     ],
 )
 def test_a_writer_names_the_lowest_version_that_will_do(fields, version):
@@ -92,6 +93,7 @@ FIELD_CASES = [
     ("locator.score_threshold", [MISSING, 0, 1, float("nan"), "0.6"]),
     ("locator.nms_threshold", [MISSING, 0, 1.01, float("-inf"), None]),
     ("locator.max_side", [MISSING, 31, 8193, 640.5]),
+    ("locator.int8", ["nowhere.onnx", 5, "a\nb"]),
     ("locator.min_scale", [0, -0.5, 1.01, "0.6", True, float("nan")]),
     ("classifier", [MISSING, "classifier.onnx"]),
     ("classifier.fp32", [MISSING, "nowhere.onnx", 5, ""]),

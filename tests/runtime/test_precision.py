@@ -7,7 +7,7 @@ import pytest
 from fauxface import precision, session
 from fauxface.bundle import Bundle
 from fauxface.errors import BundleError, ProviderError
-from fauxface.precision import choose, int8_instructions, open_classifier
+from fauxface.precision import choose, int8_instructions, locator_precision, open_classifier
 
 TINY = Path(__file__).parents[1] / "data" / "tiny_bundle"
 GRAY = np.full((1, 128, 128, 3), 128, np.uint8)
@@ -85,6 +85,25 @@ ALL = ("fp32", "fp16", "int8")
 def test_choice(monkeypatch, available, provider, cpu, asked, expected):
     monkeypatch.setattr(precision, "int8_instructions", {8: cpu, 7: cpu or "avx2"}.get)
     assert choose(available, provider, asked) == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "classifier", "cpu", "expected"),
+    [
+        ("locator.int8.onnx", "int8", "avx512_vnni", "int8"),
+        ("locator.int8.onnx", "int8", None, "fp32"),
+        ("locator.int8.onnx", "fp32", "avx512_vnni", "fp32"),
+        ("locator.int8.onnx", "fp16", "avx512_vnni", "fp32"),
+        (None, "int8", "avx512_vnni", "fp32"),
+    ],
+)
+def test_the_locator_goes_with_the_classifier(
+    file, classifier, cpu, expected, with_int8_locator, monkeypatch
+):
+    # Its weights have all their bits, so instructions that would overflow don't do.
+    monkeypatch.setattr(precision, "int8_instructions", lambda bits=8: cpu if bits == 8 else "avx2")
+    bundle = Bundle.load(TINY if file is None else with_int8_locator)
+    assert locator_precision(bundle, classifier) == expected
 
 
 def test_narrow_weights_run_where_wide_ones_would_overflow(monkeypatch):

@@ -8,7 +8,7 @@ import pytest
 from coloured_squares import GRAY, PINK, RED, Blobs, scene
 from fauxface import Scanner, cutting, images
 from fauxface import scanner as scanner_module
-from fauxface.bundle import write_manifest
+from fauxface.bundle import Bundle, write_manifest
 from fauxface.errors import BundleError, ImageError, ProviderError
 from fauxface.locator import Location
 
@@ -201,6 +201,19 @@ def test_other_locator_file_changes_the_model(bundle, tmp_path, monkeypatch):
     assert models["same.onnx"] == bundle.sha256
     assert models["other.onnx"] != bundle.sha256
     assert len(models["other.onnx"]) == 64
+
+
+@pytest.mark.parametrize(("precision", "wanted"), [("int8", "int8"), ("fp32", "fp32"), ("fp16", "fp32")])
+def test_the_locator_runs_in_int8_beside_such_a_classifier(precision, wanted, with_int8_locator, monkeypatch):
+    monkeypatch.setattr("fauxface.precision.int8_instructions", lambda bits=8: "avx512_vnni")
+    opened = []
+    monkeypatch.setattr(
+        scanner_module.Locator, "from_spec", lambda data, *_, **options: opened.append(data) or Blobs()
+    )
+    bundle = Bundle.load(with_int8_locator)
+    scanner = Scanner(bundle, provider="cpu", precision=precision)
+    assert opened == [bundle.locator_bytes(wanted)]
+    assert scanner.model == bundle.sha256
 
 
 def test_a_larger_copy_shows_a_small_face(bundle):

@@ -52,6 +52,22 @@ def test_the_locator_is_replaced_and_the_operating_point_chosen_with_it(case):
     assert (made["command"], made["samples"]) == ("fauxface locator train", 7)
 
 
+def test_a_locator_in_int8_is_put_beside_it_and_goes_with_it(case, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    folder, run, data = case
+    before = Bundle.load(folder)
+    model = onnx.load_model_from_string(before.locator_bytes())
+    onnx.helper.set_model_props(model, {"quantised_from": hashlib.sha256(before.locator_bytes()).hexdigest()})
+    onnx.save(model, tmp_path / "int8.onnx")
+    after = script.add_int8(tmp_path / "int8.onnx", folder)
+    assert after.locator_bytes("int8") == (tmp_path / "int8.onnx").read_bytes()
+    assert after.locator_bytes() == before.locator_bytes()
+    assert after.card() == before.card()
+    replaced = script.replace(run, PreparedData.load(data), folder)
+    assert replaced.manifest.locator.int8 is None
+    assert "locator.int8.onnx" not in replaced.manifest.files
+
+
 def test_data_of_another_locator_are_refused(case):
     folder, run, data = case
     (run / "locator.onnx").write_bytes(Bundle.load(folder).locator_bytes())

@@ -50,7 +50,7 @@ def test_a_worker_that_dies_is_one_line():
     next(found)
     (worker,) = set(multiprocessing.active_children()) - before
     worker.kill()
-    with pytest.raises(DataError, match="a worker process died"):
+    with pytest.raises(DataError, match="a worker process died"), loading.deaths_told():
         list(found)
 
 

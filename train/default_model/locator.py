@@ -5,8 +5,10 @@ validation split that was cut with the locator. What follows is `fauxface quanti
 `fauxface evaluate`, record.py and card.py; until then the bundle's other figures are of the locator before.
 
 Usage: python train/default_model/locator.py RUN PREPARED
+       python train/default_model/locator.py --int8 FILE
   RUN       folder of `fauxface locator train`
   PREPARED  data prepared with RUN/locator.onnx
+  FILE      what `fauxface locator quantise` made of the bundle's locator; nothing else changes
 """
 
 import hashlib
@@ -22,7 +24,9 @@ from fauxface.files import atomic_write
 from fauxface.locator import Locator
 from fauxface.session import Classifier
 from fauxface_export.export import portable
+from fauxface_export.folder import LOCATOR_INT8
 from fauxface_export.quality_gates import pose
+from fauxface_export.reading import read_locator_int8
 from fauxface_train import validation
 from fauxface_train.dataset import PreparedData
 from fauxface_train.decide import decide
@@ -55,12 +59,36 @@ def replace(run: Path, prepared: PreparedData, folder: Path = DEFAULT_BUNDLE) ->
     record = derivation(bundle, prepared) | portable({key: made[key] for key in ("command", "samples")})
     document["provenance"] = document.get("provenance", {}) | {"locator": record, "held": decided["held"]}
     del document["version"]
+    if spec.int8 is not None:  # of the locator before
+        del document["locator"]["int8"]
+        (folder / spec.int8).unlink()
     with atomic_write(folder / spec.file) as temporary:
         temporary.write_bytes(data)
     write_manifest(folder, document)
     return Bundle.load(folder)
 
 
+def add_int8(file: Path, folder: Path = DEFAULT_BUNDLE) -> Bundle:
+    """Return a bundle after its locator in int8 was put beside it.
+
+    Raises:
+        DataError: The file was made from another locator.
+    """
+    bundle = Bundle.load(folder)
+    data = read_locator_int8(file, bundle.locator_bytes())
+    assert data is not None
+    document = bundle.document()
+    document["locator"]["int8"] = LOCATOR_INT8
+    del document["version"]
+    with atomic_write(folder / LOCATOR_INT8) as temporary:
+        temporary.write_bytes(data)
+    write_manifest(folder, document)
+    return Bundle.load(folder)
+
+
 if __name__ == "__main__":
-    made = replace(Path(sys.argv[1]), PreparedData.load(Path(sys.argv[2])))
+    if sys.argv[1] == "--int8":
+        made = add_int8(Path(sys.argv[2]))
+    else:
+        made = replace(Path(sys.argv[1]), PreparedData.load(Path(sys.argv[2])))
     sys.stdout.write(f"{made.path}: model {made.sha256}\n{made.manifest.thresholds.rule}\n")

@@ -22,15 +22,20 @@ if [ ! -f "$locator/locator.onnx" ]; then
     --out "$locator" --samples 240000 --hint 2 --seed 3 $([ -f "$locator/last.pt" ] && echo --resume)
 fi
 
-compare_locator() { # NAME [OPTION...]
-  local name=$1
-  shift
+[ -f "$locator/locator.int8.onnx" ] || fauxface locator quantise "$locator/locator.onnx" "$shared/faces/train" \
+  "$shared/scenes/backgrounds" --out "$locator/locator.int8.onnx"
+
+compare_locator() { # NAME FILE [OPTION...]
+  local name=$1 file=$2
+  shift 2
   [ -f "$locator/$name.json" ] || (locator=$(cd "$locator" && pwd) && cd "$shared" && fauxface locator compare \
-    "$locator/locator.onnx" models/face_detection_yunet_2026may.onnx faces/test scenes/images scenes/videos --every 10 "$@" \
+    "$locator/$file" models/face_detection_yunet_2026may.onnx faces/test scenes/images scenes/videos --every 10 "$@" \
     --negatives scenes/images/*dogs* --negatives scenes/backgrounds --json "$locator/$name.json" --markdown "$locator/$name.md")
 }
-compare_locator compare --side 320 --side 640 --conditions faces/test
-compare_locator compare_runtime --side 1280 --min-scale 0.6 # as a scan searches large pictures
+compare_locator compare locator.onnx --side 320 --side 640 --conditions faces/test
+as_scans=(--side 1280 --min-scale 0.6) # how a scan searches large pictures
+compare_locator compare_runtime locator.onnx "${as_scans[@]}"
+compare_locator compare_int8 locator.int8.onnx "${as_scans[@]}"
 
 fauxface data prepare "$shared/faces" "$runs/prepared" --locator "$locator/locator.onnx"
 fauxface data audit "$runs/prepared" --out "$runs/audit"
@@ -87,7 +92,7 @@ mobilestylegan "$runs/failures" 48 100000
 cp "$bundle"/../demo_media/own_generator_*.png "$runs/failures"
 
 fauxface export "$classifier" --out "$runs/bundle" --name fauxface-default --locator "$locator/locator.onnx" \
-  --data "$runs/prepared" --metrics "$runs/evaluation/metrics.json" --require "$here/require.toml" \
+  --locator-int8 "$locator/locator.int8.onnx" --data "$runs/prepared" --metrics "$runs/evaluation/metrics.json" --require "$here/require.toml" \
   --terms "$here/terms.csv" --license "$here/LICENSE-WEIGHTS.md" --failures "$runs/failures" --formats onnx --int8 \
   --overwrite
 rm -rf "$bundle" && cp -r "$runs/bundle" "$bundle"

@@ -20,6 +20,7 @@ DOCUMENTS = (
     "locator/locator.json",
     "locator/compare.json",
     "locator/compare_runtime.json",
+    "locator/compare_int8.json",
     "prepared/prepare.json",
     "audit/audit.json",
     "prepared-mobilestylegan/prepare.json",
@@ -36,7 +37,7 @@ DOCUMENTS = (
     "evaluation-recent/metrics.json",
     "generator/generator.json",
 )
-COMPARISONS = ("locator/compare.json", "locator/compare_runtime.json")
+COMPARISONS = ("locator/compare.json", "locator/compare_runtime.json", "locator/compare_int8.json")
 REPORTS = ("evaluation/report.md", "audit/audit.md")
 FILES = (
     "locator/log.csv",

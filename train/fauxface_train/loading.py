@@ -169,7 +169,8 @@ def batches(
         pin: Whether the batches lie in pinned memory, for CUDA.
 
     Raises:
-        DataError: A stored crop can't be read, or a worker process died.
+        DataError: A stored crop can't be read.
+        RuntimeError: A worker process died; see `deaths_told`.
     """
     loader = DataLoader(
         views,
@@ -190,13 +191,24 @@ def handed_over(loader: Iterable[T]) -> Iterator[T]:
     """Yield what worker processes make; their errors come in one line, as they would without workers.
 
     Raises:
-        DataError: As in the worker, or the worker died.
+        DataError: As in the worker.
     """
     try:
         yield from loader
     except DataError as error:  # torch puts the worker's traceback before its message
         last = (str(error).strip().splitlines() or [""])[-1]
         raise DataError(last.removeprefix(f"{DataError.__module__}.{DataError.__qualname__}: ")) from None
+
+
+@contextmanager
+def deaths_told() -> Iterator[None]:
+    """Say in one line that a worker process died, which torch raises wherever the main thread just is.
+
+    Raises:
+        DataError: One died.
+    """
+    try:
+        yield
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise

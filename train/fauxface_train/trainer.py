@@ -210,7 +210,7 @@ class Run:
             f"{plan.samples} pictures in {plan.steps} steps from {at.samples}"
         )
         begun = time.monotonic() - at.seconds
-        with Logs(self._out, at.rows) as logs, interruptible() as interrupted:
+        with Logs(self._out, at.rows) as logs, interruptible() as interrupted, loading.deaths_told():
             stopped = False
             if at.step < plan.steps and not self._is_stale():
                 stopped = self._steps(views, workers, logs, begun, interrupted)

@@ -287,18 +287,21 @@ def bench(
 def _workbenches(
     bundle: Bundle, contenders: Sequence[Contender], settings: Settings, clip: clips.Clip | None, clock: Clock
 ) -> list[_Workbench]:
-    """Return the contenders with what they need; frames, and locators of as many threads, are shared."""
+    """Return the contenders with what they need; frames, and locators of one kind, are shared."""
     pictures, frames, locators = scenes(bundle), [], {}
     if clip is not None:
-        counts = {contender.configuration.threads for contender in contenders}
-        locators = {threads: open_locator(bundle, threads) for threads in counts}
+        kinds = {_locator_of(contender) for contender in contenders}
+        locators = {kind: open_locator(bundle, *kind) for kind in kinds}
         frames = [] if settings.target_fps is None else clip.images(_FRAMES_HELD)
     return [
-        _Workbench(
-            contender, bundle, pictures, clip, frames, locators.get(contender.configuration.threads), clock
-        )
+        _Workbench(contender, bundle, pictures, clip, frames, locators.get(_locator_of(contender)), clock)
         for contender in contenders
     ]
+
+
+def _locator_of(contender: Contender) -> tuple[int, str]:
+    """Return threads and precision of the classifier whose locator a contender uses."""
+    return contender.configuration.threads, contender.configuration.precision
 
 
 def check(settings: Settings) -> None:

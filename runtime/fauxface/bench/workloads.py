@@ -10,6 +10,7 @@ from fauxface.bundle import Bundle
 from fauxface.crops import Box, extract, face_square, to_input, whole_square
 from fauxface.cutting import cut
 from fauxface.locator import FaceLocator, Location, Locator
+from fauxface.precision import locator_precision
 from fauxface.scanner import LOCATOR_THREADS
 from fauxface.session import Classifier
 from fauxface.video import Frame
@@ -124,12 +125,11 @@ class FrameQuery:
         return self._judge([(image, box) for box in itertools.islice(itertools.cycle(boxes), self._faces)])
 
 
-def open_locator(bundle: Bundle, threads: int) -> Locator:
-    """Open the bundle's locator as a scan with so many threads does.
+def open_locator(bundle: Bundle, threads: int, precision: str = "fp32") -> Locator:
+    """Open the bundle's locator as a scan with so many threads, and a classifier in this precision, does.
 
     Raises:
         BundleError: ONNX Runtime can't run it.
     """
-    return Locator.from_spec(
-        bundle.locator_bytes(), bundle.manifest.locator, threads=min(threads, LOCATOR_THREADS)
-    )
+    data = bundle.locator_bytes(locator_precision(bundle, precision))
+    return Locator.from_spec(data, bundle.manifest.locator, threads=min(threads, LOCATOR_THREADS))

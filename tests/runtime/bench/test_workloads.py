@@ -97,6 +97,16 @@ def test_the_bundle_s_locator_is_used(bundle):
     assert place.box == pytest.approx((60, 40, 80, 80), abs=8)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_the_locator_goes_with_the_classifier(precision, with_int8_locator, monkeypatch):
+    monkeypatch.setattr("fauxface.precision.int8_instructions", lambda bits=8: "avx512_vnni")
+    opened = []
+    monkeypatch.setattr(workloads.Locator, "from_spec", lambda data, *_, **options: opened.append(data))
+    bundle = Bundle.load(with_int8_locator)
+    open_locator(bundle, 1, precision)
+    assert opened == [bundle.locator_bytes(precision)]
+
+
 @pytest.mark.parametrize(("threads", "expected"), [(1, 1), (2, 2), (16, 4)])
 def test_the_locator_has_the_threads_of_a_scan(bundle, monkeypatch, threads, expected):
     seen = {}

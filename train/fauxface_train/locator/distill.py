@@ -21,7 +21,7 @@ from fauxface.files import atomic_write
 from fauxface.progress import Progress
 from fauxface.threads import available_cores
 from fauxface_train.checkpoint import writing
-from fauxface_train.loading import handed_over
+from fauxface_train.loading import deaths_told, handed_over
 from fauxface_train.locator.composites import Composer
 from fauxface_train.locator.held_out import compare_maps
 from fauxface_train.locator.hints import Adapters
@@ -165,7 +165,11 @@ class Run:
         total = self.config.samples if self.config.minutes is None else None
         sums: dict[str, float] = {}
         steps = 0
-        with interruptible() as stop, Progress(total, "distil", "pictures", done=self.done) as progress:
+        with (
+            deaths_told(),
+            interruptible() as stop,
+            Progress(total, "distil", "pictures", done=self.done) as progress,
+        ):
             for pictures, target, hints in self._batches(composer):
                 self.seconds = time.monotonic() - start
                 if self._position() >= 1 or stop.is_set():

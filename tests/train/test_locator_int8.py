@@ -1,0 +1,102 @@
+import hashlib
+
+import numpy as np
+import onnx
+import pytest
+from typer.testing import CliRunner
+
+pytest.importorskip("torch")
+pytest.importorskip("onnxruntime")
+
+from fauxface.bundle import Bundle
+from fauxface.cli import build_app
+from fauxface.errors import CheckpointError, DataError, GateError
+from fauxface.locator import Locator
+from fauxface_train.locator import int8
+from fauxface_train.locator.verdict import Bar
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return Bundle.load().locator_bytes()
+
+
+def test_the_rewritten_graph_computes_the_same(shipped):
+    import onnxruntime
+
+    rewritten = int8._rewritten(onnx.load_model_from_string(shipped)).SerializeToString()
+    kinds = [node.op_type for node in onnx.load_model_from_string(rewritten).graph.node]
+    assert kinds.count("MatMul") == 3
+    assert "Resize" not in kinds
+    picture = np.random.default_rng(0).integers(0, 256, (1, 3, 96, 160)).astype(np.float32)
+    outputs = [
+        onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"input": picture})
+        for model in (shipped, rewritten)
+    ]
+    for before, after in zip(*outputs, strict=True):
+        np.testing.assert_allclose(after, before, atol=1e-4)
+
+
+def test_the_command_writes_a_locator_of_bytes(shipped, drawn_faces, tmp_path, monkeypatch):
+    monkeypatch.setattr(int8, "LIMITS", Bar())  # drawn faces are hardly any for it
+    source, target = tmp_path / "locator.onnx", tmp_path / "int8.onnx"
+    source.write_bytes(shipped)
+    arguments = ["locator", "quantise", str(source), str(drawn_faces / "faces"), "--out", str(target)]
+    done = CliRunner().invoke(build_app(), arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "recall" in done.stderr
+    model = onnx.load(target)
+    assert {p.key: p.value for p in model.metadata_props} == {
+        "quantised_from": hashlib.sha256(shipped).hexdigest()
+    }
+    kinds = [node.op_type for node in model.graph.node]
+    assert kinds.index("QuantizeLinear") > kinds.index("Conv"), "the first convolutions stay in float"
+    integers = [
+        t for t in model.graph.initializer if t.data_type == onnx.TensorProto.INT8 and len(t.dims) > 1
+    ]
+    assert len(integers) == kinds.count("Conv") + kinds.count("MatMul") - 2
+    Locator(target.read_bytes())
+    first = target.read_bytes()
+    CliRunner().invoke(build_app(), arguments, catch_exceptions=False)
+    assert target.read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        ({"recall": 0.97}, "all at 1280 px: recall 0.9700, asked 0.98"),
+        ({"precision": 0.9}, "all at 1280 px: precision"),
+        ({"mean_iou": 0.9}, "all at 1280 px: mean_iou"),
+        ({"landmark_error": 0.03}, "all at 1280 px: landmark_error"),
+        ({"reference_faces": 0}, "the reference finds no face"),
+    ],
+)
+def test_a_locator_that_finds_others_is_refused(found, message, random_teacher, drawn_faces, monkeypatch):
+    pool = {"pictures": 9, "reference_faces": 9, "found_faces": 9, "recall": 1.0, "precision": 1.0}
+    pool |= {"mean_iou": 0.99, "landmark_error": 0.0}
+    seen = [pool | found, pool]
+
+    def compared(*_):
+        return {"sides": {"1280": {"all": seen.pop(0), "time": {"ratio": 1.0}, "negatives": {}}}}
+
+    monkeypatch.setattr(int8, "compare", compared)
+    with pytest.raises(GateError, match=f"isn't the same in int8: .*{message}"):
+        int8.quantise(random_teacher.read_bytes(), [drawn_faces / "faces"], print)
+    assert int8.quantise(random_teacher.read_bytes(), [drawn_faces / "faces"], print)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "empty", "error", "message"),
+    [
+        (True, False, CheckpointError, "pictures of one size alone"),
+        (False, True, DataError, "no pictures below"),
+        (None, False, CheckpointError, "isn't a readable ONNX file"),
+    ],
+)
+def test_bad_input_is_one_line(fixed, empty, error, message, shipped, drawn_faces, tmp_path):
+    model = onnx.load_model_from_string(shipped)
+    for dim in model.graph.input[0].type.tensor_type.shape.dim if fixed else ():
+        dim.dim_value = dim.dim_value or 64
+    data = b"text" if fixed is None else model.SerializeToString()
+    with pytest.raises(error, match=message):
+        int8.quantise(data, [tmp_path if empty else drawn_faces / "faces"], print)
