@@ -6,7 +6,7 @@ from typing import Any
 
 from fauxface.manifest import LocatorSpec
 from fauxface_export import card_measured as measured
-from fauxface_export.folder import LOCATOR
+from fauxface_export.folder import LOCATOR, LOCATOR_INT8
 from fauxface_export.markdown import bullets, facts, figure, mapping, table, text
 
 _INTENDED = """\
@@ -91,9 +91,10 @@ def _licence(manifest: Mapping[str, Any]) -> list[str]:
         else "No licence file of the weights was given at export; the terms of the training data apply."
     ]
     if LOCATOR in inherited:
+        with_int8 = f" (with `{LOCATOR_INT8}`)" if manifest["locator"].get("int8") else ""
         said.append(
-            f"`{LOCATOR}` is that of fauxface's default bundle, and under its licence: non-commercial "
-            "research and evaluation only. `fauxface export --locator` takes another one."
+            f"`{LOCATOR}`{with_int8} is that of fauxface's default bundle, and under its licence: "
+            "non-commercial research and evaluation only. `fauxface export --locator` takes another one."
         )
     if WEIGHTS in inherited:
         said.append("Training started from the weights of a bundle, whose licence applies to these, too.")

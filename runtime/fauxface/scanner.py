@@ -249,7 +249,7 @@ class Scanner:
         spec = self.bundle.manifest.locator
         if locator is not None and not isinstance(locator, str | os.PathLike):
             return locator
-        data = self.bundle.locator_bytes(locator_precision(self.bundle, self.precision))
+        data = own = self.bundle.locator_bytes(locator_precision(self.bundle, self.precision))
         changes = ""
         if locator is not None:
             try:
@@ -258,7 +258,7 @@ class Scanner:
                 raise BundleError(
                     f"can't read the locator {locator}: {error.strerror}; give a YuNet-format .onnx file"
                 ) from error
-            if data != self.bundle.locator_bytes():
+            if data != own:
                 changes += hashlib.sha256(data).hexdigest()
         if max_side is not None:
             spec = replace(spec, max_side=max_side, min_scale=None)

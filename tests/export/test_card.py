@@ -340,6 +340,13 @@ def test_what_came_under_another_licence_is_named(inherited, said):
         assert (sentence in licence) == any(sentence in each for each in said)
 
 
+def test_the_default_locator_in_int8_is_under_its_licence_too():
+    manifest = MANIFEST | {"provenance": MANIFEST["provenance"] | {"inherited": ["locator.onnx"]}}
+    assert "locator.int8.onnx" not in card.render(manifest, None)
+    manifest["locator"] = MANIFEST["locator"] | {"int8": "locator.int8.onnx"}
+    assert "`locator.onnx` (with `locator.int8.onnx`) is that of" in card.render(manifest, None)
+
+
 def test_a_precision_that_was_measured_without_fp32_contradicts_nothing():
     test = {"auroc_loss": 0.0, "flips": 0.01, "samples": 200}
     manifest = MANIFEST | {"variants": {"int8": {"test": test}}}

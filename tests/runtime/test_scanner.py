@@ -214,6 +214,12 @@ def test_the_locator_runs_in_int8_beside_such_a_classifier(precision, wanted, wi
     scanner = Scanner(bundle, provider="cpu", precision=precision)
     assert opened == [bundle.locator_bytes(wanted)]
     assert scanner.model == bundle.sha256
+    models = {
+        file: Scanner(bundle, provider="cpu", precision=precision, locator=with_int8_locator / file).model
+        for file in ("locator.onnx", "locator.int8.onnx")
+    }
+    own = bundle.manifest.locator.int8 if wanted == "int8" else "locator.onnx"
+    assert [file for file, model in models.items() if model == bundle.sha256] == [own]
 
 
 def test_a_larger_copy_shows_a_small_face(bundle):

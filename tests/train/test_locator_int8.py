@@ -10,7 +10,7 @@ pytest.importorskip("onnxruntime")
 
 from fauxface.bundle import Bundle
 from fauxface.cli import build_app
-from fauxface.errors import CheckpointError, DataError, GateError
+from fauxface.errors import BundleError, CheckpointError, DataError, GateError
 from fauxface.locator import Locator
 from fauxface_train.locator import int8
 from fauxface_train.locator.verdict import Bar
@@ -85,18 +85,67 @@ def test_a_locator_that_finds_others_is_refused(found, message, random_teacher, 
     assert int8.quantise(random_teacher.read_bytes(), [drawn_faces / "faces"], print)
 
 
+def _fixed(shipped):
+    model = onnx.load_model_from_string(shipped)
+    for dim in model.graph.input[0].type.tensor_type.shape.dim:
+        dim.dim_value = dim.dim_value or 64
+    return model.SerializeToString()
+
+
 @pytest.mark.parametrize(
-    ("fixed", "empty", "error", "message"),
+    ("data", "error", "message"),
     [
-        (True, False, CheckpointError, "pictures of one size alone"),
-        (False, True, DataError, "no pictures below"),
-        (None, False, CheckpointError, "isn't a readable ONNX file"),
+        (_fixed, CheckpointError, "pictures of one size alone"),
+        (lambda _: b"text", CheckpointError, "isn't a readable ONNX file"),
+        (lambda _: Bundle.load().locator_bytes("int8"), CheckpointError, "in int8 already"),
+        (lambda _: Bundle.load().classifier_bytes("int8"), BundleError, "isn't in YuNet's format"),
     ],
 )
-def test_bad_input_is_one_line(fixed, empty, error, message, shipped, drawn_faces, tmp_path):
-    model = onnx.load_model_from_string(shipped)
-    for dim in model.graph.input[0].type.tensor_type.shape.dim if fixed else ():
-        dim.dim_value = dim.dim_value or 64
-    data = b"text" if fixed is None else model.SerializeToString()
+def test_other_files_are_one_line(data, error, message, shipped, drawn_faces):
     with pytest.raises(error, match=message):
-        int8.quantise(data, [tmp_path if empty else drawn_faces / "faces"], print)
+        int8.quantise(data(shipped), [drawn_faces / "faces"], print)
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "no pictures below"), (b"text", "can be decoded")])
+def test_folders_without_pictures_are_one_line(content, message, shipped, tmp_path):
+    for number in range(30 if content else 0):
+        (tmp_path / f"{number}.png").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        int8.quantise(shipped, [tmp_path], print)
+
+
+_NEWER = {"allowzero", "antialias", "keep_aspect_ratio_policy"}
+
+
+def _older(shipped):
+    """Return the locator in opset 12, in which what enlarges by copies has other inputs."""
+    model = onnx.load_model_from_string(shipped)
+    model.opset_import[0].version = 12
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(0, np.float32), "roi"))
+    for node in model.graph.node:
+        if node.op_type == "Resize":
+            node.input[1] = "roi"
+        newer = [a for a in node.attribute if a.name in _NEWER]
+        for attribute in newer:
+            node.attribute.remove(attribute)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def _with_constants(shipped):
+    """Return the locator with the weights of its heads as nodes."""
+    model = onnx.load_model_from_string(shipped)
+    heads = {
+        n.input[1] for n in model.graph.node if n.op_type == "Conv" and n.output[0].startswith("conv2d_3")
+    }
+    tensors = [t for t in model.graph.initializer if t.name in heads]
+    for tensor in tensors:
+        model.graph.initializer.remove(tensor)
+        model.graph.node.insert(0, onnx.helper.make_node("Constant", [], [tensor.name], value=tensor))
+    return model.SerializeToString()
+
+
+@pytest.mark.parametrize("changed", [_older, _with_constants])
+def test_graphs_that_other_tools_write_are_taken(changed, shipped, drawn_faces, monkeypatch):
+    monkeypatch.setattr(int8, "LIMITS", Bar())
+    Locator(int8.quantise(changed(shipped), [drawn_faces / "faces"], print))

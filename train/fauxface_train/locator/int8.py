@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.version_converter
 from onnx import GraphProto, NodeProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from fauxface.crops import shrink
-from fauxface.errors import CheckpointError, GateError
-from fauxface.locator import MAX_SIDE, MIN_SCALE
+from fauxface.errors import CheckpointError, DataError, GateError
+from fauxface.locator import MAX_SIDE, MIN_SCALE, Locator
 from fauxface.progress import track
 from fauxface.yunet import DIVISOR
 from fauxface_train.locator.compare import Settings, compare
@@ -31,7 +32,7 @@ LIMITS = Bar(min_recall=0.98, min_precision=0.98, min_iou=0.95, max_landmark_err
 SOURCE = "quantised_from"
 """Key of the file's metadata: SHA-256 of the float locator's file."""
 
-_IN_FLOAT = 2
+_IN_FLOAT, _OPSET = 2, 13
 _QUANTISED = ["Add", "Concat", "Conv", "MatMul", "Relu", "Reshape", "Transpose", "Unsqueeze"]
 
 
@@ -49,14 +50,14 @@ def quantise(source: bytes, folders: Sequence[Path], say: Callable[[str], None])
         say: Told what was measured.
 
     Raises:
-        CheckpointError: The file isn't ONNX, or takes one size of pictures only.
-        DataError: A folder has no pictures.
+        CheckpointError: The file isn't ONNX, is in int8 already, or takes one size of pictures only.
+        DataError: A folder has no pictures, or none can be decoded.
         BundleError: The file isn't in YuNet's format.
         GateError: The result and the source find too few of each other's faces, or place them differently.
     """
     halves = [split_held_out(find_pictures(folder)) for folder in folders]
-    seen = [path for most, _ in halves for path in _spread(most, RANGE_PICTURES // len(halves))]
-    held = [path for _, few in halves for path in _spread(few, CHECK_PICTURES // len(halves))]
+    seen = [path for most, _ in halves for path in _spread(most, max(1, RANGE_PICTURES // len(halves)))]
+    held = [path for _, few in halves for path in _spread(few, max(1, CHECK_PICTURES // len(halves)))]
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
         plain, shaped, made = (Path(folder) / f"{name}.onnx" for name in ("plain", "shaped", "made"))
         onnx.save(_rewritten(_read(source)), plain)
@@ -94,11 +95,17 @@ def quantise(source: bytes, folders: Sequence[Path], say: Callable[[str], None])
 
 
 def _read(source: bytes) -> onnx.ModelProto:
+    """Return the graph of a float locator of any picture size, in a version of operators that ours fit."""
     try:
         model = onnx.load_model_from_string(source)
         onnx.checker.check_model(model)
+        if any(entry.domain in {"", "ai.onnx"} and entry.version < _OPSET for entry in model.opset_import):
+            model = onnx.version_converter.convert_version(model, _OPSET)
     except Exception as error:  # protobuf's and onnx's errors share no base class
         raise CheckpointError("the locator isn't a readable ONNX file; give one in YuNet's format") from error
+    Locator(source)
+    if any(node.op_type in {"QuantizeLinear", "DequantizeLinear"} for node in model.graph.node):
+        raise CheckpointError("the locator is in int8 already; give the float one")
     if all(dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim):
         raise CheckpointError("the locator takes pictures of one size alone; give one of any size")
     return model
@@ -122,12 +129,15 @@ class _Reader(CalibrationDataReader):
     """
 
     def __init__(self, name: str, paths: Sequence[Path]) -> None:
-        self._name = name
+        self._name, self._given = name, False
         self._left = iter(track(map(decoded, paths), len(paths), "ranges", "pictures"))
 
     def get_next(self) -> Any:  # the base class leaves the None after the last unsaid
         """Return the next input by its name, float32 [1, 3, H, W]; None after the last."""
         picture = next((picture for picture in self._left if picture is not None), None)
+        if picture is None and not self._given:
+            raise DataError("none of the pictures can be decoded; give others")
+        self._given = True
         return None if picture is None else {self._name: _input(picture)}
 
 
@@ -157,6 +167,9 @@ def _rewritten(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     graph = model.graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant" and "value" in (said := _attributes(node)):
+            constants[node.output[0]] = numpy_helper.to_array(said["value"])
     users: dict[str, list[NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
@@ -225,7 +238,9 @@ def _head(
     node: NodeProto, users: dict[str, list[NodeProto]], constants: dict[str, np.ndarray]
 ) -> list[NodeProto] | None:
     """Return the transposition and the reshaping after a convolution of 1 x 1; None where others follow."""
-    if node.op_type != "Conv" or constants[node.input[1]].shape[2:] != (1, 1) or len(node.input) < 3:
+    if node.op_type != "Conv" or len(node.input) < 3 or not {*node.input[1:3]} <= constants.keys():
+        return None
+    if constants[node.input[1]].shape[2:] != (1, 1):
         return None
     chain = []
     for kind in ("Transpose", "Reshape"):
