@@ -209,8 +209,8 @@ def deaths_told() -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:  # the latter two of what it was handing over
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         raise DataError(
             "a worker process died, perhaps for lack of memory; resume with fewer --workers"
