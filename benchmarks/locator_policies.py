@@ -32,7 +32,7 @@ from fauxface.bundle import Bundle
 from fauxface.following import Follower, locate_frame
 from fauxface.locator import Location, Locator
 from fauxface.manifest import Manifest
-from fauxface.precision import choose, locator_precision
+from fauxface.precision import choose, locator_beside
 from fauxface.video import Frame, FrameReader
 from fauxface_train.locator.decode import match
 from recording import ms
@@ -193,7 +193,7 @@ def in_use(bundle: Bundle) -> bytes:
     """Return the file of the locator that a scan on the CPU takes."""
     manifest = bundle.manifest
     classifier = choose(manifest.classifier, "cpu", weight_bits=manifest.int8_weight_bits)
-    return bundle.locator_bytes(locator_precision(bundle, classifier))
+    return locator_beside(bundle, classifier)
 
 
 def compare(clip: Path, policies: dict[str, Find], every: int, smallest: float) -> list[dict[str, Any]]:

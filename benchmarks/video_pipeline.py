@@ -44,7 +44,7 @@ from fauxface.errors import GateError
 from fauxface.following import locate_frame
 from fauxface.locator import Locator
 from fauxface.pipeline import decoding_threads
-from fauxface.precision import locator_precision
+from fauxface.precision import locator_beside
 from fauxface.results import Result
 from fauxface.session import Classifier
 from fauxface.sources import Kind, Source
@@ -145,8 +145,7 @@ def timed(
     """
     threads = decoding_threads(scanner.threads)
     bundle = scanner.bundle
-    data = bundle.locator_bytes(locator_precision(bundle, scanner.precision))
-    locator = Locator.from_spec(data, bundle.manifest.locator)
+    locator = Locator.from_spec(locator_beside(bundle, scanner.precision), bundle.manifest.locator)
     sample = sampled(clip, threads)
     rates: dict[str, list[float]] = {}
 

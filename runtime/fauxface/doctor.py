@@ -16,7 +16,7 @@ from fauxface.bundle import Bundle
 from fauxface.errors import FauxfaceError, GateError
 from fauxface.locator import Locator
 from fauxface.manifest import Manifest
-from fauxface.precision import int8_instructions, locator_precision, open_classifier
+from fauxface.precision import int8_instructions, locator_beside, open_classifier
 from fauxface.session import Classifier, import_onnxruntime, installed_distributions
 from fauxface.threads import available_cores
 
@@ -190,10 +190,14 @@ def examine(
             len(loaded.manifest.files),
             list(loaded.manifest.classifier),
         )
-        _try_locator(loaded, "fp32")
-        classifier, in_use = open_classifier(loaded, provider=provider, threads=threads, precision=precision)
-        _try_locator(loaded, in_use)
+        plain = loaded.locator_bytes()
+        _try_locator(loaded, plain)
         locator_runs = True
+        classifier, in_use = open_classifier(loaded, provider=provider, threads=threads, precision=precision)
+        if (beside := locator_beside(loaded, in_use)) != plain:
+            locator_runs = False
+            _try_locator(loaded, beside)
+            locator_runs = True
         crops, expected = loaded.golden(in_use)
         golden = compare_golden(expected, classifier.logits(crops), loaded.manifest, in_use)
         timing = measure(classifier, crops[:1], in_use)
@@ -208,9 +212,8 @@ def examine(
     return Report(environment, checked, locator_runs, golden, timing, failure)
 
 
-def _try_locator(bundle: Bundle, classifier: str) -> None:
-    """Search an empty picture with the locator that runs beside a classifier of this precision."""
-    data = bundle.locator_bytes(locator_precision(bundle, classifier))
+def _try_locator(bundle: Bundle, data: bytes) -> None:
+    """Search an empty picture with a file of the bundle's locator."""
     locator = Locator.from_spec(data, bundle.manifest.locator)
     locator.locate(np.zeros((_PROBE_SIDE, _PROBE_SIDE, 3), np.uint8))
 

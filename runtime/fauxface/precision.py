@@ -78,10 +78,10 @@ def check_precision(precision: str) -> None:
         raise ProviderError(f"unknown precision {precision!r}; choose one of {', '.join(PRECISION_CHOICES)}")
 
 
-def locator_precision(bundle: Bundle, classifier: str) -> str:
-    """Return the precision in which a bundle's locator runs beside its classifier: "int8" or "fp32".
+def locator_beside(bundle: Bundle, classifier: str) -> bytes:
+    """Return the file of a bundle's locator that runs beside its classifier.
 
-    It is "int8" where the classifier is, the bundle has such a locator, and the CPU, on which locators run
+    It is that in int8 where the classifier is, the bundle has such a locator, and the CPU, where locators run
     whatever the provider, has instructions for sums of products of bytes with all their bits.
 
     Args:
@@ -89,7 +89,7 @@ def locator_precision(bundle: Bundle, classifier: str) -> str:
         classifier: What its classifier computes in.
     """
     fits = classifier == "int8" and bundle.manifest.locator.int8 is not None and int8_instructions()
-    return "int8" if fits else "fp32"
+    return bundle.locator_bytes("int8" if fits else "fp32")
 
 
 def open_classifier(

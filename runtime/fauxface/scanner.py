@@ -20,7 +20,7 @@ from fauxface.errors import BundleError, ImageError, NoFaceError
 from fauxface.following import Follower, check_every, locate_frame
 from fauxface.locator import FaceLocator, Location, Locator
 from fauxface.pipeline import Pipeline, decoding_threads, newest
-from fauxface.precision import locator_precision, open_classifier
+from fauxface.precision import locator_beside, open_classifier
 from fauxface.results import Face, ItemError, Result
 from fauxface.session import Classifier
 from fauxface.sources import Kind, Source, parse
@@ -249,7 +249,7 @@ class Scanner:
         spec = self.bundle.manifest.locator
         if locator is not None and not isinstance(locator, str | os.PathLike):
             return locator
-        data = own = self.bundle.locator_bytes(locator_precision(self.bundle, self.precision))
+        data = own = locator_beside(self.bundle, self.precision)
         changes = ""
         if locator is not None:
             try:

@@ -113,6 +113,12 @@ def test_a_locator_in_int8_is_tried_beside_such_a_classifier(with_int8_locator, 
     assert "isn't in YuNet's format" in str(report.failure)
 
 
+def test_a_locator_runs_where_the_classifier_cannot():
+    report = examine(TINY, "cpu", precision="int8")
+    assert report.locator_runs
+    assert "no int8 classifier" in str(report.failure)
+
+
 def test_a_variant_that_this_machine_computes_otherwise_fails(variant_bundle):
     data = (variant_bundle / "classifier.fp16.onnx").read_bytes()
     (variant_bundle / "classifier.int8.onnx").write_bytes(data)

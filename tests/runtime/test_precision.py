@@ -7,7 +7,7 @@ import pytest
 from fauxface import precision, session
 from fauxface.bundle import Bundle
 from fauxface.errors import BundleError, ProviderError
-from fauxface.precision import choose, int8_instructions, locator_precision, open_classifier
+from fauxface.precision import choose, int8_instructions, locator_beside, open_classifier
 
 TINY = Path(__file__).parents[1] / "data" / "tiny_bundle"
 GRAY = np.full((1, 128, 128, 3), 128, np.uint8)
@@ -103,7 +103,7 @@ def test_the_locator_goes_with_the_classifier(
     # Its weights have all their bits, so instructions that would overflow don't do.
     monkeypatch.setattr(precision, "int8_instructions", lambda bits=8: cpu if bits == 8 else "avx2")
     bundle = Bundle.load(TINY if file is None else with_int8_locator)
-    assert locator_precision(bundle, classifier) == expected
+    assert locator_beside(bundle, classifier) == bundle.locator_bytes(expected)
 
 
 def test_narrow_weights_run_where_wide_ones_would_overflow(monkeypatch):

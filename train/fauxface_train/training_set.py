@@ -50,9 +50,9 @@ def joining(data: PreparedData, folders: Sequence[str | Path], exclude: Sequence
             raise DataError(f"{folder} has no train split to add; prepare it with one")
         wanted = [s for s in found if not _matches(s.source, exclude) and _made_of(s) not in hidden]
         fresh = {s.sha256: ("train", s.label) for s in wanted}
+        made_of = {s.sha256: _made_of(s) for s in wanted}
         clashes = sum(
-            known.get(s.sha256, ("train", s.label)) != ("train", s.label) or _made_of(s) in measured
-            for s in {s.sha256: s for s in wanted}.values()
+            known.get(sha256, at) != at or made_of[sha256] in measured for sha256, at in fresh.items()
         )
         if clashes:
             raise DataError(

@@ -10,7 +10,7 @@ from fauxface.bundle import Bundle
 from fauxface.crops import Box, extract, face_square, to_input, whole_square
 from fauxface.cutting import cut
 from fauxface.locator import FaceLocator, Location, Locator
-from fauxface.precision import locator_precision
+from fauxface.precision import locator_beside
 from fauxface.scanner import LOCATOR_THREADS
 from fauxface.session import Classifier
 from fauxface.video import Frame
@@ -131,5 +131,5 @@ def open_locator(bundle: Bundle, threads: int, precision: str = "fp32") -> Locat
     Raises:
         BundleError: ONNX Runtime can't run it.
     """
-    data = bundle.locator_bytes(locator_precision(bundle, precision))
+    data = locator_beside(bundle, precision)
     return Locator.from_spec(data, bundle.manifest.locator, threads=min(threads, LOCATOR_THREADS))
