@@ -1,4 +1,4 @@
-"""Worker processes of `fauxface data prepare` that die."""
+"""Worker processes of `fauxface data prepare` that die, and a journal on a full disk."""
 
 import multiprocessing
 import os
@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fauxface.errors import DataError
+from fauxface.errors import DataError, OutputError
 from fauxface.locator import Location
-from fauxface_train import jobs
+from fauxface_train import extraction, jobs
 from fauxface_train.extraction import CropRule
 
 
@@ -54,3 +54,11 @@ def test_a_worker_that_dies_is_said_and_takes_only_its_own_kind_with_it(tmp_path
     with pytest.raises(DataError, match="a worker process died"):
         list(jobs.run(jobs.Job(CropRule(), DeadlySource(), tmp_path / "crops"), paths, 2))
     assert multiprocessing.active_children() == [bystander]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_one_line_that_names_the_journal():
+    picture, full = Path("a.png"), Path("/dev/full")
+    message = "^can't write /dev/full: No space left on device; free space, then run again$"
+    with pytest.raises(OutputError, match=message), jobs.Journal(full, {"a.png": (1, 1)}) as journal:
+        journal.add(picture, extraction.Extract("", extraction.UNREADABLE))

@@ -222,7 +222,10 @@ class Journal:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        try:
+            self._file.close()  # writes what a full disk refused before, once more
+        except OSError as error:
+            raise self._full(error) from error
 
     def add(self, path: Path, extract: Extract) -> None:
         """Append a line.
@@ -237,9 +240,10 @@ class Journal:
             self._file.write(json.dumps(row, separators=(",", ":")) + "\n")
             self._file.flush()
         except OSError as error:
-            raise OutputError(
-                f"can't write {self._path}: {error.strerror}; free space, then run again"
-            ) from error
+            raise self._full(error) from error
+
+    def _full(self, error: OSError) -> OutputError:
+        return OutputError(f"can't write {self._path}: {error.strerror}; free space, then run again")
 
 
 class _Worker:
