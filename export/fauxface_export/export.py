@@ -15,9 +15,10 @@ import numpy as np
 import fauxface
 from fauxface.bundle import Bundle, write_manifest
 from fauxface.crops import INPUT_SIZE
-from fauxface.errors import DataError
+from fauxface.errors import BundleError, DataError
 from fauxface.locator import MAX_SIDE, MIN_SCALE, Locator
-from fauxface.manifest import OperatingPoint
+from fauxface.manifest import MAX_NAME, OperatingPoint
+from fauxface.strict_json import Fields
 from fauxface.verdicts import LABELS
 from fauxface_export import (
     card,
@@ -130,12 +131,13 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
     Nothing is left behind in any of these cases.
     """
     check_target(options.out, overwrite=options.overwrite)
+    name = _name(options)
     loaded = checkpoints.load(options.checkpoint)
     calibration, thresholds = read_operating_point(loaded)
     digest = _sha256(loaded.path.read_bytes())
     locator_bytes, locator_score = read_locator(options.locator, options.locator_score)
     locator_int8 = read_locator_int8(options.locator_int8, locator_bytes)
-    locator = Locator(locator_bytes, locator_score, NMS_THRESHOLD)
+    locator = Locator(locator_bytes, locator_score, NMS_THRESHOLD, MAX_SIDE, min_scale=MIN_SCALE)
     prepared = PreparedData.load(options.data) if options.data else None
     metrics = read_metrics(options.metrics, digest, calibration, thresholds) if options.metrics else None
     if options.require:
@@ -177,12 +179,12 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
         report.require()
         for line in summary(report):
             say(line)
-        for name, file in zip(FORMATS, (CLASSIFIER, TORCHSCRIPT, PROGRAM), strict=True):
-            if name not in options.formats:
+        for kind, file in zip(FORMATS, (CLASSIFIER, TORCHSCRIPT, PROGRAM), strict=True):
+            if kind not in options.formats:
                 (folder / file).unlink()
 
         made = _variants(options, folder, prepared, OperatingPoint(calibration, thresholds), say)
-        logits = {name: variants.scorer(folder / VARIANTS[name])(crops) for name in made}
+        logits = {each: variants.scorer(folder / VARIANTS[each])(crops) for each in made}
         golden.save(folder / GOLDEN, crops, {"fp32": parity.eager(deployed)(crops), **logits})
         written = {LOCATOR: locator_bytes, LOCATOR_INT8: locator_int8, LICENSE: license_text}
         for file, content in written.items():
@@ -190,7 +192,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
                 (folder / file).write_bytes(content)
         document: dict[str, Any] = {
             "format": "fauxface.bundle",
-            "name": options.name or options.out.absolute().name,
+            "name": name,
             "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "labels": list(LABELS),
             "input": {"size": INPUT_SIZE, "layout": "NHWC", "dtype": "uint8", "color": "RGB"},
@@ -209,7 +211,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
                 "min_scale": MIN_SCALE,
                 **({"int8": LOCATOR_INT8} if locator_int8 is not None else {}),
             },
-            "classifier": {"fp32": CLASSIFIER, **{name: VARIANTS[name] for name in made}},
+            "classifier": {"fp32": CLASSIFIER, **{each: VARIANTS[each] for each in made}},
             "calibration": asdict(calibration),
             "thresholds": asdict(thresholds),
             **gates,
@@ -238,6 +240,15 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
             document["provenance"]["failures"] = failures.collect(bundle, generated, folder / FAILURES)
             _described(folder, document, metrics, terms)
     return Bundle.load(options.out)
+
+
+def _name(options: Options) -> str:
+    """Return the bundle's name, checked before the work that would be lost with it."""
+    name = options.name or options.out.absolute().name
+    try:
+        return Fields({"name": name}, "").text("name", MAX_NAME)
+    except BundleError as error:
+        raise BundleError(f"{error}; give another with --name") from None
 
 
 def _inherited(info: Mapping[str, Any], locator: bytes, license_text: bytes | None) -> dict[str, Any]:
@@ -274,9 +285,12 @@ _PATH_IN_TEXT = re.compile(r"(?<![:/\w.~-])/(?:[\w.~+@%,-]+/)*([\w.~+@%,-]+)/?")
 
 
 def portable(value: Any) -> Any:
-    """Return JSON data with absolute paths cut to their last part: a bundle names no folders of a machine."""
+    """Return JSON data with absolute paths cut to their last part: a bundle names no folders of a machine.
+
+    Bytes of a name that aren't UTF-8 are written as backslash and number.
+    """
     if isinstance(value, str):
-        return _without_folders(value)
+        return _without_folders(value.encode("utf-8", "backslashreplace").decode())
     if isinstance(value, Mapping):
         return {key: portable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -315,12 +329,11 @@ def _described(
 ) -> Bundle:
     """Write card and manifest, and return the bundle as the runtime loads it."""
     try:
-        text = card.render(document, metrics, terms)
-    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        (folder / CARD).write_text(card.render(document, metrics, terms), encoding="utf-8")
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         if metrics is None:
             raise
         raise DataError(f"the metrics are damaged ({error!r}); run `fauxface evaluate` again") from error
-    (folder / CARD).write_text(text, encoding="utf-8")
     write_manifest(folder, document)
     return Bundle.load(folder)
 

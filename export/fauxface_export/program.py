@@ -1,6 +1,7 @@
 """The PyTorch program (`.pt2`): torch.export's graph of the classifier, the source of the ONNX file too."""
 
 import copy
+import io
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +53,13 @@ def capture(deployed: nn.Module) -> ExportedProgram:
 
 
 def save(program: ExportedProgram, path: Path) -> None:
-    """Write a program as `.pt2`."""
-    torch.export.save(program, path)
+    """Write a program as `.pt2`.
+
+    In Python: where torch writes a file itself, a full disk ends the process.
+    """
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    path.write_bytes(buffer.getbuffer())
 
 
 def load(path: Path) -> Backend:

@@ -273,7 +273,7 @@ def _fold_normalisation(model: onnx.ModelProto) -> None:
         weight = numpy_helper.to_array(constants[conv.input[1]]).astype(np.float64)
         if scale.shape != (3,) or offset.shape != (3,) or weight.shape[1] != 3:
             raise ValueError("its normalisation isn't per colour")
-    except (ValueError, KeyError) as error:
+    except (LookupError, ValueError) as error:
         raise GateError(f"the graph can't be quantised: {error}; export it with this release") from None
     middle = round(float(np.mean(-offset / scale)))
     white = (_WHITE - middle) / _WHITE

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from fauxface.bundle import Bundle, write_manifest
+from fauxface.errors import DataError
 from fauxface_export import card, golden, variants
 from fauxface_export.folder import VARIANTS, check_target, staged
 from fauxface_train.dataset import PreparedData
@@ -35,7 +36,7 @@ def requantise(
         say: Told about each step, one line each.
 
     Raises:
-        DataError: The data lack a split or a label, or were cut with another margin.
+        DataError: The data lack a split or a label, or were cut with another margin or locator.
         GateError: A precision loses too much, or the graph isn't one that export wrote.
         BundleError: The bundle changed while it was used.
         OutputError: `out` exists or can't be written.
@@ -43,6 +44,10 @@ def requantise(
     manifest = bundle.manifest
     check_target(out, overwrite=overwrite)
     variants.check_data(data, manifest.crop.margin)
+    if data.info.get("locator_sha256") not in (None, manifest.files[manifest.locator.file].sha256):
+        raise DataError(
+            f"{data.root} was cut with another locator than the bundle's; prepare the data again with that"
+        )
     document = bundle.document()
     with staged(out, overwrite=overwrite) as folder:
         bundle.copy_files(folder)

@@ -9,6 +9,7 @@ from typing import Any
 
 from fauxface.errors import DataError, GateError
 from fauxface.verdicts import LABELS
+from fauxface_export.markdown import mapping
 
 EACH = ("real_source", "fake_source", "pair", "demographic")
 """What `[each.…]` ranges over."""
@@ -105,7 +106,7 @@ def read(path: Path, metrics: Mapping[str, Any], *, only_measured: bool = False)
     except (ValueError, RecursionError) as error:  # or numbers and nesting beyond all bounds
         raise DataError(f"{path} isn't TOML in UTF-8 ({error}); see docs/export.md") from None
     bounds: list[Bound] = []
-    split = (metrics.get("data") or {}).get("split")
+    split = mapping(metrics, "data").get("split")
     if split != "test":
         raise DataError(f"{path}: the metrics are of the split {split!r}; bounds hold on test, measure that")
     for section, content in table.items():
@@ -117,7 +118,7 @@ def read(path: Path, metrics: Mapping[str, Any], *, only_measured: bool = False)
             for what, figures in content.items():
                 bounds += _each(path, what, figures, metrics, lenient=only_measured)
         elif section == "worst_pair":
-            worst = (metrics.get("pairs") or {}).get("worst")
+            worst = mapping(metrics, "pairs").get("worst")
             if not isinstance(worst, dict):
                 raise DataError(f"{path}: the metrics have no worst pair; they need both labels")
             bounds += _section(
@@ -214,7 +215,7 @@ def _bounds(path: Path, where: str, limits: Any, figure: Any) -> Iterator[Bound]
     value, reason = (
         (figure.get("value"), figure.get("reason", "")) if isinstance(figure, dict) else (figure, "")
     )
-    if isinstance(value, bool) or not isinstance(value, int | float | None):
+    if isinstance(value, bool) or not isinstance(value, int | float | None) or abs(value or 0) > _LARGEST:
         raise DataError(f"{path}: {where} is no figure of the metrics; see docs/evaluation.md")
     for side, limit in limits.items():
         yield Bound(where, None if value is None else float(value), side, float(limit), reason)

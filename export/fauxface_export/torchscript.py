@@ -1,5 +1,6 @@
 """TorchScript: deprecated upstream in favour of torch.export, written for programs that still load it."""
 
+import io
 import warnings
 import zipfile
 from collections.abc import Iterator
@@ -35,17 +36,13 @@ def save(deployed: nn.Module, path: Path) -> None:
     Raises:
         GateError: The tracer warned: the network does something that a trace doesn't keep.
     """
-    traced = _trace(deployed)
-    full = path.with_name(f".{path.name}.full")
-    try:
-        with _deprecated():
-            torch.jit.save(traced, str(full))
-        with zipfile.ZipFile(full) as source, zipfile.ZipFile(path, "w") as target:
-            for entry in source.infolist():
-                if not entry.filename.endswith(".debug_pkl"):
-                    target.writestr(entry, source.read(entry))
-    finally:
-        full.unlink(missing_ok=True)
+    traced, full = _trace(deployed), io.BytesIO()
+    with _deprecated():
+        torch.jit.save(traced, full)
+    with zipfile.ZipFile(full) as source, zipfile.ZipFile(path, "w") as target:
+        for entry in source.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                target.writestr(entry, source.read(entry))
 
 
 def _trace(deployed: nn.Module) -> torch.jit.ScriptModule:

@@ -17,6 +17,9 @@ FORMAT = "fauxface.bundle"
 VERSION = "1.0"
 """What a bundle without any of the later fields is written as."""
 
+MAX_NAME = 100
+"""Characters of a bundle's name."""
+
 _SINCE_1_1 = ("operating_points", "variants", "gates")
 _ALL_BITS = 8
 
@@ -179,7 +182,7 @@ class Manifest:
         point = _point(top)
         manifest = cls(
             version=version,
-            name=top.text("name", 100),
+            name=top.text("name", MAX_NAME),
             created=_created(top),
             labels=LABELS,
             input=InputSpec(

@@ -16,7 +16,7 @@ import onnx
 import torch
 
 from fauxface.bundle import Bundle
-from fauxface.errors import DataError, GateError
+from fauxface.errors import BundleError, DataError, GateError
 from fauxface.locator import Location
 from fauxface.manifest import OperatingPoint
 from fauxface.session import Classifier
@@ -207,6 +207,44 @@ def test_a_bad_folder_of_failures_is_refused_before_the_work(options, tmp_path):
     assert not chosen.out.exists()
 
 
+@pytest.mark.parametrize("name", ["n" * 101, "two\nlines", "latin \udcff"])
+def test_a_bad_name_is_refused_before_the_work(options, name):
+    with pytest.raises(
+        BundleError, match=r"name must be 1 to 100 printable characters.*with --name$"
+    ) as caught:
+        export(options(name=name, checkpoint=Path("none")))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("quick")
+def test_names_that_are_no_utf8_are_written_as_numbers(options, monkeypatch):
+    """As a file system may have them; a checkpoint keeps the command that trained it."""
+    load = checkpoint.load
+
+    def trained_in_a_latin_folder(path):
+        loaded = load(path)
+        loaded.info["provenance"] = {"command": "fauxface train caf\udce9"}
+        return loaded
+
+    monkeypatch.setattr(checkpoint, "load", trained_in_a_latin_folder)
+    bundle = export(options(formats=("onnx",)))
+    assert bundle.manifest.provenance["training"]["command"] == "fauxface train caf\\udce9"
+    assert "caf\\udce9" in bundle.card()
+
+
+@pytest.mark.usefixtures("quick")
+def test_golden_pictures_are_searched_as_the_bundle_searches(options, monkeypatch):
+    """A large picture isn't shrunk further than a scan of it with the bundle would be."""
+    used = []
+    monkeypatch.setattr(
+        exporting.golden,
+        "picture_crops",
+        lambda _, locator, *rest: used.append(locator) or exporting.golden.patterns(),
+    )
+    spec = export(options(formats=("onnx",))).manifest.locator
+    assert [(each.max_side, each.min_scale) for each in used] == [(spec.max_side, spec.min_scale)]
+
+
 def test_overwriting_with_onnx_alone_and_without_metrics(options, quick, inputs):
     chosen = options(formats=("onnx",), overwrite=True)
     chosen.out.mkdir(parents=True)
@@ -224,11 +262,18 @@ def test_overwriting_with_onnx_alone_and_without_metrics(options, quick, inputs)
     assert any("parity onnxruntime: logits within" in line for line in said)
 
 
-def test_damaged_metrics_are_one_line(options, quick, inputs, tmp_path):
-    damaged = json.loads(inputs.metrics.read_text()) | {"sources": [{"label": "bona_fide"}]}
-    (tmp_path / "m.json").write_text(json.dumps(damaged))
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ({"sources": [{"label": "bona_fide"}]}, "'source'"),
+        ({"created": "caf\udce9"}, "surrogates not allowed"),
+        ({"overall": {"auroc": {"value": 10**400}}}, "Error"),
+    ],
+)
+def test_damaged_metrics_are_one_line(options, quick, inputs, tmp_path, damage, said):
+    (tmp_path / "m.json").write_text(json.dumps(json.loads(inputs.metrics.read_text()) | damage))
     chosen = options(formats=("onnx",), metrics=tmp_path / "m.json")
-    with pytest.raises(DataError, match=r"metrics are damaged .*'source'.*evaluate` again"):
+    with pytest.raises(DataError, match=rf"metrics are damaged .*{said}.*evaluate` again"):
         export(chosen, lambda _: None)
     assert not chosen.out.exists()
 

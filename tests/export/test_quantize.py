@@ -59,6 +59,10 @@ def test_other_graphs_are_refused(small_onnx, tmp_path):
     with pytest.raises(GateError, match="can't be quantised: it starts with Transpose, Cast, Div") as caught:
         quantize.prepare(tmp_path / "other.onnx", tmp_path / "out.onnx")
     assert "\n" not in str(caught.value)
+    del model.graph.node[4:]
+    onnx.save(model, tmp_path / "short.onnx")
+    with pytest.raises(GateError, match="can't be quantised"):
+        quantize.prepare(tmp_path / "short.onnx", tmp_path / "out.onnx")
 
 
 @pytest.mark.parametrize("method", quantize.METHODS)

@@ -149,6 +149,21 @@ def test_bad_input_is_one_line_and_leaves_nothing(command, tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == [tmp_path / "taken"]
 
 
+@pytest.mark.usefixtures("stand_in")
+def test_data_cut_with_another_locator_are_refused(tmp_path):
+    bundle = Bundle.load(TINY)
+    for digest in ("ab" * 32, bundle.manifest.files["locator.onnx"].sha256):
+        data = PreparedData(
+            Path("prepared"), {"crop": {"margin": 1.2}, "locator_sha256": digest}, DATA.samples()
+        )
+        if digest == "ab" * 32:
+            with pytest.raises(DataError, match="cut with another locator"):
+                run(bundle, data, tmp_path / "new", ["int8"])
+            assert list(tmp_path.iterdir()) == []
+        else:
+            assert "int8" in run(bundle, data, tmp_path / "new", ["int8"]).manifest.classifier
+
+
 @pytest.mark.usefixtures("prepared", "stand_in")
 def test_a_miss_leaves_the_parent_as_it_is(command, variant_bundle, monkeypatch):
     def fail(*_):

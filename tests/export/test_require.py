@@ -169,6 +169,20 @@ def test_bounds_hold_on_test_alone(check, split):
 
 
 @pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        ({"data": "test"}, "bounds hold on test"),
+        ({"overall": {"auroc": figure(0.9) | {"value": 10**400}}}, "is no figure"),
+        ({"pairs": 3}, "no worst pair"),
+    ],
+)
+def test_metrics_of_other_kinds_are_one_line(check, damage, said):
+    table = "worst_pair" if "pairs" in damage else "overall"
+    with pytest.raises(DataError, match=said):
+        check(f"[{table}]\nauroc = {{ min = 0.9 }}", METRICS | damage)
+
+
+@pytest.mark.parametrize(
     ("table", "broken"),
     [
         ("real_source", {"sources": 5}),

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -6,7 +8,7 @@ pytest.importorskip("torch")
 import torch
 
 from fauxface.errors import GateError
-from fauxface_export import torchscript
+from fauxface_export import program, torchscript
 
 
 class Colour(torch.nn.Module):
@@ -34,3 +36,17 @@ def test_tracer_warnings_are_errors(tmp_path):
     with pytest.raises(GateError, match="Converting a tensor to a Python boolean"):
         torchscript.save(Branching().eval(), tmp_path / "a.pt")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize(
+    "save",
+    [
+        lambda path: torchscript.save(Colour().eval(), path),
+        lambda path: program.save(program.capture(Colour()), path),
+    ],
+    ids=["torchscript", "pt2"],
+)
+def test_a_full_disk_is_an_error_and_not_the_end_of_the_process(save):
+    with pytest.raises(OSError, match="No space left"):
+        save(Path("/dev/full"))
