@@ -82,7 +82,7 @@ def open_matrix(bundle: Bundle, matrix: Matrix) -> tuple[list[Contender], list[R
 
     Raises:
         BundleError: The bundle has no classifier of a precision that the matrix names.
-        ProviderError: A provider that the matrix names isn't really in use.
+        ProviderError: A provider that the matrix names isn't really in use, in whatever precision.
     """
     precisions = tuple(dict.fromkeys(matrix.precisions)) or _precisions(bundle)
     for precision in precisions:
@@ -92,24 +92,27 @@ def open_matrix(bundle: Bundle, matrix: Matrix) -> tuple[list[Contender], list[R
     contenders: dict[Configuration, Contender] = {}
     refused: list[Refusal] = []
     for provider in providers:
-        try:
-            for precision, count in itertools.product(precisions, threads):
-                try:
-                    classifier, _ = open_classifier(
-                        bundle, provider=provider, threads=count, precision=precision
-                    )
-                    opened = examine(bundle, classifier, provider, precision)
-                except BundleError as error:
-                    refused.append(Refusal(provider, precision, count, "model", str(error)))
-                    continue
-                if isinstance(opened, Refusal):
-                    refused.append(opened)
-                else:
-                    contenders.setdefault(opened.configuration, Contender(opened, classifier))
-        except ProviderError as error:
+        failed: list[ProviderError] = []
+        refused_here: list[Refusal] = []
+        runs = False
+        for precision, count in itertools.product(precisions, threads):
+            try:
+                classifier, _ = open_classifier(bundle, provider=provider, threads=count, precision=precision)
+                runs = True
+                opened = examine(bundle, classifier, provider, precision)
+            except (BundleError, ProviderError) as error:
+                opened = Refusal(provider, precision, count, "model", str(error))
+                if isinstance(error, ProviderError):
+                    failed.append(error)
+            if isinstance(opened, Refusal):
+                refused_here.append(opened)
+            else:
+                contenders.setdefault(opened.configuration, Contender(opened, classifier))
+        if failed and not runs:
             if matrix.providers:
-                raise
-            refused.append(Refusal(provider, None, None, "unavailable", str(error)))
+                raise failed[0]
+            refused_here = [Refusal(provider, None, None, "unavailable", str(failed[0]))]
+        refused += refused_here
     return list(contenders.values()), refused
 
 

@@ -162,6 +162,25 @@ def test_what_nobody_asked_for_may_be_missing(bundle, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("named", [(), ("cuda",)])
+def test_a_precision_that_a_provider_refuses_leaves_the_others(variant_bundle, monkeypatch, named):
+    """As a GPU may, whose library takes no part of an int8 model."""
+
+    def no_bytes(model, *, provider, **options):
+        if provider == "cuda" and options["precision"] == "int8":
+            raise ProviderError("it takes no part of this model")
+        opened = real_classifier(model, provider="cpu", **options)
+        opened.provider = provider
+        return opened
+
+    monkeypatch.setattr(matrix, "import_onnxruntime", FakeRuntime)
+    monkeypatch.setattr(precision, "Classifier", no_bytes)
+    found, (refusal,) = open_matrix(Bundle.load(variant_bundle), Matrix(named, ("int8", "fp32"), (1,)))
+    assert "cuda fp32 1t" in [str(contender.configuration) for contender in found]
+    assert (refusal.provider, refusal.precision, refusal.kind) == ("cuda", "int8", "model")
+    assert refusal.reason == "it takes no part of this model"
+
+
 # With the tiny bundle's thresholds 0.3 and 0.7 and no calibration, the label depends on the difference alone.
 BONA_FIDE, UNSURE, GENERATED = [2.0, -2.0], [0.0, 0.0], [-2.0, 2.0]
 

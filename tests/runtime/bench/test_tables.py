@@ -2,6 +2,8 @@ import dataclasses
 
 import pytest
 
+from fauxface.bench import tables
+from fauxface.bench.budget import Budget
 from fauxface.bench.compare import compare
 from fauxface.bench.configurations import Accepted, Accuracy, Configuration, Refusal
 from fauxface.bench.results import WarmUp
@@ -28,7 +30,7 @@ def test_text_has_a_table_for_each_scenario(make):
         "cpu (asked: auto)",
         "ok: 8 crops, logits within 1.0e-06, 0 labels changed",
         "clip.mp4, 640x480, 10 frames, 2.00 faces per frame",
-        " frames measured within 33.3 ms",
+        "1 of 2 configurations judge 99 of 100 frames within 33.3 ms",
         "budget: 30 frames/s with 3 faces, clip.mp4, 640x480, 10 frames",
     ):
         assert part in text
@@ -43,6 +45,26 @@ def test_text_has_a_table_for_each_scenario(make):
     budget = text.split("budget:")[1]
     assert row(budget, "cpu int8 2t")[1:3] == ["holds", "+61%"]
     assert row(budget, "cpu fp32 2t")[1:3] == ["FAILS", "-2%"]
+
+
+@pytest.mark.parametrize(
+    ("measured", "line"),
+    [
+        ([(True, 40), (True, 40)], "2 of 2 configurations judge each of the 40 frames measured within"),
+        ([(True, 40), (True, 60)], "2 of 2 configurations judge each of 40 to 60 frames measured within"),
+        ([(True, 200), (True, 100)], "2 of 2 configurations judge 99 of 100 frames within"),
+        ([(True, 200), (False, 40)], "1 of 2 configurations judge 99 of 100 frames within"),
+        ([(True, 200), (True, 40)], "judge 99 of 100 frames (all, where fewer were measured) within"),
+        ([(False, 40), (False, 40)], "0 of 2 configurations judge each of the 40 frames measured within"),
+    ],
+)
+def test_the_budget_speaks_of_the_frames_of_what_holds(make, monkeypatch, measured, line):
+    answers = [
+        Budget(Configuration("cpu", "fp32", 1), 1.0, 1.0, 9.0, 9.0 if holds else 90.0, 33.3, frames, 1)
+        for holds, frames in measured
+    ]
+    monkeypatch.setattr(tables, "budgets", lambda _: answers)
+    assert line in to_text(report_sections(make(target_fps=30.0)))
 
 
 def test_what_was_not_run_has_no_section(make):
