@@ -6,6 +6,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 
+from fauxface import images
 from fauxface.errors import VideoError
 from fauxface.sources import Source
 from fauxface.video import Frame, FrameReader, FrameWriter
@@ -13,6 +14,7 @@ from fauxface.video import Frame, FrameReader, FrameWriter
 ROOT = Path(__file__).parents[1]
 VALIDATOR = jsonschema.Draft202012Validator(json.loads((ROOT / "docs/result.schema.json").read_text()))
 RED, GRAY = (255, 0, 0), (128, 128, 128)
+EMPTY = np.zeros((160, 200, 3), np.uint8)
 
 
 def scene(color=RED, side=96):
@@ -47,3 +49,13 @@ def read(path: Path | Source, **options) -> tuple[list[Frame], str | None]:
     except VideoError as error:
         return frames, str(error)
     return frames, None
+
+
+def archive(folder):
+    """Three good pictures in two folders, one without a face, one broken, and a video."""
+    images.write(folder / "a.png", scene())
+    images.write(folder / "sub/a.png", scene(GRAY))
+    images.write(folder / "sub/b.webp", scene())
+    images.write(folder / "empty.png", EMPTY)
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 broken")
+    clip(folder / "sub/clip.mp4")

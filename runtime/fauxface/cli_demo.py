@@ -38,6 +38,7 @@ def demo(
     log.resume = "run the same command again, which starts anew"
     with atomic_write(out / "table.txt") as temporary, temporary.open("w", encoding="utf-8") as file:
         table = Table(sys.stdout, copy=file)
-        code = ScanRun(scanner, place, list_items(place, annotated), table, log=log, annotate=annotated).run()
+        items = list_items(place, annotated)
+        code = ScanRun(scanner, place, items, table, log=log, annotate=annotated, overwrite=True).run()
     typer.echo(f"look at {annotated}/, {out / 'table.txt'} and {log.path}")
     raise typer.Exit(code)

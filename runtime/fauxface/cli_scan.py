@@ -72,7 +72,11 @@ def scan(
         int | None, typer.Option(min=1, help="Stop a camera or stream after N judged frames.")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Start anew instead of continuing an earlier scan.")
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Start anew instead of continuing an earlier scan; replace annotated files that are there.",
+        ),
     ] = False,
 ) -> None:
     """Judge the faces of pictures, videos, cameras and streams.
@@ -103,29 +107,30 @@ def scan(
     cv2.setNumThreads(1)  # what OpenCV does here is short; its pool would only compete with the other stages
     to_stdout = jsonl is not None and str(jsonl) == "-"
     table = Table(sys.stderr if to_stdout else sys.stdout, rows=not to_stdout)
-    items = list_items(place, annotate, table.line)
-    scanner = Scanner(
-        bundle,
-        provider=provider,
-        threads=threads,
-        locator=locator,
-        faces=faces,
-        precision=precision,
-        max_side=max_side,
-    )
-    run = ScanRun(
-        scanner,
-        place,
-        items,
-        table,
-        log=None if jsonl is None or to_stdout else ResultLog(jsonl, scanner.model, overwrite=overwrite),
-        to_stdout=to_stdout,
-        annotate=annotate,
-        every=every,
-        max_frames=max_frames,
-        locate_every=locate_every,
-    )
     with ended_as_by_ctrl_c():
+        items = list_items(place, annotate, table.line)
+        scanner = Scanner(
+            bundle,
+            provider=provider,
+            threads=threads,
+            locator=locator,
+            faces=faces,
+            precision=precision,
+            max_side=max_side,
+        )
+        run = ScanRun(
+            scanner,
+            place,
+            items,
+            table,
+            log=None if jsonl is None or to_stdout else ResultLog(jsonl, scanner.model, overwrite=overwrite),
+            to_stdout=to_stdout,
+            annotate=annotate,
+            every=every,
+            max_frames=max_frames,
+            locate_every=locate_every,
+            overwrite=overwrite,
+        )
         code = run.run()
     raise typer.Exit(code)
 

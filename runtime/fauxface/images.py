@@ -386,6 +386,8 @@ def _to_rgb(image: Image.Image, data: bytes, kind: str) -> np.ndarray:
         image.info["transparency"] = _key_in_8_bit(image.info["transparency"], image.mode, data[24])
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
+        if kind == "BMP" and rgba.getchannel("A").getextrema() == (0, 0):  # four bytes a pixel, one unused
+            return np.array(rgba.convert("RGB"))
         over = Image.new("RGB", rgba.size, (255, 255, 255))
         over.paste(rgba, mask=rgba.getchannel("A"))
         return np.array(over)

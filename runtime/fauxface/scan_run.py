@@ -26,7 +26,7 @@ from fauxface.signals import ENDING
 from fauxface.sources import Kind, PictureSource, Source, fixed_folder, parse
 from fauxface.video import FrameWriter, usable_fps, writable_size
 
-EXIT_FAILED, EXIT_SOME_UNREADABLE, EXIT_INTERRUPTED = 1, 3, 130
+EXIT_SOME_UNREADABLE, EXIT_INTERRUPTED = 3, 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,8 @@ class Item:
 
     Attributes:
         source: What its results name as their source.
-        kind: "picture", "video", or "folder" for one that can't be listed.
+        kind: "picture", "video", "folder" for one that can't be listed, or "aside" for a file that lies where
+            annotated files go, and isn't scanned.
     """
 
     source: str
@@ -67,8 +68,11 @@ def list_items(
         say(f"{left_out}, which fauxface doesn't read: {', '.join(kinds)}{more}")
     if annotate is not None and place.kind in (Kind.FOLDER, Kind.GLOB):
         inside = Path(os.path.realpath(annotate))
-        items = [item for item in items if not Path(os.path.realpath(item.source)).is_relative_to(inside)]
-        if not items:
+        items = [
+            Item(item.source, "aside") if Path(os.path.realpath(item.source)).is_relative_to(inside) else item
+            for item in items
+        ]
+        if all(item.kind == "aside" for item in items):
             raise SourceError(f"{place.text}: all its files lie in {annotate}; annotate into another folder")
     return items + [Item(str(path), "folder") for path in files.unreadable]
 
@@ -87,6 +91,7 @@ class ScanRun:
         every: Judge every N-th frame.
         max_frames: Stop a camera or stream after so many judged frames.
         locate_every: Search every N-th judged frame for faces as a whole, the others near the last boxes.
+        overwrite: Replace annotated files that other scans made, and files that lie among them.
 
     Raises:
         OutputError: An output can't be written or would overwrite a source.
@@ -105,8 +110,11 @@ class ScanRun:
         every: int = 1,
         max_frames: int | None = None,
         locate_every: int = 1,
+        overwrite: bool = False,
     ) -> None:
-        self._scanner, self._place, self._items, self._table = scanner, place, items, table
+        self._scanner, self._place, self._table, self._overwrite = scanner, place, table, overwrite
+        self._items = [item for item in items if item.kind != "aside"]
+        self._aside = {os.path.realpath(item.source) for item in items if item.kind == "aside"}
         self._log, self._to_stdout, self._every, self._max_frames = log, to_stdout, every, max_frames
         self._locate_every = locate_every
         self._batch = place.kind in (Kind.FOLDER, Kind.GLOB)
@@ -126,11 +134,12 @@ class ScanRun:
         """Scan what isn't recorded yet.
 
         Returns:
-            The exit code: 0 all scanned; 3 some of a batch couldn't be read; 130 interrupted; 1 where a
-            single source's recorded result is an error.
+            The exit code: 0 all scanned; 3 some of a batch couldn't be read; 130 interrupted.
 
         Raises:
-            FauxfaceError: A single source can't be scanned; a batch records that and goes on.
+            FauxfaceError: A single source can't be scanned, or its recorded result is an error; a batch
+                records that and goes on.
+            OutputError: An annotated file would replace one that isn't this scan's.
         """
         try:
             return self._scanned()
@@ -140,9 +149,12 @@ class ScanRun:
     def _scanned(self) -> int:
         todo = [item for item in self._items if not self._is_done(item)]
         done = {item.source for item in self._items} - {item.source for item in todo}
+        self._keep_others(todo)
         if self._log is not None and not todo:
             self._log.finish(self._kept(set()))
             self._table.line(f"nothing to do: {self._log.path} has all results; --overwrite scans again")
+            if not self._batch and (error := self._log.recorded[self._items[0].source].error) is not None:
+                raise _typed(error, self._items[0].source)
             return self._code(done)
         start = time.monotonic()
         failure: FauxfaceError | None = None
@@ -155,6 +167,9 @@ class ScanRun:
         except KeyboardInterrupt:
             sys.stderr.write(f"\n{self._how_to_resume()}\n")
             return EXIT_INTERRUPTED
+        except BrokenPipeError:  # nobody reads the table any more
+            sys.stderr.write(f"\n{self._how_to_resume()}\n")
+            raise
         if isinstance(self._stop, OSError):
             raise self._stop
         if done:
@@ -184,7 +199,7 @@ class ScanRun:
                 f"can't make the folder {annotate}: {error.strerror}; choose another"
             ) from error
         if self._place.kind is Kind.STDIN:
-            return {self._items[0].source: annotate / "stdin.png"}
+            return {self._items[0].source: _unused(annotate / "stdin.png")}
         if not self._place.is_files:
             name = re.sub(r"[^A-Za-z0-9._]+", "-", self._items[0].source).strip("-.")[:80]
             return {self._items[0].source: _unused(annotate / f"{name or 'stream'}.mp4")}
@@ -194,6 +209,22 @@ class ScanRun:
         if not self._batch:
             root = root.parent
         return annotated_paths([(item.source, item.kind == "video") for item in files], root, annotate)
+
+    def _keep_others(self, todo: list[Item]) -> None:
+        """Refuse to replace files that were there before and that no result of this scan is about."""
+        if self._overwrite:
+            return
+        log = self._log
+        ours = set() if log is None else {*log.recorded, log.interrupted}
+        for item in todo:
+            target = self._targets.get(item.source)
+            if target is None or item.source in ours or not target.exists():
+                continue
+            if log is not None or os.path.realpath(target) in self._aside:
+                raise OutputError(
+                    f"{target} is there already and isn't of this scan; annotate into another folder, "
+                    "or --overwrite"
+                )
 
     def _is_done(self, item: Item) -> bool:
         """Tell whether an earlier scan recorded the item; raise if it did so in another way."""
@@ -244,7 +275,7 @@ class ScanRun:
     def _code(self, done: set[str]) -> int:
         recorded = self._log.recorded if self._log is not None else {}
         if not self._batch:
-            return EXIT_FAILED if any(recorded[source].error for source in done) else 0
+            return 0
         unreadable = self._tally.unreadable + sum(recorded[source].unreadable for source in done)
         return EXIT_SOME_UNREADABLE if unreadable else 0
 
@@ -277,14 +308,15 @@ class ScanRun:
         """Scan a single source; return the error that its results record."""
         if item.kind == "video":
             error = self._video(item, None)
-            return None if error is None else VideoError(error.message)
+            return None if error is None else _typed(error, item.source)
         stdin = self._place.kind is Kind.STDIN
         image = images.read_stdin() if stdin else images.read(item.source)
         result = self._scanner.image(image, item.source)
         self._picture(result, image)
-        return None if result.error is None else NoFaceError(f"{item.source}: {result.error.message}")
+        return None if result.error is None else _typed(result.error, item.source)
 
     def _picture(self, result: Result, image: np.ndarray | None) -> None:
+        self._write(result)  # first, so that there is no annotated file without a record
         target = self._targets.get(result.source)
         if target is not None and image is not None:
             drawn = draw(image, result)
@@ -292,7 +324,6 @@ class ScanRun:
                 size = writable_size(image.shape[1], image.shape[0], images.LONGEST_JPEG_SIDE)
                 drawn = _of_size(drawn, size)
             images.write(target, drawn)
-        self._write(result)
         self._tally.add(result)
         self._table.result(result)
 
@@ -362,6 +393,13 @@ class ScanRun:
 
     def _error(self, item: Item, error: FauxfaceError) -> Result:
         return Result(item.source, None, None, ItemError.of(error), (), self._scanner.model)
+
+
+def _typed(error: ItemError, source: str) -> FauxfaceError:
+    """Return a single source's recorded error as it is raised."""
+    if error.type == NoFaceError.__name__:
+        return NoFaceError(f"{source}: {error.message}")
+    return VideoError(error.message)
 
 
 def _is_file(source: str) -> bool:

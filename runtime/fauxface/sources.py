@@ -1,14 +1,13 @@
 """What a scan reads: from the text a user gives to files, a camera, a stream or standard input."""
 
 import codecs
-import contextlib
 import glob
 import itertools
 import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -32,8 +31,8 @@ _LOGIN = re.compile(r"(://[^/\s]*?):[^/\s]*@")
 _ODD_LOGIN = re.compile(r"(://[^/\s:@\[]*):(?!\*{3}@)(?!\d+(?:[/?#\s]|$))(?:(?! ! ).)*@")
 _SECRET = re.compile(
     r"""(?<![a-z0-9])((?:[a-z0-9]+[_-])*(?:[a-z0-9]*(?:password|passwd|passphrase|pwd)"""
-    r"""|(?:user|login|admin|camera)?pass?|user-pw|proxy-pw|token|secret))"""
-    r"""=("[^"]*"|'[^']*'|[^&\s]+)""",
+    r"""|(?:user|login|admin|camera)?pass?|psw|user-pw|proxy-pw|token|secret|authbasic))"""
+    r"""=("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|(?<=_password=)(?:(?!_(?:channel|stream)=)[^&\s])+|[^&\s]+)""",
     re.IGNORECASE,
 )
 _DEVICE = re.compile(r"/dev/video\d+")
@@ -183,8 +182,8 @@ class PictureSource:
                     f"{source.text}: the folder holds no picture or video{problem}; check the path"
                 )
         elif source.kind is Kind.GLOB:
-            matches = _matches(source.text)
-            self.paths = self._chosen(_each_once(path for path in map(Path, matches) if not path.is_dir()))
+            matches = (path for path in _matches(source.text, self._failed) if not os.path.isdir(path))  # noqa: PTH112  (never raises)
+            self.paths = self._chosen(_each_once(map(Path, matches)))
             if not self.paths:
                 raise SourceError(
                     f"{source.text}: no picture or video matches; check the pattern and quote it"
@@ -214,13 +213,13 @@ class PictureSource:
                 self.skipped[path.suffix.lower()] += 1
         return sorted(set(chosen), key=lambda path: path.parts)
 
+    def _failed(self, error: OSError) -> None:
+        if (folder := Path(error.filename)) not in self.unreadable:
+            self.unreadable.append(folder)
+
     def _walk(self, root: Path) -> Iterator[Path]:
         seen: set[str] = set()
-
-        def failed(error: OSError) -> None:
-            self.unreadable.append(Path(error.filename))
-
-        for folder, folders, files in os.walk(root, onerror=failed, followlinks=True):
+        for folder, folders, files in os.walk(root, onerror=self._failed, followlinks=True):
             real = os.path.realpath(folder)
             if real in seen:
                 folders.clear()
@@ -230,7 +229,7 @@ class PictureSource:
             yield from (Path(folder, name) for name in files if not name.startswith("."))
 
 
-def _matches(pattern: str) -> Iterator[str]:
+def _matches(pattern: str, failed: Callable[[OSError], None]) -> Iterator[str]:
     """Yield what a pattern matches as `glob.iglob` does, hidden names left out, but walk no folder twice.
 
     `glob.iglob` would follow links that lead upwards until the system refuses, which takes forever with two.
@@ -242,12 +241,17 @@ def _matches(pattern: str) -> Iterator[str]:
     first = parts.index("**")
     head, tail = str(Path(*parts[:first])), parts[first + 1 :]
     for root in glob.iglob(head) if first else [os.curdir]:  # noqa: PTH207
-        for folder in _below(root):
-            yield from _matches(str(Path(glob.escape(folder), *(tail or "*"))))
+        for folder in _below(root, failed):
+            yield from _matches(str(Path(glob.escape(folder), *(tail or "*"))), failed)
 
 
-def _below(root: str) -> Iterator[str]:
-    """Yield a folder and those below it, nearer ones first, each by one of the paths that lead to it."""
+def _below(root: str, failed: Callable[[OSError], None]) -> Iterator[str]:
+    """Yield a folder and those below it, nearer ones first, each by one of the paths that lead to it.
+
+    Args:
+        root: The folder; nothing comes of what is none.
+        failed: Told of each folder that can't be listed.
+    """
     seen: set[str] = set()
     level = [root] if Path(root).is_dir() else []
     while level:
@@ -258,9 +262,12 @@ def _below(root: str) -> Iterator[str]:
                 continue
             seen.add(real)
             yield folder
-            with contextlib.suppress(OSError):  # of a folder that can't be listed, as glob.iglob has it
+            try:
                 inner = sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
-                deeper += [str(path) for path in inner if os.path.isdir(path)]  # noqa: PTH112  (never raises)
+            except OSError as error:
+                failed(error)
+                continue
+            deeper += [str(path) for path in inner if os.path.isdir(path)]  # noqa: PTH112  (never raises)
         level = deeper
 
 

@@ -43,7 +43,7 @@ class Frame:
 
     Attributes:
         index: Number of the frame in the video, from 0; frames skipped by `every` are counted.
-        time_s: Position in the video in seconds; of a camera, the seconds since its first frame.
+        time_s: Position in the video in seconds; of a camera or live stream, seconds since the first frame.
         pixels: uint8 [H, W, 3], upright.
         order: The order of its channels: "RGB", or "BGR" as the decoder gives it. Whoever needs a small part
             of the frame alone needn't convert the whole.
@@ -134,6 +134,10 @@ class FrameReader:
         self.fps = fps if math.isfinite(fps) and fps > 0 else None
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.frame_count = int(count) if 0 < count < 1e9 and not self.source.is_live else None
+        # Of the pictures that a camera sends over HTTP, one by one, FFmpeg makes up 25 per second.
+        endless = self.source.kind is Kind.URL and self.frame_count is None
+        pictures = endless and int(self._capture.get(cv2.CAP_PROP_FOURCC)) == cv2.VideoWriter.fourcc(*"MJPG")
+        self._clocked = self.source.is_live or self.source.kind is Kind.GSTREAMER or pictures
 
     def __enter__(self) -> Self:
         return self
@@ -177,7 +181,7 @@ class FrameReader:
         )
 
     def _position_s(self, index: int, start: float) -> float:
-        if self.source.is_live or self.source.kind is Kind.GSTREAMER:
+        if self._clocked:
             return time.monotonic() - start
         position = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         if math.isfinite(position) and (position > 0 or index == 0):
@@ -331,7 +335,17 @@ def _utf8_name(path: Path) -> Iterator[str]:
         yield name
 
 
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _open(source: Source, threads: int | None) -> cv2.VideoCapture:
+    if source.kind in (Kind.URL, Kind.GSTREAMER) and not _is_utf8(source.text):
+        raise VideoError(f"{source.shown}: isn't UTF-8; write it percent-encoded")  # which would end OpenCV
     if source.kind is Kind.VIDEO:
         with _utf8_name(Path(source.text)) as name:
             return cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads or 0])

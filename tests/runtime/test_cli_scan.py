@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 import os
@@ -13,22 +14,12 @@ import pytest
 from PIL import Image
 
 from fauxface import cli, images, scan_run
+from fauxface.output import Table
 from fauxface.scanner import Scanner
 from fauxface.video import FrameReader
-from scan_files import GRAY, clip, records, scene, tree
+from scan_files import EMPTY, GRAY, archive, clip, records, scene, tree
 
 TINY_BUNDLE = Path(__file__).parents[1] / "data/tiny_bundle"
-EMPTY = np.zeros((160, 200, 3), np.uint8)
-
-
-def archive(folder):
-    """Three good pictures in two folders, one without a face, one broken, and a video."""
-    images.write(folder / "a.png", scene())
-    images.write(folder / "sub/a.png", scene(GRAY))
-    images.write(folder / "sub/b.webp", scene())
-    images.write(folder / "empty.png", EMPTY)
-    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 broken")
-    clip(folder / "sub/clip.mp4")
 
 
 def summary(found):
@@ -151,24 +142,6 @@ def test_interrupted_folder_is_resumed(scan, monkeypatch, stop_after):
     assert len(tree("out")) == 6
 
 
-def test_missing_annotated_file_is_made(scan):
-    archive(Path("in"))
-    scan("in", "--jsonl", "r.jsonl")
-    first = records("r.jsonl")
-    code, _, _ = scan("in", "--jsonl", "r.jsonl", "--annotate", "seen")
-    assert code == 3
-    assert len(tree("seen")) == 5
-    assert sorted(map(json.dumps, records("r.jsonl"))) == sorted(map(json.dumps, first))
-
-
-def test_annotated_files_are_not_scanned(scan):
-    images.write("in/a.png", scene())
-    for _ in range(2):
-        code, _, _ = scan("in", "--jsonl", "r.jsonl", "--annotate", "in/seen")
-        assert code == 0
-    assert [r["source"] for r in records("r.jsonl")] == ["in/a.png"]
-
-
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
@@ -209,7 +182,9 @@ def test_picture_without_a_face(scan):
     assert err.startswith("error: NoFaceError: a.png: ")
     assert summary(records("out/results.jsonl")) == [("a.png", None, "NoFaceError", [])]
     assert tree("out") == ["annotated/a.png", "results.jsonl"]
-    assert scan("a.png", "--out", "out")[0] == 1
+    code, out, err = scan("a.png", "--out", "out")
+    assert (code, "nothing to do" in out) == (1, True)
+    assert err.startswith("error: NoFaceError: a.png: ")
 
 
 def test_pictures_without_a_face_do_not_fail_a_folder(scan):
@@ -229,12 +204,27 @@ def test_standard_output(scan):
 
 def test_standard_input(scan, monkeypatch):
     images.write("a.png", scene())
-    data = io.TextIOWrapper(io.BytesIO(Path("a.png").read_bytes()))
-    monkeypatch.setattr(sys, "stdin", data)
-    code, _, _ = scan("-", "--out", "out")
-    assert code == 0
-    assert summary(records("out/results.jsonl")) == [("-", None, None, ["generated"])]
-    assert tree("out") == ["annotated/stdin.png", "results.jsonl"]
+    for name in ("r.jsonl", "again.jsonl"):
+        data = io.TextIOWrapper(io.BytesIO(Path("a.png").read_bytes()))
+        monkeypatch.setattr(sys, "stdin", data)
+        code, _, _ = scan("-", "--jsonl", name, "--annotate", "seen")
+        assert code == 0
+        assert summary(records(name)) == [("-", None, None, ["generated"])]
+    assert tree("seen") == ["stdin-2.png", "stdin.png"]
+
+
+def test_a_table_that_nobody_reads_any_more_says_how_to_go_on(scan, monkeypatch):
+    """As behind `| head -1`."""
+    archive(Path("in"))
+    monkeypatch.setattr(Table, "_print", broken_pipe)
+    code, _, err = scan("in", "--jsonl", "r.jsonl")
+    assert code == 1
+    assert "results so far are in r.jsonl.part; run the same command again to resume" in err
+    monkeypatch.undo()
+
+
+def broken_pipe(*_):
+    raise BrokenPipeError(errno.EPIPE, "Broken pipe")
 
 
 def change(name):

@@ -1,4 +1,5 @@
 import io
+import struct
 import warnings
 from pathlib import Path
 
@@ -68,6 +69,16 @@ def test_gray_jpeg_is_gray():
     decoded = images.decode(encode(Image.fromarray(RAMP), "JPEG", quality=100))
     assert np.abs(decoded.astype(int) - gray3(RAMP)).max() <= 2
     assert (decoded == decoded[:, :, :1]).all()
+
+
+def test_a_bmp_whose_fourth_byte_is_unused_is_opaque():
+    """As some programs write it: with a mask for alpha, and zero in all of it."""
+    height, width = NOISE.shape[:2]
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    info = struct.pack("<IiiHHIIiiII", 108, width, height, 1, 32, 3, 0, 0, 0, 0, 0) + masks + bytes(52)
+    bgra = np.dstack([NOISE[::-1, :, ::-1], np.zeros((height, width), np.uint8)])
+    head = b"BM" + struct.pack("<IHHI", 14 + len(info) + bgra.nbytes, 0, 0, 14 + len(info))
+    np.testing.assert_array_equal(images.decode(head + info + bgra.tobytes()), NOISE)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])

@@ -195,6 +195,33 @@ def test_folder_that_cannot_be_listed_is_named(tree, monkeypatch):
     assert Path("photos/a.png") in listing.paths
 
 
+@pytest.mark.parametrize("pattern", ["photos/**/*.png", "photos/**/**/*.png"])
+def test_a_folder_below_a_glob_that_cannot_be_listed_is_named(tree, monkeypatch, pattern):
+    listed = Path.iterdir
+
+    def guarded(path):
+        if path.name == "sub":
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", guarded)
+    listing = PictureSource(parse(pattern))
+    assert listing.unreadable == [Path("photos/sub")]
+    assert Path("photos/a.png") in listing.paths
+
+
+def test_a_folder_that_cannot_be_entered_does_not_end_a_glob(tree, monkeypatch):
+    asked = os.stat
+
+    def guarded(path, *args, **options):
+        if str(path).endswith("a.png"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return asked(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", guarded)
+    assert Path("photos/a.png") in PictureSource(parse("photos/*.png")).paths
+
+
 def test_glob_reads_no_folder_twice(tree):
     photos = tree / "photos"
     (photos / "sub" / "loop").symlink_to(photos, target_is_directory=True)
@@ -367,6 +394,12 @@ def test_camera_index_and_size(text, index, size):
             "http://h/a?userpass=***&camerapassword=***&loginpas=***",
         ),
         ("rtspsrc user-pw='se cret' ! appsink", "rtspsrc user-pw=*** ! appsink"),
+        (r'rtspsrc user-pw="se\"cret" ! appsink', "rtspsrc user-pw=*** ! appsink"),
+        ("http://h/a?psw=s&authbasic=c2VjcmV0", "http://h/a?psw=***&authbasic=***"),
+        (
+            "rtsp://h/user=admin_password=se_cret_channel=2_stream=0.sdp",
+            "rtsp://h/user=admin_password=***_channel=2_stream=0.sdp",
+        ),
         ("photos/a@b:c.png", "photos/a@b:c.png"),
     ],
 )

@@ -130,6 +130,32 @@ def test_http_stream_without_a_length_that_stops_is_an_error(length, failed, mon
 
 
 @pytest.mark.parametrize(
+    ("codec", "expected"),
+    [("MJPG", [0.0, 0.25, 0.5]), ("H264", [0.04, 0.04, 0.04])],
+)
+def test_pictures_over_http_are_timed_by_the_clock(codec, expected, monkeypatch):
+    """FFmpeg makes up 25 per second for what a camera sends as multipart/x-mixed-replace."""
+    capture, clock = Pipeline(*[BGRA[:, :, :3]] * 3), iter([10.0, 10.0, 10.25, 10.5])
+    said = {
+        cv2.CAP_PROP_FOURCC: cv2.VideoWriter.fourcc(*codec),
+        cv2.CAP_PROP_POS_MSEC: 40,
+        cv2.CAP_PROP_FPS: 25,
+    }
+    get = capture.get
+    monkeypatch.setattr(capture, "get", lambda n: said.get(n, get(n)))
+    monkeypatch.setattr(video, "_open", lambda *_: capture)
+    monkeypatch.setattr(video.time, "monotonic", lambda: next(clock))
+    frames, _ = read(Source(Kind.URL, "http://cam/video.mjpg"))
+    assert [frame.time_s for frame in frames] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", [Kind.URL, Kind.GSTREAMER])
+def test_text_that_is_no_utf8_is_refused_before_opencv_takes_it(kind):
+    with pytest.raises(VideoError, match=r"isn't UTF-8; write it percent-encoded$"):
+        FrameReader(Source(kind, "http://127.0.0.1:1/\udcff.mp4"))
+
+
+@pytest.mark.parametrize(
     ("positions", "times"),
     [
         ([0, 600, 1200, 20, 60, 100], [0, 0.6, 1.2, 1.24, 1.28, 1.32]),

@@ -1,0 +1,76 @@
+"""Which annotated files `fauxface scan` writes, and which files it leaves alone."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from fauxface import images
+from scan_files import GRAY, archive, records, scene, tree
+
+
+def test_missing_annotated_file_is_made(scan):
+    archive(Path("in"))
+    scan("in", "--jsonl", "r.jsonl")
+    first = records("r.jsonl")
+    code, _, _ = scan("in", "--jsonl", "r.jsonl", "--annotate", "seen")
+    assert code == 3
+    assert len(tree("seen")) == 5
+    assert sorted(map(json.dumps, records("r.jsonl"))) == sorted(map(json.dumps, first))
+
+
+def test_annotated_files_are_not_scanned(scan):
+    images.write("in/a.png", scene())
+    for _ in range(2):
+        code, _, _ = scan("in", "--jsonl", "r.jsonl", "--annotate", "in/seen")
+        assert code == 0
+    assert [r["source"] for r in records("r.jsonl")] == ["in/a.png"]
+
+
+@pytest.mark.parametrize("logged", [True, False])
+def test_originals_among_the_annotated_files_stay(scan, logged):
+    """A folder for annotated files that holds pictures of one's own already."""
+    log = ("--jsonl", "r.jsonl") if logged else ()
+    images.write("in/1.png", scene())
+    images.write("in/sub/1.png", scene(GRAY))
+    original = Path("in/sub/1.png").read_bytes()
+    code, _, err = scan("in", "--annotate", "in/sub", *log)
+    assert (code, err) == (
+        1,
+        "error: OutputError: in/sub/1.png is there already and isn't of this scan; annotate into another "
+        "folder, or --overwrite\n",
+    )
+    assert Path("in/sub/1.png").read_bytes() == original
+    assert not Path("r.jsonl").exists()
+    assert scan("in", "--annotate", "in/sub", "--overwrite", *log)[0] == 0
+    assert Path("in/sub/1.png").read_bytes() != original
+
+
+def test_the_annotated_files_of_another_scan_stay(scan):
+    images.write("x/a.png", scene())
+    images.write("y/a.png", scene(GRAY))
+    assert scan("x", "--out", "out")[0] == 0
+    seen = Path("out/annotated/a.png").read_bytes()
+    code, _, err = scan("y", "--out", "out")
+    assert (code, "out/annotated/a.png is there already" in err) == (1, True)
+    assert Path("out/annotated/a.png").read_bytes() == seen
+    assert [r["source"] for r in records("out/results.jsonl")] == ["x/a.png"]
+    shutil.rmtree("out/annotated")
+    assert scan("y", "--out", "out")[0] == 0
+
+
+def test_a_scan_that_broke_off_goes_on_among_its_annotated_files(scan, monkeypatch):
+    archive(Path("in"))
+    write = images.write
+
+    def dies(path, image):
+        write(path, image)
+        if len(tree("out/annotated")) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(images, "write", dies)
+    assert scan("in", "--out", "out")[0] == 130
+    monkeypatch.setattr(images, "write", write)
+    assert scan("in", "--out", "out")[0] == 3
+    assert len(tree("out")) == 6
