@@ -1,4 +1,5 @@
 import csv
+import hashlib
 import json
 
 import cv2
@@ -32,7 +33,7 @@ def write_prepared(tmp_path):
                 "split": split,
                 "label": label,
                 "source": source,
-                "sha256": f"{0 if name == 'prepared' else int.from_bytes(name.encode()):032x}{number:032x}",
+                "sha256": hashlib.sha256(f"{name} {number}".encode()).hexdigest(),
                 "width": 100,
                 "height": 100,
                 "box_x": 10,

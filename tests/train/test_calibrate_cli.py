@@ -35,12 +35,16 @@ def run():
     return invoke
 
 
+ROWS = [
+    *[("train", "real", "lobby", 20 + k, {}) for k in range(25)],
+    *[("test", "fake", "gan", 80 + k, {}) for k in range(30)],
+]
+
+
 @pytest.fixture
 def prepared(write_prepared):
     """Redness 20 to 44 for 25 camera faces, some of which the tiny bundle calls generated; 30 generated."""
-    rows = [("train", "real", "lobby", 20 + k, {}) for k in range(25)]
-    rows += [("test", "fake", "gan", 80 + k, {}) for k in range(30)]
-    return write_prepared(rows)
+    return write_prepared(ROWS)
 
 
 OF_POINTS = (
@@ -131,11 +135,29 @@ def test_a_second_calibration_keeps_the_first_in_the_record(run, prepared, furth
     assert bundle.card().count("## Calibrated on site") == 1
 
 
-def test_the_same_pictures_don_t_count_twice(run, prepared, tmp_path):
+def test_the_same_pictures_don_t_count_twice(run, prepared, write_prepared, tmp_path):
     assert run(TINY, prepared, "--out", tmp_path / "a").exit_code == 0
-    result = run(tmp_path / "a", prepared, "--out", tmp_path / "b", "--name", "second")
-    assert isinstance(result.exception, DataError)
-    assert "was calibrated on these very pictures" in str(result.exception)
+    more = write_prepared([*ROWS, ("train", "real", "lobby", 70, {})], name="more")
+    lines = (prepared / "manifest.csv").read_text().splitlines()
+    last = (more / "manifest.csv").read_text().splitlines()[-1]
+    (more / "manifest.csv").write_text("\n".join([*lines, last, ""]))
+    for data, of in ((prepared, 55), (more, 56)):
+        result = run(tmp_path / "a", data, "--out", tmp_path / "b", "--name", "second")
+        assert isinstance(result.exception, DataError)
+        assert f"was calibrated on 55 of these {of} pictures, which would count twice" in str(
+            result.exception
+        )
+    assert not (tmp_path / "b").exists()
+
+
+def test_bad_options_are_refused_before_the_work(run, prepared, tmp_path):
+    for options, said in (
+        (("--name", ""), "give 1 to 100 printable characters"),
+        (("--name", "n" * 101), "give 1 to 100 printable characters"),
+        (("--faces", "whole"), "not for prepared data"),
+    ):
+        result = run(TINY, prepared, "--out", tmp_path / "b", *options)
+        assert (result.exit_code, said in result.output) == (2, True)
     assert not (tmp_path / "b").exists()
 
 

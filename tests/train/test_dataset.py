@@ -106,6 +106,18 @@ BAD = {
     "no rows": (write, "lists no picture"),
     "columns missing": (lambda r: ((r / "manifest.csv").write_text("crop,split\n"), r)[1], "lacks columns"),
     "bad split": (lambda r: write(r, ROW | {"split": "x"}), "line 2: unknown split 'x'"),
+    "crop elsewhere": (
+        lambda r: write(r, ROW | {"crop": "/tmp/a.png"}),
+        "line 2: the crop '/tmp/a.png' lies outside",
+    ),
+    "crop above": (
+        lambda r: write(r, ROW | {"crop": "../a.png"}),
+        "line 2: the crop '../a.png' lies outside",
+    ),
+    "bad hash": (
+        lambda r: write(r, ROW | {"sha256": "x"}),
+        "line 2: sha256 must be 64 hexadecimal digits, not 'x'",
+    ),
     "bad label": (lambda r: write(r, ROW, ROW | {"label": "x"}), "line 3"),
     "no margin": (
         lambda r: write(r, ROW, info={"format": FORMAT, "room": 1.25}),

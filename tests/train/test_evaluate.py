@@ -68,7 +68,8 @@ def test_it_is_said_what_a_split_was_to_the_model(steered, tiny, split, said):
 def test_it_is_said_where_the_operating_point_was_fitted_to_these_data(steered, tiny):
     data = PreparedData.load(steered)
     manifest = hashlib.sha256((steered / "manifest.csv").read_bytes()).hexdigest()
-    for fitted_to, said in (((manifest,), True), (("0" * 64,), None)):
+    mark = data.samples(split="test")[0].sha256[:16]
+    for fitted_to, said in (((manifest,), True), ((mark,), True), (("0" * 64,), None)):
         scorer = dataclasses.replace(tiny, fitted_to=fitted_to)
         document = evaluate.evaluate(scorer, data, replicates=2).document
         assert document["data"].get("fitted_to") is said
@@ -113,8 +114,9 @@ def test_evaluate_by_hand(steered, tiny):
         "precision": "fp32",
     }
     assert document["operating_point"]["generated_from"] == 0.7
-    # The pictures' own hashes are their numbers, see write_prepared; the last one is of val.
-    digest = hashlib.sha256("".join(f"{number:064x}" for number in range(14)).encode()).hexdigest()
+    # The pictures' own hashes are those of their numbers, see write_prepared; the last one is of val.
+    own = sorted(hashlib.sha256(f"prepared {number}".encode()).hexdigest() for number in range(14))
+    digest = hashlib.sha256("".join(own).encode()).hexdigest()
     assert document["data"]["pictures_sha256"] == digest
 
 

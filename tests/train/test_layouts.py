@@ -163,6 +163,17 @@ def test_bad_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, argument
         find(arguments)
 
 
+@pytest.mark.parametrize("below", ["", "crops", "crops/test"])
+def test_prepared_crops_are_no_pictures(tmp_path: Path, below: str):
+    """They would be cut a second time, and nothing would know any more which of them were trained on."""
+    make(
+        tmp_path, "prepare.json", "manifest.csv", "crops/test/real/camera/a.png", "crops/test/fake/gan/b.png"
+    )
+    with pytest.raises(DataError, match="prepared already") as caught:
+        find([str(tmp_path / below)])
+    assert f"give {tmp_path} alone" in str(caught.value)
+
+
 @pytest.mark.parametrize("name", [b"we\xffird", b"new\nline"])
 def test_folders_that_no_table_can_name_are_refused(tmp_path: Path, name: bytes):
     folder = make(tmp_path, "data/fake/gan/b.jpg") / "data" / "real" / os.fsdecode(name)

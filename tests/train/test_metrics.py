@@ -214,6 +214,14 @@ def test_balanced_ranking_ignores_prevalence():
         assert one == pytest.approx(other)
 
 
+def test_groups_with_any_name_are_sorted_behind_age_bands():
+    rows = [(0.1, 0, "u")] * 4
+    names = {"age_band": np.array(["60+", "0-12", "13-19", ""]), "race": np.array(["1st", "x", "60", ""])}
+    got = metrics.demographics(scored(rows, gender=np.array([""] * 4), **names), POINT)
+    assert [cell["cell"][0] for cell in got if cell["by"] == ["age_band"]] == ["0-12", "13-19", "60+"]
+    assert [cell["cell"][0] for cell in got if cell["by"] == ["race"]] == ["1st", "60", "x"]
+
+
 def test_demographics_by_hand():
     rows = [(0.9, 0, "u"), (0.1, 0, "u"), (0.2, 0, "u"), (0.9, 0, "other"), (0.9, 1, "gan")]
     got = metrics.demographics(

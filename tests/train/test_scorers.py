@@ -124,13 +124,13 @@ def test_a_file_of_a_bundle_knows_what_the_bundle_was_trained_on(tmp_path):
     document = json.loads((TINY / "bundle.json").read_text())
     document["provenance"] = {
         "data": {"manifest_sha256": "ab" * 32},
-        "calibrations": [{"data": {"manifest_sha256": "cd" * 32}}],
+        "calibrations": [{"data": {"manifest_sha256": "cd" * 32, "pictures": ["ef" * 8]}}],
     }
     write_manifest(tmp_path / "bundle", document)
     name = document["classifier"]["fp32"]
     for given in (tmp_path / "bundle", tmp_path / "bundle" / name):
         scorer = scorers.open_scorer(given, provider="cpu", precision="auto")
-        assert (scorer.trained_on, scorer.fitted_to) == (("ab" * 32,), ("cd" * 32,))
+        assert (scorer.trained_on, scorer.fitted_to) == (("ab" * 32,), ("cd" * 32, "ef" * 8))
 
 
 def test_the_stand_in_of_an_unfinished_run_is_not_an_operating_point(net, tmp_path, monkeypatch):

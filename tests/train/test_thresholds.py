@@ -37,6 +37,16 @@ def test_generated_from_holds_on_the_worst_source():
     assert "highest BPCER 3 of 100 on hard" in got.rule
 
 
+@pytest.mark.parametrize(
+    ("target", "said"), [(0.29, "kept on all reals together"), (0.009, "at most one of all 100")]
+)
+def test_the_rule_says_how_many_of_all_reals_may_be_wrong(target, said):
+    """29 of 100 are allowed by 0.29, whose product with 100 is a little less than 29."""
+    p = np.r_[evenly(100, 0.1, 0.9), evenly(100, 0.7, 0.99)]
+    got = thresholds.choose_thresholds(p, np.repeat([0, 1], 100), ["a"] * 100 + ["gan"] * 100, target)
+    assert said in got.rule
+
+
 def test_two_halves_of_the_same_faces_agree_better_by_the_mean_over_draws():
     rng = np.random.default_rng(0)
     lowest, chosen = [], []

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ SPLITS = ("train", "val", "test")
 FOLDER_LABELS = ("real", "fake")
 """Names of the label folders, in label order: 0 is bona fide, 1 is generated."""
 
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _MAX_SIDE = 1_000_000
 _MAX_SQUARE = 10_000
 _MAX_FACTOR = 100
@@ -291,6 +293,10 @@ def _sample(root: Path, row: dict[str, str], path: Path, number: int) -> Sample:
     try:
         if row["split"] not in SPLITS:
             raise ValueError(f"unknown split {row['split']!r}")
+        if Path(row["crop"]).is_absolute() or ".." in Path(row["crop"]).parts:
+            raise ValueError(f"the crop {row['crop']!r} lies outside the folder")
+        if not _SHA256.fullmatch(row["sha256"]):
+            raise ValueError(f"sha256 must be 64 hexadecimal digits, not {row['sha256']!r}")
         for name, most in (("width", _MAX_SIDE), ("height", _MAX_SIDE), ("square_side", _MAX_SQUARE)):
             if not 0 < int(row[name]) <= most:
                 raise ValueError(f"{name} must be 1 to {most}, not {row[name]}")

@@ -20,7 +20,7 @@ from fauxface_train import gated, matched, metrics, pages, plots, report, robust
 from fauxface_train.conditions import CLEAN, Condition
 from fauxface_train.dataset import SPLITS, PreparedData, Sample, load_crop
 from fauxface_train.intervals import CONFIDENCE, REPLICATES
-from fauxface_train.provenance import hashes, pictures_digest, relation, written
+from fauxface_train.provenance import hashes, marks, pictures_digest, relation, written
 from fauxface_train.scored import attach
 from fauxface_train.scorers import OperatingPoint, Scorer
 
@@ -187,7 +187,7 @@ def evaluate(
             "margin": data.margin,
             "pictures_sha256": pictures_digest(samples),
             **({"trained_on": relation(scorer.trained_on, data)} if scorer.trained_on else {}),
-            **({"fitted_to": True} if hashes(data.root)["manifest_sha256"] in scorer.fitted_to else {}),
+            **({"fitted_to": True} if _fitted(scorer, data, samples) else {}),
             **({"overlap": _overlap(samples, seen)} if seen else {}),
         },
         "operating_point": {
@@ -212,6 +212,11 @@ def evaluate(
         mine = (scored.sources == source["source"]) & (scored.labels == LABELS.index(source["label"]))
         source["sharpness"] = {"value": float(np.median(scores.sharpness[mine]))}
     return Evaluation(samples, scores.logits[CLEAN], scored, document, p)
+
+
+def _fitted(scorer: Scorer, data: PreparedData, samples: Sequence[Sample]) -> bool:
+    """Tell whether the operating point was fitted to these data, or to any of these pictures."""
+    return not {hashes(data.root)["manifest_sha256"], *marks(samples)}.isdisjoint(scorer.fitted_to)
 
 
 def _overlap(samples: Sequence[Sample], seen: Sequence[PreparedData]) -> dict[str, Any]:

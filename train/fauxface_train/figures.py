@@ -29,8 +29,6 @@ def write(
     Raises:
         OutputError: A file can't be written.
     """
-    for name in set(earlier) - drawings.keys():
-        (folder / name).unlink(missing_ok=True)
     written = []
     with mpl.rc_context({"text.parse_math": False}):
         for name, draw in drawings.items():
@@ -39,4 +37,6 @@ def write(
             with atomic_write(folder / name) as temporary:
                 figure.savefig(temporary, dpi=dpi, format="png")
             written.append(folder / name)
+    for name in set(earlier) - drawings.keys():
+        (folder / name).unlink(missing_ok=True)
     return written

@@ -147,6 +147,12 @@ def find(sources: Sequence[str]) -> Found:
         if not root.is_dir():
             what = "is not a folder" if root.exists() else "does not exist"
             raise DataError(f"{root} {what}; give a folder of pictures")
+        for folder in (root.absolute(), *root.absolute().parents):
+            if (folder / "prepare.json").is_file() and (folder / "manifest.csv").is_file():
+                raise DataError(
+                    f"{root} holds crops that were prepared already; give {folder} alone to a command that "
+                    "takes prepared data, or give the original pictures"
+                )
         part = Found()
         for other in found.roots:
             if overlap(root, other):

@@ -4,6 +4,7 @@ Values are plain dictionaries, ready for JSON: {"value", "low", "high", ...} wit
 {"value": null, "reason": "..."} where a figure can't be computed.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ from fauxface_train.scored import Scored
 Value = dict[str, Any]
 
 REAL, FAKE = 0, 1
+_AGE_BAND = re.compile(r"(\d+)(?:-\d+|\+)")
 _NEEDS_BOTH = "needs both bona fide and generated samples"
 
 
@@ -376,4 +378,5 @@ def _worst(sources: Iterable[dict[str, Any]], key: str, choose: Callable[..., An
 
 def _natural(cell: tuple[str, ...]) -> tuple[Any, ...]:
     """Sort age bands by their first number and other values by name."""
-    return tuple((int(v.rstrip("+").split("-")[0]), "") if v[:1].isdigit() else (0, v) for v in cell)
+    bands = [_AGE_BAND.fullmatch(value) for value in cell]
+    return tuple((int(band[1]), "") if band else (0, value) for band, value in zip(bands, cell, strict=True))

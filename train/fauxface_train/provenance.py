@@ -134,6 +134,11 @@ def derivation(parent: Bundle, data: PreparedData, used: Sequence[Sample] | None
     }
 
 
+def marks(samples: Sequence[Sample]) -> list[str]:
+    """Return the first 16 digits of the pictures' SHA-256: what a calibration keeps to know them again."""
+    return sorted({sample.sha256[:16] for sample in samples})
+
+
 def written(path: Path) -> str:
     """Return a path's last part as JSON can hold it: bytes that aren't UTF-8 as backslash and number."""
     return os.fsencode(path.name).decode("utf-8", "backslashreplace")

@@ -107,8 +107,9 @@ def blocks(document: dict[str, Any], plots: Sequence[str] = ()) -> list[Block]:
         Text(
             "APCER counts generated faces that weren't called generated, so an unsure one counts as an "
             "error; BPCER counts bona fide faces that were called generated. Intervals in brackets are 95 %: "
-            "Clopper-Pearson for rates of one source, for rates of several the wider of that and a bootstrap "
-            "grouped by source, such a bootstrap for the rest."
+            "Clopper-Pearson for rates of one source or of a demographic cell, for rates of several sources "
+            "the wider of that and a bootstrap grouped by source, such a bootstrap for the rest; "
+            "docs/evaluation.md tells those of ACER, balanced accuracy and ECE."
         ),
         Heading("Overall"),
         Table(["Figure", "Value"], [[name, show(overall[key])] for name, key in _OVERALL]),

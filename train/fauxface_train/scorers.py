@@ -20,7 +20,7 @@ from fauxface.precision import check_precision, open_classifier
 from fauxface.session import Classifier
 from fauxface.verdicts import Calibration, Thresholds
 from fauxface_train import checkpoint
-from fauxface_train.provenance import calibrated_on, trained_on, written
+from fauxface_train.provenance import calibrated_on, earlier, trained_on, written
 
 KINDS = ("checkpoint", "torchscript", "torch.export", "onnx", "bundle")
 
@@ -62,7 +62,8 @@ class Scorer:
         identity: What names the model: the bundle's sha256, or the file's name.
         precision: What a bundle's classifier computes in; "" where the model isn't a bundle.
         checkpoint_sha256: SHA-256 of the checkpoint's file; "" where the model isn't a checkpoint.
-        fitted_to: SHA-256 of the manifest.csv of prepared data that it was calibrated on, on site.
+        fitted_to: What it was calibrated on, on site: SHA-256 of the manifest.csv of prepared data, and the
+            pictures' `provenance.marks`.
         trained_on: Which data it was trained on; see `provenance.trained_on`.
     """
 
@@ -256,7 +257,10 @@ def _beside(path: Path) -> tuple[OperatingPoint, _Seen]:
 def _of_bundle(bundle: Bundle, precision: str) -> tuple[OperatingPoint, _Seen]:
     manifest = bundle.manifest
     point, crop = manifest.operating_point(precision), manifest.crop
-    fitted_to = tuple(str(data.get("manifest_sha256")) for data in calibrated_on(manifest.provenance))
+    used = calibrated_on(manifest.provenance)
+    fitted_to = tuple(
+        str(name) for data in used for name in (data.get("manifest_sha256"), *earlier(data, "pictures"))
+    )
     return OperatingPoint(
         point.calibration, point.thresholds, crop.margin, manifest.gates, crop.min_face_px, shipped=True
     ), {"trained_on": trained_on(manifest.provenance), "fitted_to": fitted_to}

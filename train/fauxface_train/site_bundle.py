@@ -20,6 +20,7 @@ from fauxface_train.provenance import (
     derivation,
     earlier,
     hashes,
+    marks,
     pictures_digest,
     relation,
     trained_on,
@@ -32,6 +33,8 @@ FIGURES = {"bpcer": "BPCER", "apcer": "APCER", "missed": "generated called bona 
 """How the rates of `site.Errors` are called."""
 _OF_POINTS = ("flips", "mean_probability_difference")
 """Figures of a variant against fp32 that hold for the operating points that both had."""
+MOST_MARKS = 5000
+"""Pictures that a calibration names one by one; a manifest may have a mebibyte."""
 _CARD_MARK = "<!-- calibrated on site -->"
 _SUPERSEDED = '**These no longer hold: see "Calibrated on site" at the end.**'
 _OF_THE_PARENT = (
@@ -99,11 +102,14 @@ def calibrate(
             f"{data.root} has no picture left to calibrate on: those that the bundle was trained on don't "
             "count, nor those that its gates stop; give other pictures"
         )
-    digest = pictures_digest(samples)
-    if any(used.get("pictures_sha256") == digest for used in calibrated_on(manifest.provenance)):
+    before = calibrated_on(manifest.provenance)
+    twice = len({mark for used in before for mark in earlier(used, "pictures")}.intersection(marks(samples)))
+    if any(used.get("pictures_sha256") == pictures_digest(samples) for used in before):
+        twice = len(samples)
+    if twice:
         raise DataError(
-            f"{bundle.path} was calibrated on these very pictures, which would count twice; give the bundle "
-            "that it was made from, or other pictures"
+            f"{bundle.path} was calibrated on {twice} of these {len(samples)} pictures, which would count "
+            "twice; give the bundle that it was made from, or other pictures"
         )
     labels, sources = np.array([s.label for s in samples]), np.array([s.source for s in samples])
     document = bundle.document()
@@ -121,6 +127,8 @@ def calibrate(
         metrics=document.get("metrics") or {},
     )
     record["data"] |= {"trained_on": known, "gated": stopped}
+    if len(samples) <= MOST_MARKS:
+        record["data"]["pictures"] = marks(samples)
     if signed_off_by:
         record["signed_off_by"] = signed_off_by
     fitted_on = f"{len(samples)} pictures on site, from the point of {bundle.sha256[:12]}"

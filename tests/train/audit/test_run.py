@@ -145,8 +145,14 @@ def test_clean_data_pass_and_originals_may_be_gone(clean_rows, write_data, tmp_p
         path.unlink()
     originals[0].write_bytes(originals[1].read_bytes())
     out = tmp_path / "report"
+    out.mkdir()
+    of_ones_own, left = out / "sources_of_funding.png", out / "sources_raw.png"
+    for path in (of_ones_own, left):
+        path.write_bytes(b"before")
     result = call(root, "--out", out, "--fail-above", "0.7")
     assert result.exit_code == 0, result.output
+    assert of_ones_own.read_bytes() == b"before"
+    assert not left.exists() or left.read_bytes() != b"before"
     document = json.loads((out / "audit.json").read_text())
     SCHEMA.validate(document)
     assert document["gate"]["failed"] == []

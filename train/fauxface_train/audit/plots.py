@@ -38,7 +38,7 @@ def write_all(folder: Path, document: dict[str, Any]) -> list[Path]:
         name = stage["name"]
         if any(_varies(group["stages"][name]) for group in document["groups"]):
             figures[f"sources_{name}.png"] = partial(sources, document, name)
-    return write(folder, figures, _DPI, earlier=[path.name for path in folder.glob("sources_*.png")])
+    return write(folder, figures, _DPI, earlier=[f"sources_{name}.png" for name in _STYLES])
 
 
 def groups(document: dict[str, Any]) -> Figure:

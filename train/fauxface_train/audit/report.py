@@ -39,12 +39,14 @@ def render(document: dict[str, Any], plots: Sequence[str] = ()) -> str:
         plots: File names of the plots beside the report.
     """
     data, settings = document["data"], document["settings"]
+    balanced = abs(data["bona_fide"] - data["generated"]) <= 1
+    as_far = "" if balanced else ", as far as there are pictures of both labels"
     joined = "".join(f", and the train pictures of `{name}`" for name in data.get("added", ()))
     lines = [
         "# Data audit",
         "",
         f"- Data: `{data['name']}`, split {data['split']}{joined}: {data['bona_fide']} bona fide and "
-        f"{data['generated']} generated pictures, balanced over labels and sources",
+        f"{data['generated']} generated pictures, balanced over labels and sources{as_far}",
         f"- Originals: {originals(data['originals'])}",
         f"- Transform: preset {settings['transform']}; seed {settings['seed']}",
         f"- fauxface {document['fauxface']}, {document['created']}",
