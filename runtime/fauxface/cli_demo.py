@@ -25,7 +25,8 @@ def demo(
     from fauxface.demo import collect_pictures, make_clip
     from fauxface.files import atomic_write
     from fauxface.output import ResultLog, Table
-    from fauxface.scan_run import ScanRun, list_items
+    from fauxface.scan_items import list_items
+    from fauxface.scan_run import ScanRun
     from fauxface.scanner import Scanner
     from fauxface.sources import parse
 

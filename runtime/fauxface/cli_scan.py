@@ -90,7 +90,8 @@ def scan(
     import cv2
 
     from fauxface.output import ResultLog, Table
-    from fauxface.scan_run import ScanRun, list_items
+    from fauxface.scan_items import list_items
+    from fauxface.scan_run import ScanRun
     from fauxface.scanner import Scanner
     from fauxface.signals import ended_as_by_ctrl_c
     from fauxface.sources import Kind, parse

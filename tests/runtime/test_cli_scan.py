@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fauxface import cli, images, scan_run
+from fauxface import cli, images, scan_items
 from fauxface.output import Table
 from fauxface.scanner import Scanner
 from fauxface.video import FrameReader
@@ -365,14 +365,14 @@ def test_out_may_name_a_file(scan, name):
 
 def test_folder_that_cannot_be_listed_is_recorded(scan, monkeypatch):
     images.write("in/a.png", scene())
-    listed = scan_run.PictureSource
+    listed = scan_items.PictureSource
 
     def partly(place):
         files = listed(place)
         files.unreadable.append(Path("in/locked"))
         return files
 
-    monkeypatch.setattr(scan_run, "PictureSource", partly)
+    monkeypatch.setattr(scan_items, "PictureSource", partly)
     for _ in range(2):
         assert scan("in", "--jsonl", "r.jsonl")[0] == 3
         assert summary(records("r.jsonl")) == [
