@@ -103,7 +103,8 @@ def calibrate(
             "count, nor those that its gates stop; give other pictures"
         )
     before = calibrated_on(manifest.provenance)
-    twice = len({mark for used in before for mark in earlier(used, "pictures")}.intersection(marks(samples)))
+    known_marks = {str(mark) for used in before for mark in earlier(used, "pictures")}
+    twice = len(known_marks.intersection(marks(samples)))
     if any(used.get("pictures_sha256") == pictures_digest(samples) for used in before):
         twice = len(samples)
     if twice:
