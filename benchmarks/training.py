@@ -12,6 +12,7 @@ in the precision of `robust`. It shows what these reach on the same cores; other
 """
 
 import csv
+import hashlib
 import json
 import math
 from contextlib import ExitStack
@@ -78,6 +79,7 @@ def golden_data(crops: np.ndarray, out: Path, count: int) -> Path:
             "split": "train",
             "label": label,
             "source": "golden",
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         }
         rows.append(dict.fromkeys(COLUMNS, "") | crop | box | square | size)
     _write_manifest(out, rows, {"format": FORMAT, "crop": {"margin": 1.0}, "room": ROOM})
@@ -99,8 +101,11 @@ def subset(data: Path, out: Path, count: int) -> Path:
         if not group:
             raise DataError(f"{data} has no {label} pictures in its train split; prepare some")
         picked = np.random.default_rng(number).permutation(len(group))[: max(1, count // 2)]
-        chosen += [group[i] | {"crop": str((data / group[i]["crop"]).resolve())} for i in picked]
-    out.mkdir(parents=True)
+        chosen += [group[i] for i in picked]
+    for row in chosen:
+        target = out / row["crop"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to((data / row["crop"]).resolve())
     _write_manifest(out, chosen, info)
     return out
 

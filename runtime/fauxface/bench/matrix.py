@@ -94,11 +94,10 @@ def open_matrix(bundle: Bundle, matrix: Matrix) -> tuple[list[Contender], list[R
     for provider in providers:
         failed: list[ProviderError] = []
         refused_here: list[Refusal] = []
-        runs = False
+        classifier: Classifier | None = None
         for precision, count in itertools.product(precisions, threads):
             try:
                 classifier, _ = open_classifier(bundle, provider=provider, threads=count, precision=precision)
-                runs = True
                 opened = examine(bundle, classifier, provider, precision)
             except (BundleError, ProviderError) as error:
                 opened = Refusal(provider, precision, count, "model", str(error))
@@ -106,9 +105,9 @@ def open_matrix(bundle: Bundle, matrix: Matrix) -> tuple[list[Contender], list[R
                     failed.append(error)
             if isinstance(opened, Refusal):
                 refused_here.append(opened)
-            else:
+            elif classifier is not None:
                 contenders.setdefault(opened.configuration, Contender(opened, classifier))
-        if failed and not runs:
+        if failed and classifier is None:  # nothing of the provider could be opened
             if matrix.providers:
                 raise failed[0]
             refused_here = [Refusal(provider, None, None, "unavailable", str(failed[0]))]
