@@ -17,8 +17,7 @@ from fauxface.bundle import Bundle, write_manifest
 from fauxface.crops import INPUT_SIZE
 from fauxface.errors import BundleError, DataError
 from fauxface.locator import MAX_SIDE, MIN_SCALE, Locator
-from fauxface.manifest import MAX_NAME, OperatingPoint
-from fauxface.strict_json import Fields
+from fauxface.manifest import OperatingPoint, check_name
 from fauxface.verdicts import LABELS
 from fauxface_export import (
     card,
@@ -57,7 +56,7 @@ from fauxface_export.reading import (
 )
 from fauxface_train import checkpoint as checkpoints
 from fauxface_train import provenance
-from fauxface_train.dataset import PreparedData, load_crop
+from fauxface_train.dataset import PreparedData, load_crop, other_locator
 
 FORMATS = ("onnx", "torchscript", "pt2")
 DEMO_MEDIA = Path(fauxface.__file__).parent / "demo_media"
@@ -147,7 +146,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
         read_bytes(options.weights_license, "licence", DataError) if options.weights_license else None
     )
     margin = float(loaded.info["margin"])
-    if prepared is not None and prepared.info.get("locator_sha256") not in (None, _sha256(locator_bytes)):
+    if prepared is not None and other_locator(prepared, _sha256(locator_bytes)):
         raise DataError(
             f"{options.data} was cut with another locator than the bundle's; give that with --locator"
         )
@@ -246,7 +245,7 @@ def _name(options: Options) -> str:
     """Return the bundle's name, checked before the work that would be lost with it."""
     name = options.name or options.out.absolute().name
     try:
-        return Fields({"name": name}, "").text("name", MAX_NAME)
+        return check_name(name)
     except BundleError as error:
         raise BundleError(f"{error}; give another with --name") from None
 

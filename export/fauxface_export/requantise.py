@@ -8,7 +8,7 @@ from fauxface.bundle import Bundle, write_manifest
 from fauxface.errors import DataError
 from fauxface_export import card, golden, variants
 from fauxface_export.folder import VARIANTS, check_target, staged
-from fauxface_train.dataset import PreparedData
+from fauxface_train.dataset import PreparedData, other_locator
 from fauxface_train.provenance import derivation, earlier
 
 
@@ -44,7 +44,7 @@ def requantise(
     manifest = bundle.manifest
     check_target(out, overwrite=overwrite)
     variants.check_data(data, manifest.crop.margin)
-    if data.info.get("locator_sha256") not in (None, manifest.files[manifest.locator.file].sha256):
+    if other_locator(data, manifest.files[manifest.locator.file].sha256):
         raise DataError(
             f"{data.root} was cut with another locator than the bundle's; prepare the data again with that"
         )

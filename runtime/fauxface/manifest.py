@@ -17,9 +17,7 @@ FORMAT = "fauxface.bundle"
 VERSION = "1.0"
 """What a bundle without any of the later fields is written as."""
 
-MAX_NAME = 100
-"""Characters of a bundle's name."""
-
+_MAX_NAME = 100
 _SINCE_1_1 = ("operating_points", "variants", "gates")
 _ALL_BITS = 8
 
@@ -30,6 +28,15 @@ MAX_BUNDLE_BYTES = 1 << 30
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99})?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _SEMVER = re.compile(r"(\d{1,4})\.(\d{1,4})")
+
+
+def check_name(name: str) -> str:
+    """Return a bundle's name.
+
+    Raises:
+        BundleError: No bundle may have it.
+    """
+    return Fields({"name": name}, "").text("name", _MAX_NAME)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +189,7 @@ class Manifest:
         point = _point(top)
         manifest = cls(
             version=version,
-            name=top.text("name", MAX_NAME),
+            name=top.text("name", _MAX_NAME),
             created=_created(top),
             labels=LABELS,
             input=InputSpec(

@@ -316,6 +316,14 @@ def _quiet() -> Iterator[None]:
             os.environ.pop(_FFMPEG_LOG, None)
 
 
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 @contextmanager
 def _utf8_name(path: Path) -> Iterator[str]:
     """Yield a name by which OpenCV can open the file.
@@ -324,23 +332,13 @@ def _utf8_name(path: Path) -> Iterator[str]:
     UTF-8, which crashes OpenCV, a temporary link stands for it.
     """
     name = os.path.abspath(path)  # noqa: PTH100  (a link whose target is to be kept as it is)
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        with tempfile.TemporaryDirectory() as folder:
-            link = Path(folder, f"video{path.suffix if path.suffix.isascii() else ''}")
-            link.symlink_to(name)
-            yield str(link)
-    else:
+    if _is_utf8(name):
         yield name
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder, f"video{path.suffix if path.suffix.isascii() else ''}")
+        link.symlink_to(name)
+        yield str(link)
 
 
 def _open(source: Source, threads: int | None) -> cv2.VideoCapture:

@@ -17,7 +17,7 @@ pytest.importorskip("scipy")
 pytest.importorskip("onnxruntime")
 
 from fauxface.bundle import Bundle, write_manifest
-from fauxface.errors import DataError, MissingExtraError, OutputError
+from fauxface.errors import BundleError, DataError, MissingExtraError, OutputError
 from fauxface_train import calibrate_cli
 
 TINY = Path(__file__).parents[1] / "data" / "tiny_bundle"
@@ -151,13 +151,12 @@ def test_the_same_pictures_don_t_count_twice(run, prepared, write_prepared, tmp_
 
 
 def test_bad_options_are_refused_before_the_work(run, prepared, tmp_path):
-    for options, said in (
-        (("--name", ""), "give 1 to 100 printable characters"),
-        (("--name", "n" * 101), "give 1 to 100 printable characters"),
-        (("--faces", "whole"), "not for prepared data"),
-    ):
-        result = run(TINY, prepared, "--out", tmp_path / "b", *options)
-        assert (result.exit_code, said in result.output) == (2, True)
+    for name in ("", "n" * 101):
+        result = run(TINY, tmp_path / "none", "--out", tmp_path / "b", "--name", name)
+        assert isinstance(result.exception, BundleError)
+        assert "name must be 1 to 100 printable characters" in str(result.exception)
+    result = run(TINY, prepared, "--out", tmp_path / "b", "--faces", "whole")
+    assert (result.exit_code, "not for prepared data" in result.output) == (2, True)
     assert not (tmp_path / "b").exists()
 
 

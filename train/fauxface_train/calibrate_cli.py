@@ -55,15 +55,15 @@ def calibrate(
     require_extra("calibrate", "scipy")
     from fauxface.bundle import Bundle
     from fauxface.errors import OutputError
-    from fauxface.manifest import MAX_NAME
+    from fauxface.manifest import check_name
     from fauxface_train.dataset import PreparedData
     from fauxface_train.site_bundle import calibrate as run
     from fauxface_train.site_bundle import used
 
     if signed_off_by is not None and not (signed_off_by.strip() and signed_off_by.isprintable()):
         raise typer.BadParameter("give a name on one line", param_hint="--signed-off-by")
-    if name is not None and not (name.isprintable() and 0 < len(name) <= MAX_NAME):
-        raise typer.BadParameter(f"give 1 to {MAX_NAME} printable characters", param_hint="--name")
+    if name is not None:
+        check_name(name)
     if out.exists():
         raise OutputError(f"{out} exists; choose another --out")
     parent = Bundle.load(bundle)

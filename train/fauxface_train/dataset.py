@@ -191,6 +191,11 @@ class PreparedData:
         return sorted({s.source for s in self._samples if label is None or s.label == label})
 
 
+def other_locator(data: PreparedData, sha256: str) -> bool:
+    """Tell whether faces were cut where another locator found them than the one with this hash."""
+    return data.info.get("locator_sha256") not in (None, sha256)
+
+
 def load_stored(sample: Sample) -> np.ndarray:
     """Read a stored crop: the nominal square with the room around it.
 
@@ -293,7 +298,8 @@ def _sample(root: Path, row: dict[str, str], path: Path, number: int) -> Sample:
     try:
         if row["split"] not in SPLITS:
             raise ValueError(f"unknown split {row['split']!r}")
-        if Path(row["crop"]).is_absolute() or ".." in Path(row["crop"]).parts:
+        crop = Path(row["crop"])
+        if crop.is_absolute() or ".." in crop.parts:
             raise ValueError(f"the crop {row['crop']!r} lies outside the folder")
         if not _SHA256.fullmatch(row["sha256"]):
             raise ValueError(f"sha256 must be 64 hexadecimal digits, not {row['sha256']!r}")
@@ -304,7 +310,7 @@ def _sample(root: Path, row: dict[str, str], path: Path, number: int) -> Sample:
             if not math.isfinite(float(row[name])):
                 raise ValueError(f"{name} must be finite, not {row[name]}")
         return Sample(
-            path=root / row["crop"],
+            path=root / crop,
             split=row["split"],
             label=FOLDER_LABELS.index(row["label"]),
             source=row["source"],

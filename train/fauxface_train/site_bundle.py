@@ -13,7 +13,7 @@ from fauxface.errors import DataError
 from fauxface.files import atomic_folder
 from fauxface.precision import PRECISIONS, open_classifier
 from fauxface.verdicts import Calibration, Thresholds
-from fauxface_train.dataset import FOLDER_LABELS, PreparedData, Sample, load_crop
+from fauxface_train.dataset import FOLDER_LABELS, PreparedData, Sample, load_crop, other_locator
 from fauxface_train.intervals import CONFIDENCE
 from fauxface_train.provenance import (
     calibrated_on,
@@ -33,7 +33,7 @@ FIGURES = {"bpcer": "BPCER", "apcer": "APCER", "missed": "generated called bona 
 """How the rates of `site.Errors` are called."""
 _OF_POINTS = ("flips", "mean_probability_difference")
 """Figures of a variant against fp32 that hold for the operating points that both had."""
-MOST_MARKS = 5000
+_MOST_MARKS = 5000
 """Pictures that a calibration names one by one; a manifest may have a mebibyte."""
 _CARD_MARK = "<!-- calibrated on site -->"
 _SUPERSEDED = '**These no longer hold: see "Calibrated on site" at the end.**'
@@ -90,7 +90,7 @@ def calibrate(
             f"{data.root} was cut with margin {data.margin:g}, the bundle wants {margin:g}; "
             "prepare it again, or give the pictures themselves"
         )
-    if data.info.get("locator_sha256") not in (None, manifest.files[manifest.locator.file].sha256):
+    if other_locator(data, manifest.files[manifest.locator.file].sha256):
         raise DataError(
             f"{data.root} was cut with another locator than the bundle's; "
             "prepare it again, or give the pictures themselves"
@@ -128,7 +128,7 @@ def calibrate(
         metrics=document.get("metrics") or {},
     )
     record["data"] |= {"trained_on": known, "gated": stopped}
-    if len(samples) <= MOST_MARKS:
+    if len(samples) <= _MOST_MARKS:
         record["data"]["pictures"] = marks(samples)
     if signed_off_by:
         record["signed_off_by"] = signed_off_by
