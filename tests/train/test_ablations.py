@@ -32,11 +32,23 @@ def plan():
 def test_every_variant_meets_the_compared_groups_and_some_meet_all(plan):
     planned = list(run.runs(plan))
     assert len(set(planned)) == len(planned)
+    short = set(plan["cameras"]["variants"])
     for group in plan["compare"]["left_out"]:
-        assert {variant for variant, found in planned if found == group} == set(plan["variants"])
+        assert {variant for variant, found in planned if found == group} == set(plan["variants"]) - short
     assert "robust" in plan["compare"]["further"]
     for further in plan["compare"]["further"]:
         assert {group for variant, group in planned if variant == further} == set(plan["left_out"])
+
+
+def test_each_part_meets_each_bona_fide_source_of_test(plan):
+    planned = list(run.runs(plan))
+    for variant in plan["cameras"]["variants"]:
+        groups = [group for found, group in planned if found == variant]
+        for source in TEST_SOURCES:
+            patterns = [pattern for group in groups for pattern in plan["left_out"][group]]
+            assert any(fnmatchcase(source, pattern) for pattern in patterns) == (source not in GENERATED)
+    lengths = {run.recipe_of(plan, variant, "utkface").samples for variant in plan["cameras"]["variants"]}
+    assert max(lengths) == run.recipe_of(plan, "short", "utkface").samples < plan["samples"]
 
 
 def test_runs_are_chosen_by_variant_and_group(plan):
@@ -109,16 +121,26 @@ def test_results_of_other_machines_stay_unless_run_again():
     assert found == [("plain", "gan", 0.8), ("robust", "camera", 0.9), ("robust", "gan", 0.9)]
 
 
-def test_a_trial_s_result_is_neither_kept_nor_taken_for_the_run(plan, tmp_path, monkeypatch):
+def test_a_trial_s_result_is_neither_kept_nor_taken_for_the_run(plan, prepared, tmp_path, monkeypatch):
     recorded, trained = tmp_path / "results.json", []
 
     def train(prepared, folder, recipe, weights, added=()):
         trained.append(recipe.samples)
         folder.mkdir(parents=True, exist_ok=True)
-        return {"recipe": dataclasses.asdict(recipe)}
+        data = run.provenance.hashes(prepared)["manifest_sha256"]
+        return {"recipe": dataclasses.asdict(recipe), "manifest_sha256": data}
 
     def go(*more):
-        given = ["run.py", "prepared", str(tmp_path / "runs"), "--only", "robust", "--without", "sdxl", *more]
+        given = [
+            "run.py",
+            str(prepared),
+            str(tmp_path / "runs"),
+            "--only",
+            "robust",
+            "--without",
+            "sdxl",
+            *more,
+        ]
         monkeypatch.setattr("sys.argv", given)
         run.main()
 
@@ -132,6 +154,10 @@ def test_a_trial_s_result_is_neither_kept_nor_taken_for_the_run(plan, tmp_path, 
     assert trained == [640, plan["samples"]]
     (kept,) = json.loads(recorded.read_text())["runs"]
     assert kept["recipe"]["samples"] == plan["samples"]
+    with (prepared / "manifest.csv").open("a") as file:
+        file.write("\n")
+    go()
+    assert trained == [640, plan["samples"], plan["samples"]]
 
 
 def test_the_table_shows_what_was_run():
@@ -139,6 +165,7 @@ def test_the_table_shows_what_was_run():
         "variants": {"robust": {}, "plain": {"why": "framing only"}, "later": {}},
         "compare": {"left_out": ["old", "gan"]},
         "left_out": {"old": ["new_*"], "gan": ["new_*"], "camera": ["camera"]},
+        "cameras": {"variants": [], "left_out": []},
     }
     old = {**run.figures(DOCUMENT, ("new_*",)), "samples": 32000, "seconds": 600, "precision": "float32"}
     gan = {**run.figures(DOCUMENT, ("new_*",)), "samples": 32000, "seconds": 540, "precision": "bfloat16"}
@@ -159,6 +186,30 @@ def test_the_table_shows_what_was_run():
     assert "| camera | `robust` | 32,000 | 9 | camera | 0.9900 |  | 0.0000 |" in lines
     assert "| other | `robust` | 32,000 | 9 | new_gan | 0.9000 | 0.5000 |  |" in lines
     assert not any("later" in line for line in lines)
+
+
+def test_the_table_of_short_runs_shows_each_left_out_source_and_their_mean():
+    plan = {
+        "variants": {name: {"why": name} for name in ("robust", "short", "short-plain", "short-later")},
+        "compare": {"left_out": ["gan"]},
+        "left_out": {"gan": ["new_*"], "camera": ["camera"], "phone": ["camera"]},
+        "cameras": {"variants": ["short", "short-plain", "short-later"], "left_out": ["camera", "phone"]},
+    }
+    row = {**run.figures(DOCUMENT, ("camera",)), "samples": 8000, "seconds": 60, "precision": "bfloat16"}
+    worse = {**row, "auroc": 0.95, "apcer": 0.4, "left_out": {"camera": {"auroc": 0.95, "bpcer": 0.1}}}
+    results = {
+        "runs": [
+            {"variant": "short", "without": "camera", **row},
+            {"variant": "short", "without": "phone", **worse},
+            {"variant": "short-plain", "without": "phone", **worse},
+        ]
+    }
+    lines = table.tables(plan, results).splitlines()
+    whole = "| 0.9900, 0.000 | 0.9500, 0.100 | 0.9700, 0.050 | 0.9600, 0.300 | 2 |"
+    assert f"| `short`: short | 8,000 {whole}" in lines
+    assert "| `short-plain`: short-plain | 8,000 | - | 0.9500, 0.100 | - | - | 1 |" in lines
+    assert not any("later" in line for line in lines)
+    assert sum("`short`" in line for line in lines) == 1
 
 
 @pytest.mark.skipif(not (FOLDER / "results.json").exists(), reason="the ablations haven't been run")

@@ -83,3 +83,26 @@ def test_the_cycles_before_are_told_in_order():
         {"command": "a", "commit": "1", "samples": 5, "seconds": 2.0},
         {"command": "b", "commit": "2", "samples": 3, "seconds": 1.0},
     ]
+
+
+def test_other_data_and_a_folder_that_holds_a_checkpoint_are_refused(write_prepared, tmp_path):
+    data = write_prepared([("train", "real", "a", 3, {})])
+    run = tmp_path / "run"
+    info = average.checkpoint.describe(
+        margin=1.2, config={}, data={"manifest_sha256": "a" * 64, "train": {}}, provenance={}
+    )
+    average.checkpoint.save(run / "best", build().state_dict(), info)
+    with pytest.raises(average.DataError, match="isn't the data that"):
+        average.main(data, tmp_path / "out", run, "none")
+    with pytest.raises(average.OutputError, match="holds a checkpoint already"):
+        average.main(data, run, run, "none")
+
+
+def test_batch_norm_sees_no_excluded_source(write_prepared):
+    rows = [("train", label, source, red, {}) for label, source, red in SOURCES]
+    data = average.PreparedData.load(write_prepared(rows))
+    assert len(average.train_faces(data)) == 3
+    assert len(average.train_faces(data, ("gan_b",))) == 2
+
+
+SOURCES = (("real", "a", 1), ("fake", "gan_a", 2), ("fake", "gan_b", 3))

@@ -19,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from fauxface import heap
+from fauxface.errors import CheckpointError
 from fauxface.files import atomic_write
-from fauxface_train import trainer
+from fauxface_train import provenance, trainer
 from fauxface_train.dataset import PreparedData
 from fauxface_train.evaluate import evaluate
 from fauxface_train.presets import Degradations, Recipe, preset
-from fauxface_train.run_state import RESUME_FILE
+from fauxface_train.run_state import RESUME_FILE, read_resume
 from fauxface_train.scorers import open_scorer
 
 HERE = Path(__file__).parent
@@ -35,14 +36,19 @@ RESULT = "result.json"
 
 
 def runs(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield variant and left-out group of each run: first what compares variants, then the other groups."""
+    """Yield variant and left-out group of each run: what compares variants, other groups, short runs."""
+    short = plan["cameras"]["variants"]
     for group in plan["compare"]["left_out"]:
         for variant in plan["variants"]:
-            yield variant, group
+            if variant not in short:
+                yield variant, group
     for group in plan["left_out"]:
         if group not in plan["compare"]["left_out"]:
             for variant in plan["compare"]["further"]:
                 yield variant, group
+    for variant in short:
+        for group in plan["cameras"]["left_out"]:
+            yield variant, group
 
 
 def chosen(
@@ -101,11 +107,10 @@ def figures(document: Mapping[str, Any], excluded: tuple[str, ...]) -> dict[str,
 def run(
     prepared: Path, folder: Path, recipe: Recipe, weights: str, added: Sequence[Path] = ()
 ) -> dict[str, Any]:
-    """Train and measure one run; return its result. A run of another recipe in its folder makes way."""
-    resume = (folder / RESUME_FILE).exists()
-    if resume and trainer.stored_recipe(folder) != recipe:
-        shutil.rmtree(folder)
-        resume = False
+    """Train and measure one run; return its result. What isn't of this recipe and data makes way."""
+    resume = _goes_on(folder, provenance.hashes(prepared)["manifest_sha256"], recipe)
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)
     outcome = trainer.train(prepared, folder, recipe, weights=weights, added=added, resume=resume)
     if not outcome.finished:
         sys.exit(130)
@@ -114,6 +119,7 @@ def run(
     info = json.loads((folder / "best.json").read_text(encoding="utf-8"))
     return {
         **figures(document, recipe.exclude),
+        "manifest_sha256": info["data"]["manifest_sha256"],
         "degraded_val_auroc": info["metrics"]["degraded_auroc"],
         "samples": recipe.samples,
         "seconds": info["provenance"]["seconds"],
@@ -138,6 +144,7 @@ def main() -> None:
     heap.keep_freed_memory()
     plan = tomllib.loads(PLAN.read_text(encoding="utf-8"))
     folders = dict(entry.partition("=")[::2] for entry in options.added)
+    data = provenance.hashes(options.prepared)["manifest_sha256"]
     asked = chosen(plan, options.only, options.without)
     if not asked:
         parser.error("the plan has no run of these variants without these groups; see plan.toml")
@@ -146,7 +153,7 @@ def main() -> None:
         folder = _place(place, variant, group)
         found = folder / RESULT
         recipe = recipe_of(plan, variant, group, options.samples)
-        if not is_of(found, recipe):
+        if not is_of(found, recipe, data):
             sys.stderr.write(f"== {variant}, without {group}\n")
             added = []
             if name := plan["variants"][variant].get("added"):
@@ -158,14 +165,18 @@ def main() -> None:
             with atomic_write(found) as temporary:
                 temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         if options.samples is None:
-            _keep(options.runs, plan)
+            _keep(options.runs, data, plan)
 
 
-def is_of(result: Path, recipe: Recipe) -> bool:
-    """Tell whether there is a result, and of this recipe: a trial's, or one of an earlier plan, isn't."""
+def is_of(result: Path, recipe: Recipe, data: str) -> bool:
+    """Tell whether there is a result of this recipe and data: a trial's, or an earlier plan's, isn't."""
     if not result.exists():
         return False
-    return Recipe.from_dict(json.loads(result.read_text(encoding="utf-8"))["recipe"]) == recipe
+    found = json.loads(result.read_text(encoding="utf-8"))
+    try:
+        return found.get("manifest_sha256", data) == data and Recipe.from_dict(found["recipe"]) == recipe
+    except CheckpointError:
+        return False
 
 
 def merged(known: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -178,13 +189,24 @@ def _place(runs: Path, variant: str, group: str) -> Path:
     return runs / variant / group.replace(" ", "-")
 
 
-def _keep(folder: Path, plan: Mapping[str, Any]) -> None:
+def _goes_on(folder: Path, data: str, recipe: Recipe) -> bool:
+    """Tell whether a run of this recipe and data broke off in the folder."""
+    if not (folder / RESUME_FILE).exists():
+        return False
+    try:
+        stored = read_resume(folder)
+        return stored["data"]["manifest_sha256"] == data and Recipe.from_dict(stored["recipe"]) == recipe
+    except CheckpointError:
+        return False
+
+
+def _keep(folder: Path, data: str, plan: Mapping[str, Any]) -> None:
     """Write the plan's results so far into the repository, beside those of other machines."""
     known = json.loads(RESULTS.read_text(encoding="utf-8"))["runs"] if RESULTS.exists() else []
     found = [
         json.loads(path.read_text(encoding="utf-8"))
         for variant, group in runs(plan)
-        if is_of(path := _place(folder, variant, group) / RESULT, recipe_of(plan, variant, group))
+        if is_of(path := _place(folder, variant, group) / RESULT, recipe_of(plan, variant, group), data)
     ]
     with atomic_write(RESULTS) as temporary:
         document = {"format": FORMAT, "runs": merged(known, found)}

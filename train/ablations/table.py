@@ -8,6 +8,7 @@ import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from fauxface_train.pages import fill
@@ -18,7 +19,9 @@ PAGE = HERE.parent.parent / "docs" / "training.md"
 
 def tables(plan: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     """Return the section as Markdown, from the contents of plan.toml and results.json."""
-    found = {(row["variant"], row["without"]): row for row in document["runs"]}
+    every = {(row["variant"], row["without"]): row for row in document["runs"]}
+    short = plan["cameras"]["variants"]
+    found = {key: row for key, row in every.items() if key[0] not in short}
     groups = [g for g in plan["compare"]["left_out"] if any(key[1] == g for key in found)]
     lines = [
         "AUROC on test of the left-out source against everything of the other label; in brackets that of all "
@@ -60,7 +63,45 @@ def tables(plan: Mapping[str, Any], document: Mapping[str, Any]) -> str:
                 cells = (row["without"], f"`{row['variant']}`", f"{row['samples']:,}", minutes, source)
                 figures = (f"{values[k]:.4f}" if k in values else "" for k in ("auroc", "apcer", "bpcer"))
                 lines.append(f"| {' | '.join((*cells, *figures))} |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_cameras(plan, every)])
+
+
+def _cameras(plan: Mapping[str, Any], found: Mapping[tuple[str, str], Mapping[str, Any]]) -> list[str]:
+    """Return the table of the short runs: each part of the recipe with each bona fide source left out."""
+    groups = plan["cameras"]["left_out"]
+    rows = []
+    for name in plan["cameras"]["variants"]:
+        made = [found[name, group] for group in groups if (name, group) in found]
+        if not made:
+            continue
+        left_out = [next(iter(row["left_out"].values())) for row in made]
+        shown = dict(zip((row["without"] for row in made), left_out, strict=True))
+        cells = [
+            f"{shown[group]['auroc']:.4f}, {shown[group]['bpcer']:.3f}" if group in shown else "-"
+            for group in groups
+        ]
+        if len(made) == len(groups):
+            whole = f"{fmean(x['auroc'] for x in left_out):.4f}, {fmean(x['bpcer'] for x in left_out):.3f}"
+            test = f"{fmean(row['auroc'] for row in made):.4f}, {fmean(row['apcer'] for row in made):.3f}"
+        else:
+            whole = test = "-"
+        minutes = f"{sum(row['seconds'] for row in made) / 60:.0f}"
+        label = f"`{name}`: {plan['variants'][name]['why']}"
+        columns = (label, f"{made[0]['samples']:,}", *cells, whole, test, minutes)
+        rows.append(f"| {' | '.join(columns)} |")
+    if not rows:
+        return []
+    return [
+        "",
+        "Each part of the recipe with each bona fide source left out in turn, in short runs: AUROC of the "
+        "left-out source against all generated test pictures, and its BPCER at the run's own operating "
+        "point; then the means over these sources, the mean AUROC of all test pictures and APCER, and the "
+        "row's minutes of training.",
+        "",
+        f"| variant | pictures | {' | '.join(groups)} | mean | all of test | minutes |",
+        "|---|---|" + "---|" * len(groups) + "---|---|---|",
+        *rows,
+    ]
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:

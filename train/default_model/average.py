@@ -19,9 +19,9 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from fauxface.bundle import Bundle
-from fauxface.errors import DataError
+from fauxface.errors import DataError, OutputError
 from fauxface.manifest import MANIFEST_NAME
-from fauxface_train import checkpoint, provenance, validation
+from fauxface_train import checkpoint, provenance, training_set, validation
 from fauxface_train.dataset import PreparedData, load_crop
 from fauxface_train.decide import decide
 from fauxface_train.model import Deployed, build
@@ -31,9 +31,9 @@ from fauxface_train.weights import initialise
 FACES, BATCH = 512, 64
 
 
-def train_faces(data: PreparedData) -> np.ndarray:
+def train_faces(data: PreparedData, exclude: Sequence[str] = ()) -> np.ndarray:
     """Return nominal train crops, half of each label, shuffled: uint8 [N, 128, 128, 3] RGB."""
-    samples, draw = data.samples(split="train"), np.random.default_rng(0)
+    samples, draw = training_set.chosen(data, "train", exclude), np.random.default_rng(0)
     labels = np.array([sample.label for sample in samples])
     halves = [draw.permutation(np.flatnonzero(labels == value))[: FACES // 2] for value in (0, 1)]
     return np.stack([load_crop(samples[i]) for i in draw.permutation(np.concatenate(halves))])
@@ -96,7 +96,7 @@ def described(net: nn.Module, run: dict[str, Any], data: PreparedData, averaged:
     """Return what a run's description says, of this network: calibrated and measured on val."""
     device, module = torch.device("cpu"), Deployed(net).eval()
     recipe = Recipe.from_dict(run["config"])
-    val = validation.prepare(data.samples(split="val"), recipe.degradations)
+    val = validation.prepare(training_set.chosen(data, "val", recipe.exclude), recipe.degradations)
 
     def score(crops: np.ndarray) -> np.ndarray:
         return validation.logits(module, crops, device)
@@ -110,14 +110,23 @@ def described(net: nn.Module, run: dict[str, Any], data: PreparedData, averaged:
 
 
 def main(prepared: Path, out: Path, run: Path, weights: str) -> None:
-    """Write the mean, and say what it reaches on val."""
+    """Write the mean, and say what it reaches on val.
+
+    Raises:
+        DataError: `prepared` isn't the data of the run, or the two were trained on different data.
+        OutputError: `out` holds a checkpoint.
+    """
+    if (out / "best.safetensors").exists():
+        raise OutputError(f"{out} holds a checkpoint already; choose another folder")
     data, later = PreparedData.load(prepared), checkpoint.load(run)
+    if provenance.hashes(data.root)["manifest_sha256"] != later.info["data"]["manifest_sha256"]:
+        raise DataError(f"{prepared} isn't the data that {run} was trained on")
     seen, trained = known(weights)
     told = {
         "data": joined(later.info["data"], seen),
         "provenance": later.info["provenance"] | {"before": cycles(trained)},
     }
-    faces, earlier = train_faces(data), build()
+    faces, earlier = train_faces(data, Recipe.from_dict(later.info["config"]).exclude), build()
     found = initialise(earlier, weights, lambda: faces)
     averaged = [
         {"kind": "run", "sha256": hashlib.sha256(later.path.read_bytes()).hexdigest()},
