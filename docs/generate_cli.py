@@ -28,7 +28,7 @@ def _describe(command: Any, path: list[str], lines: list[str]) -> None:
         parameters = [p for p in command.params if p.name != "help"]
         arguments = [p for p in parameters if p.param_type_name == "argument"]
         options = [p for p in parameters if p.param_type_name == "option"]
-        usage = [*path, *(p.name.upper() for p in arguments)]
+        usage = [*path, *map(_argument, arguments)]
         lines += [f"## `{' '.join(usage + (['[OPTIONS]'] if options else []))}`", ""]
         lines += [" ".join(inspect.cleandoc(command.help or "").split("\f")[0].split()), ""]
         if parameters:
@@ -37,15 +37,22 @@ def _describe(command: Any, path: list[str], lines: list[str]) -> None:
             given = (
                 [*parameter.opts, *parameter.secondary_opts]
                 if parameter in options
-                else [parameter.name.upper()]
+                else [_argument(parameter)]
             )
-            names = ", ".join(f"`{name}`" for name in given)
+            names = ", ".join(f"`{name}`" for name in given).replace("|", "\\|")
             text = " ".join((getattr(parameter, "help", None) or "").split()).replace("|", "\\|")
             lines.append(f"| {names} | {text} | {_default(parameter)} |")
         lines.append("")
         return
     for name in sorted(children):
         _describe(children[name], [*path, name], lines)
+
+
+def _argument(parameter: Any) -> str:
+    """Return an argument as --help's usage shows it: [BUNDLE] may be left out, SRC... repeats."""
+    name = (parameter.metavar or parameter.name.upper()).strip("[].")
+    shown = name if parameter.required else f"[{name}]"
+    return shown if parameter.nargs == 1 else f"{shown}..."
 
 
 def _default(parameter: Any) -> str:

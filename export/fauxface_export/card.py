@@ -6,7 +6,7 @@ from typing import Any
 
 from fauxface.manifest import LocatorSpec
 from fauxface_export import card_measured as measured
-from fauxface_export.folder import LOCATOR, LOCATOR_INT8
+from fauxface_export.folder import GOLDEN, LOCATOR, LOCATOR_INT8
 from fauxface_export.markdown import bullets, facts, figure, mapping, table, text
 
 _INTENDED = """\
@@ -95,6 +95,11 @@ def _licence(manifest: Mapping[str, Any]) -> list[str]:
         said.append(
             f"`{LOCATOR}`{with_int8} is that of fauxface's default bundle, and under its licence: "
             "non-commercial research and evaluation only. `fauxface export --locator` takes another one."
+        )
+    if GOLDEN in inherited:
+        said.append(
+            f"`{GOLDEN}` holds crops of the generated faces that come with fauxface, which are for "
+            "non-commercial use. `fauxface export --golden` takes others."
         )
     if WEIGHTS in inherited:
         said.append("Training started from the weights of a bundle, whose licence applies to these, too.")

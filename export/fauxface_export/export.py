@@ -229,7 +229,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
                     "config": loaded.info.get("config", {}),
                     "data": loaded.info.get("data", {}),
                     "held": loaded.info.get("held", {}),
-                    **_inherited(loaded.info, locator_bytes, license_text),
+                    **_inherited(options, loaded.info, locator_bytes, license_text),
                 }
             ),
         }
@@ -250,7 +250,9 @@ def _name(options: Options) -> str:
         raise BundleError(f"{error}; give another with --name") from None
 
 
-def _inherited(info: Mapping[str, Any], locator: bytes, license_text: bytes | None) -> dict[str, Any]:
+def _inherited(
+    options: Options, info: Mapping[str, Any], locator: bytes, license_text: bytes | None
+) -> dict[str, Any]:
     """Return what is under the default bundle's licence or another's; nothing where that one was given."""
     shipped = Bundle.load()
     name = shipped.manifest.weights_license
@@ -259,6 +261,7 @@ def _inherited(info: Mapping[str, Any], locator: bytes, license_text: bytes | No
     training = mapping(info, "provenance")
     found = {
         LOCATOR: locator == shipped.locator_bytes(),
+        GOLDEN: options.golden == DEMO_MEDIA and DEMO_MEDIA.is_dir(),
         card.WEIGHTS: provenance.is_from_bundle(training.get("initial_weights")),
         card.TEACHERS: any(map(provenance.is_from_bundle, provenance.earlier(training, "teachers"))),
     }

@@ -58,6 +58,9 @@ FOREIGN = (
 )
 _PREFIX = 32
 _BYTES_PER_PIXEL, _BYTES_BESIDE = 8, 64 << 20
+MOST_BYTES = _BYTES_PER_PIXEL * DEFAULT_MAX_PIXELS + _BYTES_BESIDE
+"""No picture under the default cap has a longer file."""
+
 _CHUNK = 1 << 20
 _ORIENTATION = 0x0112
 _SAVE_OPTIONS = {

@@ -66,7 +66,6 @@ class ScanRun:
     ) -> None:
         self._scanner, self._place, self._table, self._overwrite = scanner, place, table, overwrite
         self._items = [item for item in items if item.kind != "aside"]
-        self._aside = {os.path.realpath(item.source) for item in items if item.kind == "aside"}
         self._log, self._to_stdout, self._every, self._max_frames = log, to_stdout, every, max_frames
         self._locate_every = locate_every
         self._batch = place.kind in (Kind.FOLDER, Kind.GLOB)
@@ -166,13 +165,10 @@ class ScanRun:
         """Refuse to replace files that were there before and that no result of this scan is about."""
         if self._overwrite:
             return
-        log = self._log
-        ours = set() if log is None else {*log.recorded, log.interrupted}
+        ours = set() if self._log is None else {*self._log.recorded, self._log.interrupted}
         for item in todo:
             target = self._targets.get(item.source)
-            if target is None or item.source in ours or not target.exists():
-                continue
-            if log is not None or os.path.realpath(target) in self._aside:
+            if target is not None and item.source not in ours and target.exists():
                 raise OutputError(
                     f"{target} is there already and isn't of this scan; annotate into another folder, "
                     "or --overwrite"

@@ -330,13 +330,19 @@ def test_gates_that_the_evaluation_tried_are_measured(limits, unknown, said, uns
         (["initial weights"], ["from the weights of a bundle"]),
         (["locator.onnx", "initial weights"], ["that of fauxface's default bundle", "from the weights of"]),
         (["teachers"], ["The answers of a bundle were learned"]),
+        (["golden.npz"], ["`golden.npz` holds crops of the generated faces that come with fauxface"]),
         ([], []),
     ],
 )
 def test_what_came_under_another_licence_is_named(inherited, said):
     manifest = MANIFEST | {"provenance": MANIFEST["provenance"] | {"inherited": inherited}}
     licence = card.render(manifest, None).partition("## Licence")[2]
-    for sentence in ("that of fauxface's default bundle", "from the weights of", "answers of a bundle"):
+    for sentence in (
+        "that of fauxface's default",
+        "from the weights of",
+        "answers of a bundle",
+        "`golden.npz`",
+    ):
         assert (sentence in licence) == any(sentence in each for each in said)
 
 

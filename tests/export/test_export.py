@@ -447,7 +447,7 @@ def test_gates_of_the_checkpoint_reach_the_bundle(options, inputs, tmp_path, qui
     assert manifest.provenance["held"] == {"x": 1}
 
 
-def test_a_locator_and_weights_of_the_default_bundle_keep_its_licence(options, quick, inputs, tmp_path):
+def test_what_comes_of_the_default_bundle_or_the_demo_keeps_its_licence(options, quick, inputs, tmp_path):
     shipped = Bundle.load()
     training = {
         "initial_weights": {"kind": "bundle", "sha256": "ab" * 32},
@@ -456,12 +456,14 @@ def test_a_locator_and_weights_of_the_default_bundle_keep_its_licence(options, q
     taken = {
         "checkpoint": inputs.checkpoint_with(tmp_path / "run", provenance=training),
         "locator": None,
+        "golden": exporting.DEMO_MEDIA,
         "formats": ("onnx",),
         "overwrite": True,
     }
     bundle = export(options(**taken), lambda _: None)
-    assert bundle.manifest.provenance["inherited"] == ["locator.onnx", "initial weights", "teachers"]
-    assert "non-commercial" in bundle.card().partition("## Licence")[2]
+    inherited = ["locator.onnx", "golden.npz", "initial weights", "teachers"]
+    assert bundle.manifest.provenance["inherited"] == inherited
+    assert bundle.card().partition("## Licence")[2].count("non-commercial") == 2
     licence = shipped.path / str(shipped.manifest.weights_license)
     bundle = export(options(**taken, weights_license=licence), lambda _: None)
     assert "inherited" not in bundle.manifest.provenance

@@ -74,3 +74,15 @@ def test_a_scan_that_broke_off_goes_on_among_its_annotated_files(scan, monkeypat
     monkeypatch.setattr(images, "write", write)
     assert scan("in", "--out", "out")[0] == 3
     assert len(tree("out")) == 6
+
+
+def test_an_original_in_the_folder_of_a_single_picture_stays(scan):
+    """Without a file of results nothing tells that what lies there is this scan's."""
+    images.write("in/a.png", scene())
+    images.write("mine/a.png", scene(GRAY))
+    original = Path("mine/a.png").read_bytes()
+    code, _, err = scan("in/a.png", "--annotate", "mine")
+    assert (code, "mine/a.png is there already" in err) == (1, True)
+    assert Path("mine/a.png").read_bytes() == original
+    assert scan("in/a.png", "--annotate", "mine", "--overwrite")[0] == 0
+    assert Path("mine/a.png").read_bytes() != original

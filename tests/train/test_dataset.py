@@ -127,6 +127,12 @@ BAD = {
         lambda r: write(r, ROW, info={"format": FORMAT, "crop": {"margin": "a"}, "room": 1.25}),
         "not 'a'",
     ),
+    "bad smallest face": (
+        lambda r: write(
+            r, ROW, info={"format": FORMAT, "crop": {"margin": 1, "min_face_px": "4"}, "room": 1}
+        ),
+        "crop.min_face_px must be a number of pixels, not '4'",
+    ),
     "no room": (lambda r: write(r, ROW, info={"format": FORMAT, "crop": {"margin": 1.2}}), "room must be"),
     "no box": (lambda r: write(r, ROW | {"box_x": "nan"}), "line 2: box_x must be finite"),
     "no width": (lambda r: write(r, ROW | {"width": "0"}), "line 2: width must be 1 to"),

@@ -66,6 +66,24 @@ def test_devices_and_precisions():
             pick_device(name)
 
 
+def test_a_graphics_card_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("cuda:1") == torch.device("cuda", 1)
+    with pytest.raises(DataError, match="device 'cuda:2' isn't available"):
+        pick_device("cuda:2")
+
+
+def test_a_run_goes_on_in_half_precision_elsewhere():
+    """A run of a processor has nothing to tell of the scaling of gradients that fp16 needs."""
+    recipe = preset("robust").changed(batch=2, compile=False)
+    first = Engine(build(), recipe.changed(precision="fp32"), torch.device("cpu"), print, RANDOM)
+    second = Engine(build(), recipe.changed(precision="fp16"), torch.device("cpu"), print, RANDOM)
+    state = first.state()
+    second.restore(state)
+    assert all(torch.equal(value, state["net"][name]) for name, value in second.net.state_dict().items())
+
+
 def test_disagreement_is_the_angle_plus_the_symmetric_divergence():
     features = torch.tensor([[1.0, 0.0], [0.0, 2.0], [3.0, 3.0], [1.0, 1.0]])
     scores = torch.log(torch.tensor([[0.5, 0.5], [0.9, 0.1], [0.2, 0.8], [0.2, 0.8]]))

@@ -30,3 +30,12 @@ def test_the_main_face_is_large_and_central():
     centre, corner, tiny = face(80, 80, 40), face(0, 0, 44), face(98, 98, 4)
     assert extraction.main_face([corner, centre, tiny], 200, 200) is centre
     assert extraction.main_face([face(0, 0, 120), tiny], 200, 200).box[2] == 120
+
+
+def test_a_file_longer_than_any_picture_is_not_read(tmp_path, monkeypatch):
+    path = tmp_path / "huge.tif"
+    path.write_bytes(b"II\x2a\x00" + bytes(100))
+    monkeypatch.setattr(extraction.images, "MOST_BYTES", 100)
+    found = extraction.extract_file(path, extraction.CropRule(), None, tmp_path / "work")
+    assert found.status == extraction.UNREADABLE
+    assert "more than 100 bytes" in found.reason

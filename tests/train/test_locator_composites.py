@@ -95,8 +95,9 @@ def test_shuffling_keeps_the_patches():
     assert sorted(changed.reshape(-1, 3).tolist()) == sorted(picture.reshape(-1, 3).tolist())
 
 
-def test_a_small_background_still_gives_backdrops(tmp_path):
-    assert cv2.imwrite(str(tmp_path / "a.png"), np.full((5, 9, 3), 7, np.uint8))
+@pytest.mark.parametrize("size", [(5, 9), (1, 512), (2000, 1), (9000, 8)])
+def test_a_small_or_thin_background_still_gives_backdrops(size, tmp_path):
+    assert cv2.imwrite(str(tmp_path / "a.png"), np.full((*size, 3), 7, np.uint8))
     backdrops = Backdrops(Pictures(find_pictures(tmp_path)), 64)
     for seed in range(40):
         assert backdrops.make(np.random.default_rng(seed)).shape == (64, 64, 3)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner  # noqa: E402
 from fauxface.cli import build_app  # noqa: E402
 from fauxface.errors import CheckpointError, DataError, GateError  # noqa: E402
 from fauxface.locator import Locator  # noqa: E402
+from fauxface_train.locator import distill  # noqa: E402
 from fauxface_train.locator import export as export_module  # noqa: E402
 from fauxface_train.locator.decode import CHANNELS, OUTPUTS  # noqa: E402
 from fauxface_train.locator.distill import Config, Run, one_cycle  # noqa: E402
@@ -164,6 +165,30 @@ def test_a_log_without_its_header_is_begun_anew(make_run):
     assert (resumed.out / "log.csv").read_text().startswith("samples,seconds,rate,loss\n")
 
 
+def test_a_run_that_diverges_ends_and_keeps_its_checkpoint(make_run, monkeypatch):
+    run = make_run("run", samples=24, checkpoint_s=0)
+
+    def diverges(raw, target):
+        parts = distillation_loss(raw, target)
+        return parts | {"loss": parts["loss"] * (torch.nan if run.done == 16 else 1)}
+
+    monkeypatch.setattr(distill, "distillation_loss", diverges)
+    with pytest.raises(DataError, match="the loss became nan after 16 pictures; use a lower --rate"):
+        run.train(resume=False)
+    kept = torch.load(run.out / "last.pt", weights_only=True)
+    assert kept["done"] == 16
+    assert all(torch.isfinite(value).all() for value in kept["average"].values())
+
+
+def test_a_compiler_that_fails_is_told(make_run, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no C++ compiler\nsecond line")
+
+    monkeypatch.setattr(torch, "compile", lambda _: broken)
+    with pytest.raises(DataError, match=r"drop --compile: RuntimeError: no C\+\+ compiler$"):
+        make_run(compiled=True).train(resume=False)
+
+
 def test_time_ends_a_run(make_run):
     run = make_run(minutes=0.02)
     run.train(resume=False)
@@ -215,6 +240,15 @@ def test_the_exported_file_has_the_teachers_interface(random_teacher):
     assert maps["kps_16"].shape == (1, 6 * 4, 10)
     with pytest.raises(ValueError, match="multiples of 32"):
         DenseDetector(random_teacher).outputs(np.zeros((90, 64, 3), np.uint8))
+
+
+def test_a_network_without_finite_weights_is_not_exported(tiny_locator_shape, tmp_path):
+    student = Student(tiny_locator_shape)
+    with torch.no_grad():
+        list(student.heads[0].children())[-1].bias += torch.nan
+    with pytest.raises(GateError, match="differs from the network by nan"):
+        export_locator(student, tmp_path / "locator.onnx")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_that_computes_something_else_is_not_kept(tiny_locator_shape, tmp_path, monkeypatch):
@@ -285,8 +319,13 @@ def test_a_run_starts_from_the_averaged_weights_of_another(make_run):
     assert second.init["samples"] == 16
     second.train(resume=False)
     resumed = make_run("second", samples=8)
-    resumed.train(resume=True)
+    resumed.train(True, first.out)
     assert resumed.init == second.init
+    resumed.train(True, first.out / "gone.pt")
+    for started, given in (("second", second.out), ("first", second.out / "last.pt")):
+        samples = 8 if started == "second" else 16
+        with pytest.raises(CheckpointError, match="was started from other weights"):
+            make_run(started, samples=samples).train(True, given)
 
 
 def test_a_start_that_does_not_fit_is_refused(make_run, tmp_path):

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -15,7 +16,7 @@ from PIL import Image
 from fauxface import crops
 from fauxface.errors import BundleError, DataError, OutputError
 from fauxface.locator import Location
-from fauxface_train import extraction, prepare
+from fauxface_train import extraction, prepare, selection
 from fauxface_train.dataset import PreparedData, load_crop, load_stored
 from fauxface_train.extraction import CropRule
 from fauxface_train.prepare import SplitRule, Summary
@@ -243,6 +244,15 @@ def test_near_duplicates_under_both_labels_are_dropped(tmp_path: Path, faces: Pa
     report = run(faces, tmp_path / "out").report
     assert report["counts"]["conflicts"] == 2
     assert not {"5.png", "stolen.jpg"} & {Path(row["original"]).name for row in rows(tmp_path / "out")}
+
+
+def test_a_near_copy_of_one_in_conflict_is_dropped_too():
+    """C is A's photograph, and too far from B to be told as B's copy."""
+    entries = [SimpleNamespace(item=SimpleNamespace(label=label)) for label in (0, 1, 0, 0)]
+    fates = {}
+    selection._drop_near(entries, [0, 1, 2, 3], {0: [1, 2], 1: [0], 2: [0]}, fates)
+    assert [fates[i].outcome for i in range(4)] == [*["conflicts"] * 3, selection.KEPT]
+    assert fates[2].other == 1
 
 
 def test_copies_of_a_picture_under_both_labels_are_dropped_too(tmp_path: Path, faces: Path):

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from fauxface.errors import DataError
+from fauxface.errors import CheckpointError, DataError
 from fauxface_train.presets import PRESETS, Recipe, preset
 
 
@@ -47,3 +47,8 @@ def test_recipes_survive_json():
         assert Recipe.from_dict(json.loads(json.dumps(changed.to_dict()))) == changed
     with pytest.raises(DataError, match="robust"):
         preset("best")
+
+
+def test_a_recipe_of_another_release_is_told():
+    with pytest.raises(CheckpointError, match=r"of another release of fauxface: .*'parts'"):
+        Recipe.from_dict(preset("robust").to_dict() | {"parts": 0.7})

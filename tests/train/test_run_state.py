@@ -4,9 +4,10 @@ import signal
 
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
-from fauxface_train.run_state import interruptible
+from fauxface.errors import CheckpointError  # noqa: E402
+from fauxface_train.run_state import interruptible, read_resume  # noqa: E402
 
 
 @pytest.fixture
@@ -34,3 +35,9 @@ def test_a_hang_up_that_is_ignored_stays_ignored(hang_up):
     with interruptible() as event:
         signal.raise_signal(signal.SIGHUP)
         assert not event.is_set()
+
+
+def test_a_torch_file_of_something_else_is_no_run(tmp_path):
+    torch.save({"weights": torch.zeros(2)}, tmp_path / "resume.pt")
+    with pytest.raises(CheckpointError, match="is corrupt \\(not of a training run\\)"):
+        read_resume(tmp_path)

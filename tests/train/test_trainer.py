@@ -293,6 +293,13 @@ def test_a_finished_run_is_left_as_it_is(changed, prepared, recipe, tmp_path):
 def test_a_run_is_not_overwritten_and_data_not_swapped(prepared, write_prepared, recipe, tmp_path):
     out = tmp_path / "run"
     _go(prepared, out, recipe, stop_after=1)
+    for name in ("last.safetensors", "last.pt", "log.csv"):
+        other = tmp_path / name.replace(".", "_")
+        other.mkdir()
+        (other / name).write_text("kept")
+        with pytest.raises(OutputError, match=f"already holds {name}"):
+            _go(prepared, other, recipe)
+        assert (other / name).read_text() == "kept"
     with pytest.raises(OutputError, match="--resume"):
         _go(prepared, out, recipe)
     other = write_prepared(

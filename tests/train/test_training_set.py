@@ -1,5 +1,7 @@
 """Which pictures are trained on."""
 
+import json
+
 import pytest
 
 from fauxface.errors import DataError
@@ -68,3 +70,25 @@ def test_data_that_cannot_be_added(prepared, write_prepared, rows, margin, messa
     extra = write_prepared(rows, name="extra", margin=margin)
     with pytest.raises(DataError, match=message):
         training_set.joining(PreparedData.load(prepared), [extra], ())
+
+
+@pytest.mark.parametrize(
+    ("key", "mine", "theirs", "refused"),
+    [
+        ("locator_sha256", "a" * 64, "b" * 64, True),
+        ("locator_sha256", "a" * 64, "a" * 64, False),
+        ("locator_sha256", "a" * 64, None, False),
+        ("locator", {"max_side": 640}, {"max_side": 1280}, True),
+    ],
+)
+def test_pictures_cut_with_another_locator_are_refused(key, mine, theirs, refused, write_prepared):
+    data = PreparedData.load(write_prepared([("train", "real", "a", 3, {})]))
+    extra = write_prepared([("train", "fake", "x", 4, {})], name="extra")
+    data.info[key] = mine
+    info = json.loads((extra / "prepare.json").read_text())
+    (extra / "prepare.json").write_text(json.dumps(info | {key: theirs}))
+    if refused:
+        with pytest.raises(DataError, match="with another locator than"):
+            training_set.joining(data, [extra], ())
+    else:
+        assert len(training_set.joining(data, [extra], ())) == 1

@@ -267,6 +267,11 @@ def _read_info(path: Path) -> dict[str, Any]:
     ):
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _MAX_FACTOR:
             raise DataError(f"{path}: {name} must be a number above 0, not {value!r}; prepare the data again")
+    smallest = crop.get("min_face_px", 0) if isinstance(crop, dict) else 0
+    if isinstance(smallest, bool) or not isinstance(smallest, int | float) or not 0 <= smallest < math.inf:
+        raise DataError(
+            f"{path}: crop.min_face_px must be a number of pixels, not {smallest!r}; prepare the data again"
+        )
     return info
 
 

@@ -39,7 +39,9 @@ def pick_device(name: str) -> torch.device:
     except RuntimeError:
         raise DataError(f"no device {name!r}; use auto, cpu, cuda, cuda:N or mps") from None
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device.type, False):
+    if not there.get(device.type, False) or (
+        device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
+    ):
         raise DataError(f"device {name!r} isn't available on this machine; use --device auto")
     return device
 
@@ -231,7 +233,8 @@ class Engine:
         if self._average is not None:
             self._average.net.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self._scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty where the run so far was on a device that needs none
+            self._scaler.load_state_dict(state["scaler"])
 
 
 def disagreement(features: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:

@@ -127,6 +127,8 @@ def extract_file(
         OSError: The file can't be read.
         OutputError: The crop can't be written.
     """
+    if Path(path).stat().st_size > images.MOST_BYTES:
+        return Extract("", UNREADABLE, f"has more than {images.MOST_BYTES} bytes, more than a picture needs")
     data = Path(path).read_bytes()
     sha256 = hashlib.sha256(data).hexdigest()
     try:

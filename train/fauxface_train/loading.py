@@ -195,9 +195,11 @@ def handed_over(loader: Iterable[T]) -> Iterator[T]:
     """
     try:
         yield from loader
-    except DataError as error:  # torch puts the worker's traceback before its message
-        last = (str(error).strip().splitlines() or [""])[-1]
-        raise DataError(last.removeprefix(f"{DataError.__module__}.{DataError.__qualname__}: ")) from None
+    except DataError as error:
+        # torch puts the worker's traceback before its message, and the error escapes it.
+        name = f"{DataError.__module__}.{DataError.__qualname__}: "
+        error.__traceback__ = None  # it holds the loader, and so the workers, which an exit would wait for
+        raise DataError(str(error).removesuffix("\\n").rpartition(name)[2]) from None
 
 
 @contextmanager
@@ -212,6 +214,7 @@ def deaths_told() -> Iterator[None]:
     except (RuntimeError, ConnectionError, EOFError) as error:  # the latter two of what it was handing over
         if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
+        error.__traceback__ = None  # as in `handed_over`
         raise DataError(
             "a worker process died, perhaps for lack of memory; resume with fewer --workers"
         ) from None
@@ -245,7 +248,7 @@ def sharpness_of(crops: Crops) -> np.ndarray:
 
 
 def probe_faces(crops: Crops, recipe: Recipe, count: int = 384) -> np.ndarray:
-    """Return nominal train crops, half real and half fake as far as they go, for measuring layer statistics.
+    """Return views of train pictures for measuring layer statistics: half of each label, as far as they go.
 
     Returns:
         uint8 [N, 128, 128, 3] RGB, N at most `count`.

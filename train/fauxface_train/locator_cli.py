@@ -75,6 +75,7 @@ def train(
         compiled=compiled,
         held_out=held_out,
     )
+    resume = resume and (out / "last.pt").exists()
     run = Run(
         teacher=teacher,
         faces=faces,
@@ -82,9 +83,9 @@ def train(
         out=out,
         config=config,
         shape=Shape(),
-        init=None if resume and (out / "last.pt").exists() else init,
+        init=None if resume else init,
     )
-    measures = run.train(resume)
+    measures = run.train(resume, init)
     if measures is None:
         typer.echo(
             f"stopped after {run.done} pictures; continue with the same command and --resume", err=True

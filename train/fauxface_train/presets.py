@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from fauxface.errors import DataError
+from fauxface.errors import CheckpointError, DataError
 
 METRICS = ("auroc", "accuracy", "balanced_accuracy", "loss", "worst_source_auroc", "degraded_auroc")
 """Validation metrics that early stopping and the choice of the best checkpoint can follow."""
@@ -190,7 +190,11 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Recipe":
-        """Return the recipe that `to_dict` wrote."""
+        """Return the recipe that `to_dict` wrote.
+
+        Raises:
+            CheckpointError: It has other fields, as another release writes them.
+        """
         fields = dict(values)
         if fields.get("degradations") is not None:
             ranges: dict[str, Any] = {
@@ -199,7 +203,10 @@ class Recipe:
             }
             fields["degradations"] = Degradations(**ranges)
         fields["exclude"] = tuple(fields.get("exclude", ()))
-        return cls(**fields)
+        try:
+            return cls(**fields)
+        except TypeError as error:
+            raise CheckpointError(f"the recipe is of another release of fauxface: {error}") from None
 
     def changed(self, **overrides: Any) -> "Recipe":
         """Return a copy with those overrides that aren't None; `samples` and `epochs` exclude each other."""

@@ -14,6 +14,7 @@ from fauxface.errors import CheckpointError
 from fauxface.signals import ENDING
 
 RESUME_FILE = "resume.pt"
+_HELD = {"recipe", "data", "initial", "position", "engine"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +94,14 @@ def read_resume(out: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{out} holds no run to resume; start one without --resume")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(found, dict) or not found.keys() >= _HELD:
+            raise ValueError("not of a training run")
+        return found
     except Exception as error:  # torch.load lets whatever the bytes provoke through
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
         raise CheckpointError(
-            f"{path} is corrupt ({reason}); start a new run from its last.safetensors"
+            f"{path} is corrupt ({reason}); start a new run elsewhere from its last.safetensors"
         ) from None
 
 

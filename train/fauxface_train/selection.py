@@ -124,6 +124,11 @@ def _drop_near(
         opposite = next((other for other in near.get(index, ()) if entries[other].item.label != label), None)
         if opposite is not None:
             fates[index] = Fate(CONFLICT, opposite)
+    disputed = {index for index, fate in fates.items() if fate.outcome == CONFLICT}
+    for index in unique:  # another copy of a photograph in conflict
+        alike = next((other for other in near.get(index, ()) if other in disputed), None)
+        if index not in fates and alike is not None:
+            fates[index] = Fate(CONFLICT, fates[alike].other)
     for index in unique:
         if index not in fates:
             better = next((i for i in near.get(index, ()) if i in fates and fates[i].outcome == KEPT), None)

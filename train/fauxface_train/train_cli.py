@@ -1,6 +1,8 @@
 """The `fauxface train` command."""
 
+import math
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -158,10 +160,12 @@ def train(
             raise CheckpointError(f"{out} was started with another {name}; drop it, or start a new run")
     else:
         recipe = recipe.changed(**overrides)
+    if math.isnan(cache_gb):
+        raise DataError("--cache-gb must be a number of gigabytes")
     around = run_state.Surroundings(
         device=device,
         workers=workers,
-        cache_bytes=int(cache_gb * 1e9),
+        cache_bytes=int(min(cache_gb * 1e9, sys.maxsize)),
         checkpoint_seconds=60 * checkpoint_minutes,
         say=lambda line: typer.echo(line, err=True),
     )

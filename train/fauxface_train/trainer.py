@@ -161,8 +161,13 @@ def _begun(
             raise OutputError(
                 f"{out} already holds a run; add --resume to continue it, or choose another --out"
             )
-        if (out / "best.safetensors").exists():
-            raise OutputError(f"{out} already holds a checkpoint, and no run to resume; choose another --out")
+        held = [
+            name
+            for name in ("best.safetensors", "last.safetensors", "last.pt", "log.csv")
+            if (out / name).exists()
+        ]
+        if held:
+            raise OutputError(f"{out} already holds {held[0]}, and no run to resume; choose another --out")
         return None
     stored = read_resume(out)
     if weights is not None and not Initial.from_dict(stored["initial"]).is_of(weights):

@@ -7,6 +7,9 @@ from pathlib import Path
 from fauxface.errors import DataError
 from fauxface_train.dataset import PreparedData, Sample
 
+_LOCATOR = ("locator_sha256", "locator")
+"""What prepare.json tells of the locator; absent where none was used."""
+
 
 def chosen(data: PreparedData, split: str, exclude: Sequence[str]) -> list[Sample]:
     """Return a split's samples without the excluded sources.
@@ -31,9 +34,9 @@ def joining(data: PreparedData, folders: Sequence[str | Path], exclude: Sequence
     counts as that picture.
 
     Raises:
-        DataError: A folder isn't prepared data, was prepared with another crop rule, or has no train split;
-            or a picture of it, or what one was made of, is in val or test of `data`, or it is known under the
-            other label.
+        DataError: A folder isn't prepared data, was prepared with another crop rule or locator, or has no
+            train split; or a picture of it, or what one was made of, is in val or test of `data`, or it is
+            known under the other label.
     """
     known = {s.sha256: (s.split, s.label) for s in data.samples()}
     hidden = {s.sha256[:16] for s in data.samples() if _matches(s.source, exclude)}
@@ -44,6 +47,13 @@ def joining(data: PreparedData, folders: Sequence[str | Path], exclude: Sequence
         if (other.info["crop"], other.room) != (data.info["crop"], data.room):
             raise DataError(
                 f"{folder} was prepared with another crop rule than {data.root}; prepare it alike"
+            )
+        if any(
+            None not in (a := data.info.get(key), b := other.info.get(key)) and a != b for key in _LOCATOR
+        ):
+            raise DataError(
+                f"{folder} was prepared with another locator than {data.root}, so its faces are framed in "
+                "another way; prepare it alike"
             )
         found = other.samples(split="train")
         if not found:

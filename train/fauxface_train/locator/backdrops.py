@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from fauxface_train.locator.degrade import relight
-from fauxface_train.locator.pictures import Pictures
+from fauxface_train.locator.pictures import Pictures, shrunk
 
 _OTHERS = 0.25
 _FUR = ((40, 70, 110), (90, 110, 130), (20, 25, 30), (180, 190, 200), (60, 100, 160), (110, 130, 150))
@@ -60,7 +60,7 @@ class Backdrops:
         """Return a whole photograph, shrunk, with black or its own mirror image around it."""
         picture = self._pick(rng)
         ratio = self.size * rng.uniform(0.4, 1) / max(picture.shape[:2])
-        small = cv2.resize(picture, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)
+        small = shrunk(picture, ratio)
         if rng.random() < 0.5:
             small = small[:, ::-1]
         below, right = (max(0, self.size - extent) for extent in small.shape[:2])

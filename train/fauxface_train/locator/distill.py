@@ -1,5 +1,6 @@
 """The distillation run: composites, the teacher's maps, one-cycle training, checkpoints."""
 
+import copy
 import csv
 import hashlib
 import math
@@ -22,6 +23,7 @@ from fauxface.progress import Progress
 from fauxface.threads import available_cores
 from fauxface_train.checkpoint import writing
 from fauxface_train.loading import deaths_told, handed_over
+from fauxface_train.locator import starts
 from fauxface_train.locator.composites import Composer
 from fauxface_train.locator.held_out import compare_maps
 from fauxface_train.locator.hints import Adapters
@@ -140,26 +142,30 @@ class Run:
         self.average = AveragedModel(self.student, avg_fn=_average, use_buffers=True)
         self.done, self.seconds = 0, 0.0
 
-    def train(self, resume: bool) -> dict[str, float | None] | None:
+    def train(self, resume: bool, init: Path | None = None) -> dict[str, float | None] | None:
         """Train to the end of the schedule and return the measures on held-out composites.
 
         Ctrl-C, SIGTERM and SIGHUP end the current step, write a checkpoint and return None.
 
         Args:
             resume: Continue from the folder's last checkpoint if there is one.
+            init: What a run that is continued was started from, as far as it is there to be compared.
 
         Raises:
-            DataError: The folder holds a run already and `resume` is false.
-            CheckpointError: The checkpoint belongs to other settings.
+            DataError: The folder holds a run already and `resume` is false; or the loss isn't finite, or
+                torch.compile doesn't work.
+            CheckpointError: The checkpoint belongs to other settings or another start.
         """
         if (self.out / "last.pt").exists():
             if not resume:
                 raise DataError(f"{self.out} holds a run already; add --resume or choose another folder")
             self._load()
+            if init is not None and starts.digest(init) not in (None, self.init and self.init["sha256"]):
+                raise CheckpointError(
+                    f"{self.out} was started from other weights; drop --init, or choose another folder"
+                )
         self._save()
-        forward: Forward = self.student.with_features
-        if self.config.compiled:
-            forward = torch.compile(forward)
+        forward = self._compiled() if self.config.compiled else self.student.with_features
         composer = self._composer()
         start, saved = time.monotonic() - self.seconds, time.monotonic()
         total = self.config.samples if self.config.minutes is None else None
@@ -188,6 +194,22 @@ class Run:
         self._save()
         return None if stop.is_set() and self._position() < 1 else self._measured()
 
+    def _compiled(self) -> Forward:
+        """Return the compiled forward pass, once it has worked on a batch."""
+        before = copy.deepcopy(self.student.state_dict())
+        forward = torch.compile(self.student.with_features)
+        side = self.config.size
+        try:
+            forward(torch.zeros(self.config.batch, 3, side, side))[0].sum().backward()
+        except Exception as error:  # the compiler's back ends raise whatever they like
+            reason = (str(error).strip().splitlines() or [""])[0][:160]
+            raise DataError(
+                f"torch.compile doesn't work here, drop --compile: {type(error).__name__}: {reason}"
+            ) from None
+        self.student.load_state_dict(before)
+        self.optimizer.zero_grad(set_to_none=True)
+        return forward
+
     def _step(
         self, forward: Forward, pictures: torch.Tensor, target: torch.Tensor, hints: Sequence[torch.Tensor]
     ) -> dict[str, float]:
@@ -200,6 +222,9 @@ class Run:
             parts["hint"] = self.adapters.loss(features, hints, scores(target.float()))
             weight = self.config.hint * (1 - (1 - _HINT_LEFT) * min(position, 1.0))
             parts["loss"] = parts["loss"] + weight * parts["hint"]
+        loss = float(parts["loss"].detach())
+        if not math.isfinite(loss):
+            raise DataError(f"the loss became {loss} after {self.done} pictures; use a lower --rate")
         self.optimizer.zero_grad(set_to_none=True)
         parts["loss"].backward()
         torch.nn.utils.clip_grad_norm_(self.student.parameters(), 5.0)
@@ -307,24 +332,12 @@ class Run:
 
     def _start_from(self, path: Path) -> dict[str, object]:
         """Take over the averaged weights of an earlier run; return which they are."""
-        path = path / "last.pt" if path.is_dir() else path
-        if not path.is_file():
-            raise CheckpointError(f"no checkpoint at {path}; give a run's folder or its last.pt")
-        try:
-            state = torch.load(path, weights_only=True)
-            shape, weights, samples = state["shape"], state["average"], int(state["done"])
-            adapters = state.get("adapters", {})
-        except Exception as error:
-            raise CheckpointError(f"{path} can't be read; give the last.pt of a locator run") from error
-        if Shape.from_dict(shape) != self.shape:
-            raise CheckpointError(f"{path} holds a network of another shape; start without --init")
-        inner = {name.removeprefix("module."): value for name, value in weights.items()}
-        inner.pop("n_averaged", None)
-        self.student.load_state_dict(inner)
+        start = starts.read(path, self.shape)
+        self.student.load_state_dict(start.student)
         own = self.adapters.state_dict()
-        if {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in adapters.items()}:
-            self.adapters.load_state_dict(adapters)
-        return {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "samples": samples}
+        if {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in start.adapters.items()}:
+            self.adapters.load_state_dict(start.adapters)
+        return {"sha256": start.sha256, "samples": start.samples}
 
     def final(self) -> Student:
         """Return the averaged student in eval mode."""

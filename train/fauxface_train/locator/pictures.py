@@ -32,6 +32,18 @@ def decoded(path: Path) -> np.ndarray | None:
         return None
 
 
+def shrunk(picture: np.ndarray, ratio: float) -> np.ndarray:
+    """Return a picture at `ratio` of its size, at least one pixel wide and high, by area.
+
+    Args:
+        picture: uint8 [H, W, 3].
+        ratio: New size over old.
+    """
+    height, width = picture.shape[:2]
+    fx, fy = max(ratio, 1 / width), max(ratio, 1 / height)
+    return cv2.resize(picture, None, fx=fx, fy=fy, interpolation=cv2.INTER_AREA)
+
+
 class Pictures:
     """Pictures that are decoded when first asked for and kept in memory up to a limit.
 
@@ -69,7 +81,7 @@ class Pictures:
             return None
         ratio = self.largest / max(picture.shape[:2])
         if ratio < 1:
-            picture = cv2.resize(picture, None, fx=ratio, fy=ratio, interpolation=cv2.INTER_AREA)
+            picture = shrunk(picture, ratio)
         if self._bytes < _CACHE_BYTES:
             self._kept[index] = picture
             self._bytes += picture.nbytes

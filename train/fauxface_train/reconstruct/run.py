@@ -25,6 +25,7 @@ from fauxface_train.reconstruct.net import KINDS, Autoencoder
 _FIT = 2000
 _SMALLEST = 110
 _QUALITY = (70, 98)
+_BLOCK = 8  # of JPEG, in pixels
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,7 +114,10 @@ def _load(kind: str, path: Path) -> Autoencoder:
 def _write(
     root: Path, kind: str, net: Autoencoder, sample: Sample, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Reconstruct one face at a drawn size, through JPEG as its neighbours were; return its manifest row."""
+    """Reconstruct one face at a drawn size, through JPEG as its original was; return its manifest row.
+
+    The grid of JPEG's blocks lies anywhere, as that of a picture does in a crop of it.
+    """
     stored = load_stored(sample)
     smallest = min(1.0, _SMALLEST / sample.square.side)
     scale = 1.0 if rng.random() < 0.5 else float(np.exp(rng.uniform(np.log(smallest), 0.0)))
@@ -121,7 +125,9 @@ def _write(
     small = cv2.resize(stored, (side, side), interpolation=cv2.INTER_AREA) if scale < 1 else stored
     made = training.rebuilt(net, small)
     quality = int(rng.integers(_QUALITY[0], _QUALITY[1] + 1))
-    coded = cv2.imencode(".jpg", made[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    above, left = (int(value) for value in rng.integers(0, _BLOCK, 2))
+    canvas = cv2.copyMakeBorder(made[:, :, ::-1], above, 0, left, 0, cv2.BORDER_REFLECT_101)
+    coded = cv2.imencode(".jpg", canvas, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
     square = Square(
         *(round(value * scale) for value in (sample.square.x, sample.square.y, sample.square.side))
     )
@@ -130,7 +136,7 @@ def _write(
     name = f"crops/train/fake/{source}/{digest[:16]}.png"
     decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
     assert decoded is not None
-    png = cv2.imencode(".png", decoded)[1]
+    png = cv2.imencode(".png", decoded[above:, left:])[1]
     with atomic_write(root / name) as temporary:
         temporary.write_bytes(png.tobytes())
     rebuilt = dataclasses.replace(
@@ -169,7 +175,7 @@ def _chances(samples: Sequence[Sample]) -> np.ndarray:
 
 def _settings(data: PreparedData, plan: Plan) -> dict[str, Any]:
     """Return what must not change between the runs that fill one folder."""
-    kept = ("format", "faces", "crop", "room", "stored")
+    kept = ("format", "faces", "crop", "room", "stored", "locator_sha256", "locator")
     facts = provenance.describe_data(data, data.samples(split="train", label=0), [])
     origin = {name: facts[name] for name in ("prepare_sha256", "manifest_sha256")}
     return {name: data.info[name] for name in kept if name in data.info} | {
