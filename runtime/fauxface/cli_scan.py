@@ -119,6 +119,8 @@ def scan(
             precision=precision,
             max_side=max_side,
         )
+        for reason in scanner.passed_over:
+            sys.stderr.write(f"note: {reason}; scanning on {scanner.provider}\n")
         run = ScanRun(
             scanner,
             place,

@@ -1,6 +1,7 @@
 """Finding faces: ONNX Runtime on a network in YuNet's format, with the answers of OpenCV's FaceDetectorYN."""
 
 import copy
+import threading
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -47,6 +48,22 @@ class FaceLocator(Protocol):
     def locate(self, image: np.ndarray) -> list[Location]:
         """Return the faces of an RGB uint8 [H, W, 3] picture, largest first."""
         ...
+
+
+class OneAtATime:
+    """Any locator, never called by two threads at once.
+
+    Args:
+        locator: The locator.
+    """
+
+    def __init__(self, locator: FaceLocator) -> None:
+        self._locator, self._lock = locator, threading.Lock()
+
+    def locate(self, image: np.ndarray) -> list[Location]:
+        """Return the faces of an RGB uint8 [H, W, 3] picture, largest first."""
+        with self._lock:
+            return self._locator.locate(image)
 
 
 class Locator:

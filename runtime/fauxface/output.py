@@ -7,7 +7,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from io import RawIOBase
 from pathlib import Path
@@ -182,6 +182,14 @@ class ResultLog:
         found = self._found()
         if (found, _state(found)) != (self._earlier, self._seen):
             raise OutputError(f"another scan wrote {self.path} meanwhile; run the same command again")
+
+    def about(self) -> set[str]:
+        """Return the sources that earlier scans recorded, those of FILE too where FILE.part replaces it."""
+        found = {*self.recorded} | ({self.interrupted} if self.interrupted else set())
+        if self.begun and self.path.exists():
+            with suppress(OutputError):  # a file of something else, which FILE.part replaces
+                found.update(result.source for _, result in _records(self.path, partial=False))
+        return found
 
     def finish(self, keep: Container[str]) -> None:
         """Give FILE.part its name where an interrupted scan had nothing left to do; see `writing`."""

@@ -165,7 +165,7 @@ class ScanRun:
         """Refuse to replace files that were there before and that no result of this scan is about."""
         if self._overwrite:
             return
-        ours = set() if self._log is None else {*self._log.recorded, self._log.interrupted}
+        ours = set() if self._log is None else self._log.about()
         for item in todo:
             target = self._targets.get(item.source)
             if target is not None and item.source not in ours and target.exists():
@@ -264,8 +264,10 @@ class ScanRun:
         return None if result.error is None else _typed(result.error, item.source)
 
     def _picture(self, result: Result, image: np.ndarray | None) -> None:
-        self._write(result)  # first, so that there is no annotated file without a record
         target = self._targets.get(result.source)
+        if target is not None and image is not None:
+            target.unlink(missing_ok=True)  # an earlier scan's, which the record isn't about
+        self._write(result)  # first, so that there is no annotated file without a record
         if target is not None and image is not None:
             drawn = draw(image, result)
             if target.suffix.lower() in images.JPEG_SUFFIXES:

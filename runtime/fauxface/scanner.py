@@ -18,7 +18,7 @@ from fauxface.bundle import Bundle
 from fauxface.cutting import HELD_PIXELS, Core, Find, Groups, Item, cut, cut_frame, no_budget, with_error
 from fauxface.errors import BundleError, ImageError, NoFaceError
 from fauxface.following import Follower, check_every, locate_frame
-from fauxface.locator import FaceLocator, Location, Locator
+from fauxface.locator import FaceLocator, Location, Locator, OneAtATime
 from fauxface.pipeline import Pipeline, decoding_threads, newest
 from fauxface.precision import locator_beside, open_classifier
 from fauxface.results import Face, ItemError, Result
@@ -58,6 +58,7 @@ class Scanner:
         provider: Short name of the execution provider that is really in use.
         threads: Threads of one inference, and the cores that a pipelined video shares.
         precision: What the classifier in use computes in: "fp32", "fp16" or "int8".
+        passed_over: Why providers that "auto" prefers weren't taken, one line each.
         batch: Most faces per inference where a method isn't told: 8 on the CPU, where larger batches need
             more memory and are no faster, else 32.
 
@@ -91,6 +92,7 @@ class Scanner:
         )
         self.provider = self._classifier.provider
         self.threads = self._classifier.threads
+        self.passed_over = self._classifier.passed_over
         self._sharing: Classifier | None = None
         self._locating = threading.Lock()
         self._point = self.bundle.manifest.operating_point(self.precision)
@@ -248,7 +250,7 @@ class Scanner:
     ) -> FaceLocator:
         spec = self.bundle.manifest.locator
         if locator is not None and not isinstance(locator, str | os.PathLike):
-            return locator
+            return OneAtATime(locator)
         data = own = locator_beside(self.bundle, self.precision)
         changes = ""
         if locator is not None:
@@ -334,10 +336,17 @@ class Scanner:
             return Item(_name(picture), error=ItemError.of(error))
 
     def _located(self, source: str, image: np.ndarray) -> Item:
-        """Find the faces of a picture and cut them out."""
+        """Find the faces of a picture and cut them out.
+
+        Raises:
+            ImageError: A square around a face is too large for the memory.
+        """
         frame = Frame(0, 0.0, image)
         places = None if self._locator is None else self._find(frame)
-        item = cut(source, frame, places, self.bundle.manifest.crop.margin)
+        try:
+            item = cut(source, frame, places, self.bundle.manifest.crop.margin)
+        except MemoryError:
+            raise ImageError(f"{source}: a face's crop doesn't fit the memory; scale the picture") from None
         if not item.places:
             item.error = ItemError.of(
                 NoFaceError('no face was found; ready crops need --faces whole, in Python faces="whole"')
@@ -345,7 +354,7 @@ class Scanner:
         return item
 
     def _find(self, frame: Frame) -> list[Location]:
-        """Find the faces of a frame; a locator of the caller's is called once at a time."""
+        """Find the faces of a frame, one at a time."""
         assert self._locator is not None
         with self._locating:
             return locate_frame(self._locator, frame)

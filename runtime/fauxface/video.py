@@ -2,12 +2,9 @@
 
 import math
 import os
-import stat
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -15,26 +12,33 @@ from typing import Literal, Self
 import cv2
 import numpy as np
 
+from fauxface.captures import (
+    NO_FRAME,
+    STREAM_TIMEOUT_MS,
+    check_file,
+    open_capture,
+    quiet,
+    utf8_name,
+    why_closed,
+)
 from fauxface.containers import Layout, inspect
 from fauxface.errors import OutputError, VideoError
 from fauxface.files import atomic_write
-from fauxface.sources import Kind, Source, camera_index, camera_size
-
-STREAM_TIMEOUT_MS = 10_000
-"""How long opening a URL, and waiting for its next frame, may take."""
+from fauxface.sources import Kind, Source, camera_size
 
 FALLBACK_FPS = 25.0
 """The frame rate that is written when the source's is unknown or absurd."""
 
 _SHORTFALL = 0.8
 _JUMP_S = 0.5
+_SQUARE, _LARGEST_RATIO = 1.01, 4
 _MOST_PRECISE_FPS = 65.0
 _LONGEST_WRITTEN_SIDE = 8190
 _LOWEST_WRITTEN_FPS = 0.01
 """In MPEG-4 part 2, a second has at most 65535 ticks; OpenCV takes a thousand per frame where it has to."""
-_FFMPEG_LOG = "OPENCV_FFMPEG_LOGLEVEL"
 _TO_BGR = {1: cv2.COLOR_GRAY2BGR, 4: cv2.COLOR_BGRA2BGR}
-_NO_FRAME = "no frame could be decoded"
+_MOST_LOST = 250
+"""Frames in a row that may be undecodable before a video counts as ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,8 @@ class FrameReader:
     frames came; or, for other containers and URLs, less than 80 % of them came. FFmpeg's frame count alone
     isn't trusted further, since trimmed and variable-rate videos announce more frames than they show. A
     camera or a stream that stops delivering raises VideoError too: live, or from an HTTP server that
-    announces no length.
+    announces no length. Frames that can't be decoded are passed over, and of a file they are a VideoError at
+    its end.
 
     Times never fall. Where a file's own jump back, as where recordings were joined, they go on from the last
     one.
@@ -116,11 +121,11 @@ class FrameReader:
         self.source = source if isinstance(source, Source) else Source(Kind.VIDEO, os.fspath(source))
         self._every = every
         is_file = self.source.kind is Kind.VIDEO
-        self._layout = _check_file(self.source.text) if is_file else Layout(None, True)
-        with _quiet():
-            self._capture = _open(self.source, threads)
+        self._layout = check_file(self.source.text) if is_file else Layout(None, True)
+        with quiet():
+            self._capture = open_capture(self.source, threads)
         if not self._capture.isOpened():
-            raise VideoError(_why_closed(self.source, self._layout))
+            raise VideoError(why_closed(self.source, self._layout))
         self.width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
         self.height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
         asked = camera_size(self.source) if self.source.kind is Kind.CAMERA else None
@@ -130,6 +135,8 @@ class FrameReader:
                 f"{self.source.text}: the camera gives {self.width}x{self.height} instead; "
                 "ask for a size that it has"
             )
+        self._square = self._square_size()
+        self.width, self.height = self._square or (self.width, self.height)
         fps = self._capture.get(cv2.CAP_PROP_FPS)
         self.fps = fps if math.isfinite(fps) and fps > 0 else None
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -152,8 +159,10 @@ class FrameReader:
     def __iter__(self) -> Iterator[Frame]:
         index, start = 0, None
         last_s = before = offset = 0.0
-        while self._capture.isOpened() and self._capture.grab():
+        lost = 0
+        while (skipped := self._grab()) is not None:
             start = time.monotonic() if start is None else start
+            lost, index = lost + skipped, index + skipped
             if index % self._every == 0:
                 good, pixels = self._capture.retrieve()
                 if good and pixels is not None and pixels.size:
@@ -165,10 +174,44 @@ class FrameReader:
                     yield Frame(index, last_s, self._bgr(pixels), "BGR")
             index += 1
         if self._capture.isOpened():
-            self._check_end(index)
+            self._check_end(index, lost)
+
+    def _grab(self) -> int | None:
+        """Go on to the next frame.
+
+        OpenCV fails at a frame that FFmpeg can't decode as it does at the end; only there it goes on failing.
+
+        Returns:
+            How many undecodable frames lay before it; None at the end.
+        """
+        may_fail = _MOST_LOST if self.source.kind in (Kind.VIDEO, Kind.URL) else 0
+        begun = time.monotonic()
+        for lost in range(may_fail + 1):
+            if not self._capture.isOpened():
+                return None
+            if self._capture.grab():
+                return lost
+            waited_ms = 1000 * (time.monotonic() - begun)
+            if self.source.kind is Kind.URL and waited_ms > 0.9 * STREAM_TIMEOUT_MS:  # nothing comes any more
+                return None
+        return None
+
+    def _square_size(self) -> tuple[int, int] | None:
+        """Return the size at which pixels that aren't square, such as DV's, would be; None where they are."""
+        ratio = [self._capture.get(name) for name in (cv2.CAP_PROP_SAR_NUM, cv2.CAP_PROP_SAR_DEN)]
+        if not all(math.isfinite(part) and part > 0 for part in ratio):
+            return None
+        wider = ratio[0] / ratio[1]
+        if not _SQUARE < max(wider, 1 / wider) <= _LARGEST_RATIO:
+            return None
+        if self._capture.get(cv2.CAP_PROP_ORIENTATION_META) % 180 == 0:
+            return max(1, round(self.width * wider)), self.height
+        return self.width, max(1, round(self.height * wider))
 
     def _bgr(self, pixels: np.ndarray) -> np.ndarray:
-        """Return a frame as BGR; pipelines may deliver gray or BGRA."""
+        """Return a frame as BGR, of square pixels; pipelines may deliver gray or BGRA."""
+        if self._square is not None:
+            pixels = cv2.resize(pixels, self._square, interpolation=cv2.INTER_LINEAR)
         channels = pixels.shape[2] if pixels.ndim == 3 else 1
         if pixels.dtype == np.uint8 and (channels == 3 or pixels.shape[:2] == (self.height, self.width)):
             if channels == 3:
@@ -188,10 +231,10 @@ class FrameReader:
             return max(position, 0.0)
         return index / (self.fps or FALLBACK_FPS)
 
-    def _check_end(self, frames: int) -> None:
+    def _check_end(self, frames: int, lost: int) -> None:
         name = self.source.shown
         if frames == 0:
-            raise VideoError(f"{name}: {_NO_FRAME}; check that it is a complete video or a working stream")
+            raise VideoError(f"{name}: {NO_FRAME}; check that it is a complete video or a working stream")
         if self.source.is_live or (self.source.kind is Kind.URL and self.frame_count is None):
             raise VideoError(
                 f"{name}: stopped delivering after {frames} frames; check the camera or the network"
@@ -203,6 +246,8 @@ class FrameReader:
         if frames < share * (self.frame_count or 1):
             expected = f" of about {self.frame_count}" if self.frame_count else ""
             raise VideoError(f"{name}: the video ends early, after {frames} frames{expected}; copy it again")
+        if lost:
+            raise VideoError(f"{name}: {lost} of its {frames} frames can't be decoded; copy it again")
 
 
 class FrameWriter:
@@ -238,7 +283,7 @@ class FrameWriter:
             raise OutputError(f"can't write {self.path}: videos are written as mp4; use the suffix .mp4")
         self._temporary = self._stack.enter_context(atomic_write(self.path))
         width, height = (side + side % 2 for side in self.size)
-        with _quiet(), _utf8_name(self._temporary) as name:
+        with quiet(), utf8_name(self._temporary) as name:
             codec = cv2.VideoWriter.fourcc(*"mp4v")
             writer = cv2.VideoWriter(name, cv2.CAP_FFMPEG, codec, self.fps, (width, height))
         if writer.isOpened():
@@ -275,7 +320,7 @@ class FrameWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if self._writer is not None:
-            with _quiet():
+            with quiet():
                 self._writer.release()
             self._writer = None
         if error is not None:
@@ -296,102 +341,3 @@ class FrameWriter:
     def _leave(self, error: BaseException | None) -> None:
         """Rename the temporary file, or remove it where there is an error."""
         self._stack.__exit__(type(error) if error else None, error, error.__traceback__ if error else None)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep OpenCV's and FFmpeg's own messages off standard error; a level set by the user stays in force.
-
-    FFmpeg's level is read from the environment once in a process, when OpenCV first uses it.
-    """
-    level = cv2.utils.logging.getLogLevel()
-    given = os.environ.get(_FFMPEG_LOG)
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    os.environ[_FFMPEG_LOG] = "-8" if given is None else given
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)
-        if given is None:
-            os.environ.pop(_FFMPEG_LOG, None)
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-@contextmanager
-def _utf8_name(path: Path) -> Iterator[str]:
-    """Yield a name by which OpenCV can open the file.
-
-    It is absolute, since FFmpeg takes what precedes the colon of "10:30.mp4" for a protocol. Where it isn't
-    UTF-8, which crashes OpenCV, a temporary link stands for it.
-    """
-    name = os.path.abspath(path)  # noqa: PTH100  (a link whose target is to be kept as it is)
-    if _is_utf8(name):
-        yield name
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        link = Path(folder, f"video{path.suffix if path.suffix.isascii() else ''}")
-        link.symlink_to(name)
-        yield str(link)
-
-
-def _open(source: Source, threads: int | None) -> cv2.VideoCapture:
-    if source.kind in (Kind.URL, Kind.GSTREAMER) and not _is_utf8(source.text):
-        raise VideoError(f"{source.shown}: isn't UTF-8; write it percent-encoded")  # which would end OpenCV
-    if source.kind is Kind.VIDEO:
-        with _utf8_name(Path(source.text)) as name:
-            return cv2.VideoCapture(name, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads or 0])
-    if source.kind is Kind.CAMERA:
-        api = cv2.CAP_V4L2 if sys.platform == "linux" else cv2.CAP_ANY
-        width, height = camera_size(source) or (0, 0)
-        asked = [cv2.CAP_PROP_FRAME_WIDTH, width, cv2.CAP_PROP_FRAME_HEIGHT, height] if width else []
-        return cv2.VideoCapture(camera_index(source), api, asked)
-    if source.kind is Kind.URL:
-        timeouts = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, STREAM_TIMEOUT_MS]
-        timeouts += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, STREAM_TIMEOUT_MS]
-        return cv2.VideoCapture(source.text, cv2.CAP_FFMPEG, timeouts)
-    if source.kind is Kind.GSTREAMER:
-        if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
-            raise VideoError(
-                "this OpenCV build has no GStreamer; install an OpenCV built with it, or give a file or URL"
-            )
-        return cv2.VideoCapture(source.text, cv2.CAP_GSTREAMER)
-    raise VideoError(f"{source.shown}: a source of kind {source.kind} has no frames; give a video")
-
-
-def _why_closed(source: Source, layout: Layout) -> str:
-    if source.kind is Kind.CAMERA:
-        return f"{source.text}: the camera can't be opened; check that it is connected, free and permitted"
-    if source.kind is Kind.URL:
-        return f"{source.shown}: the stream can't be opened; check the address, the network and the login"
-    if source.kind is Kind.GSTREAMER:
-        return f"{source.shown}: GStreamer can't start the pipeline; check it with gst-launch-1.0"
-    if not layout.complete:
-        return f"{source.text}: the video is cut off before its index, {_NO_FRAME}; copy it again"
-    return f"{source.text}: is not a readable video; check the file or convert it to mp4"
-
-
-def _check_file(text: str) -> Layout:
-    """Return what a video file says of itself; raise VideoError for a path that is no readable file."""
-    try:
-        status = Path(text).stat()
-        if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
-            return Layout(None, True)  # a pipe, whose bytes can be read once only
-        if status.st_size == 0:
-            raise VideoError(f"{text}: is empty; copy the file again")
-        return inspect(text)
-    except FileNotFoundError:
-        raise VideoError(f"{text}: there is no such file; check the path") from None
-    except IsADirectoryError:
-        raise VideoError(f"{text}: is a folder, not a video; give a video file") from None
-    except PermissionError:
-        raise VideoError(f"{text}: permission denied; make the file readable") from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise VideoError(f"{text}: can't be read: {reason}; check the path and the disk") from error

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fauxface import images
+from fauxface import images, scanner
 from scan_files import GRAY, archive, records, scene, tree
 
 
@@ -86,3 +86,40 @@ def test_an_original_in_the_folder_of_a_single_picture_stays(scan):
     assert Path("mine/a.png").read_bytes() == original
     assert scan("in/a.png", "--annotate", "mine", "--overwrite")[0] == 0
     assert Path("mine/a.png").read_bytes() != original
+
+
+def test_an_interrupted_scan_anew_goes_on_among_the_annotated_files_of_the_old_one(scan, monkeypatch):
+    """FILE is still the old one's then, and FILE.part has the new records."""
+    for name, tone in (("a", scene()), ("b", scene(GRAY)), ("c", scene())):
+        images.write(f"in/{name}.png", tone)
+    assert scan("in", "--out", "out")[0] == 0
+    for path in tree("out/annotated"):
+        Path("out/annotated", path).write_bytes(b"old")
+    write = images.write
+
+    def dies(path, image):
+        if Path(path).name == "b.png":
+            raise KeyboardInterrupt
+        write(path, image)
+
+    monkeypatch.setattr(images, "write", dies)
+    assert scan("in", "--out", "out", "--overwrite")[0] == 130
+    monkeypatch.setattr(images, "write", write)
+    assert scan("in", "--out", "out")[0] == 0
+    assert [r["source"] for r in records("out/results.jsonl")] == ["in/a.png", "in/b.png", "in/c.png"]
+    for name in "abc":
+        assert Path(f"out/annotated/{name}.png").read_bytes() != b"old", name
+
+
+def test_why_a_provider_was_passed_over_is_told_at_the_start(scan, monkeypatch):
+    images.write("in/a.png", scene())
+    opened = scanner.open_classifier
+
+    def passing(*arguments, **options):
+        classifier, precision = opened(*arguments, **options)
+        classifier.passed_over = ("the provider cuda can't be used: no driver",)
+        return classifier, precision
+
+    monkeypatch.setattr(scanner, "open_classifier", passing)
+    code, _, err = scan("in/a.png")
+    assert (code, err) == (0, "note: the provider cuda can't be used: no driver; scanning on cpu\n")

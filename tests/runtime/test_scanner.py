@@ -145,6 +145,22 @@ def test_batched_equals_single(scanner):
         assert [f.p_generated for f in single.faces] == pytest.approx([f.p_generated for f in result.faces])
 
 
+def test_a_crop_that_does_not_fit_the_memory_is_that_pictures_error(scanner, monkeypatch):
+    whole = scanner_module.cut
+
+    def cut(source, *arguments):
+        if source == "huge":
+            raise MemoryError
+        return whole(source, *arguments)
+
+    monkeypatch.setattr(scanner_module, "cut", cut)
+    with pytest.raises(ImageError, match="huge: a face's crop doesn't fit the memory"):
+        scanner.image(scene(RED), "huge")
+    monkeypatch.setattr(scanner_module, "_name", lambda _: "huge")
+    (result,) = scanner.images([scene(RED)])
+    assert result.error.type == "ImageError"
+
+
 def test_images_are_taken_lazily(scanner):
     taken = []
 

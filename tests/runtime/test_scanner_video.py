@@ -210,7 +210,8 @@ def test_other_providers_are_judged_alike_in_a_pipeline(bundle, provider, pictur
     assert found == expected
 
 
-def test_a_locator_of_the_callers_is_never_called_twice_at_once(bundle):
+@pytest.mark.parametrize("locate_every", [1, 3])
+def test_a_locator_of_the_callers_is_never_called_twice_at_once(bundle, locate_every):
     class Alone(Blobs):
         inside = False
 
@@ -222,6 +223,7 @@ def test_a_locator_of_the_callers_is_never_called_twice_at_once(bundle):
             return super().locate(image)
 
     scanner = Scanner(bundle, provider="cpu", threads=3, locator=Alone())
-    for result, image in scanner.scan_frames(frames(12, RED), "clip", batch=2):
+    scanned = scanner.scan_frames(frames(12, RED), "clip", batch=2, locate_every=locate_every)
+    for result, image in scanned:
         assert [face.label for face in result.faces] == ["generated"]
         assert [face.label for face in scanner.image(image).faces] == ["generated"]

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fauxface import video
+from fauxface import captures, video
 from fauxface.containers import inspect
 from fauxface.errors import VideoError
 from fauxface.sources import Kind, Source
@@ -131,7 +131,7 @@ def test_skipped_frames_are_not_retrieved(tmp_path, clips, monkeypatch):
         monkeypatch.setattr(reader, "_capture", Counting())
         assert len(list(reader)) == 3
         assert calls.count("retrieve") == 3
-        assert calls.count("grab") == COUNT + 1
+        assert calls.count("grab") == COUNT + 1 + video._MOST_LOST
 
 
 @pytest.mark.parametrize(
@@ -200,13 +200,92 @@ def test_stream_without_announced_end_is_judged_by_its_frame_count(tmp_path, cli
 
     path = tmp_path / "clip.avi"
     path.write_bytes(clips[".avi"][: len(clips[".avi"]) * 6 // 10])
-    monkeypatch.setattr(video, "inspect", lambda _: containers.Layout(None, True))
+    monkeypatch.setattr(captures, "inspect", lambda _: containers.Layout(None, True))
     frames, error = read(path)
     assert len(frames) < 0.8 * COUNT
     assert error is not None
     assert "ends early" in error
     path.write_bytes(clips[".avi"])
     assert read(path)[1] is None
+
+
+def damaged(data: bytes, mark: bytes, number: int, count: int) -> bytes:
+    """Overwrite a frame's first bytes, from the codec's mark on, without which it can't be decoded."""
+    at = -1
+    for _ in range(number + 1):
+        at = data.index(mark, at + 1)
+    return data[:at] + b"\xee" * count + data[at + count :]
+
+
+@pytest.mark.parametrize(
+    ("name", "mark", "count"),
+    [(".mp4", b"\0\0\1\xb6", 4), (".mkv", b"\0\0\1\xb6", 4), (".avi", b"\xff\xd8\xff", 600)],
+    ids=["mp4", "mkv", "avi"],
+)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_frame_that_cannot_be_decoded_does_not_end_a_video(tmp_path, clips, name, mark, count, threads):
+    path = tmp_path / f"clip{name}"
+    path.write_bytes(damaged(clips[name], mark, 10, count))
+    frames, error = read(path, threads=threads)
+    assert [frame.index for frame in frames] == [i for i in range(COUNT) if i != 10]
+    assert [frame.time_s for frame in frames] == pytest.approx([f.index / FPS for f in frames], abs=2e-3)
+    assert error == f"{path}: 1 of its {COUNT} frames can't be decoded; copy it again"
+
+
+def with_pixels(data: bytes, wide: int, high: int) -> bytes:
+    """Say in an mp4 that its pixels aren't square: a `pasp` box at the end of the picture's sample entry."""
+    data = bytearray(data)
+    entry = data.index(b"stsd") + 12
+    end = entry + int.from_bytes(data[entry : entry + 4], "big")
+    data[end:end] = struct.pack(">I4sII", 16, b"pasp", wide, high)
+    for at in (
+        entry,
+        *(data.index(name) - 4 for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd")),
+    ):
+        struct.pack_into(">I", data, at, int.from_bytes(data[at : at + 4], "big") + 16)
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("ratio", "degrees", "size"),
+    [
+        ((4, 3), 0, (128, 64)),
+        ((3, 4), 0, (72, 64)),
+        ((4, 3), 90, (64, 128)),
+        ((1, 1), 0, (WIDTH, HEIGHT)),
+        ((100, 1), 0, (WIDTH, HEIGHT)),
+    ],
+)
+def test_pixels_that_are_not_square_are_made_so(tmp_path, clips, ratio, degrees, size):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(with_pixels(rotated(clips[".mp4"], degrees) if degrees else clips[".mp4"], *ratio))
+    with FrameReader(path) as reader:
+        frames = list(reader)
+        assert (reader.width, reader.height) == size
+    assert len(frames) == COUNT
+    assert frames[0].image.shape == (size[1], size[0], 3)
+    if not degrees:
+        assert np.abs(frames[0].image[4:28, size[0] // 2 + 8 : -8].astype(int) - TOP_RIGHT).max() < 16
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "given", "used"),
+    [
+        (Kind.URL, "rtsp://camera/1", None, 4),
+        (Kind.URL, "rtsp://camera/1", 2, 2),
+        (Kind.URL, "http://host/a.mp4", 8, 8),
+        (Kind.URL, "http://host/a.mp4", None, 0),
+        (Kind.VIDEO, "a.mp4", 8, 8),
+    ],
+)
+def test_few_threads_decode_a_live_stream(monkeypatch, kind, text, given, used):
+    """Each holds a frame back, which of a camera with one frame per second takes a second."""
+    opened = []
+    monkeypatch.setattr(captures.cv2, "VideoCapture", lambda *arguments: opened.append(arguments))
+    monkeypatch.setattr(captures, "available_cores", lambda: 16)
+    captures.open_capture(Source(kind, text), given)
+    asked = opened[0][2]
+    assert asked[asked.index(cv2.CAP_PROP_N_THREADS) + 1] == used
 
 
 def test_trimmed_mp4_that_announces_more_frames_is_no_error(tmp_path, clips):
@@ -253,7 +332,7 @@ def test_locked_file_says_so(tmp_path, clips, monkeypatch):
     def refuse(_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(video, "inspect", refuse)
+    monkeypatch.setattr(captures, "inspect", refuse)
     with pytest.raises(VideoError, match="permission denied"):
         FrameReader(path)
 
@@ -262,7 +341,7 @@ def test_live_source_that_stops_is_an_error(tmp_path, clips, monkeypatch):
     path = tmp_path / "clip.mp4"
     path.write_bytes(clips[".mp4"])
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    monkeypatch.setattr(video, "_open", lambda *_: capture)
+    monkeypatch.setattr(video, "open_capture", lambda *_: capture)
     frames, error = read(Source(Kind.CAMERA, "camera:0"))
     assert len(frames) == COUNT
     assert error == f"camera:0: stopped delivering after {COUNT} frames; check the camera or the network"
