@@ -86,11 +86,20 @@ def engine_cache(model: bytes, precision: str, onnxruntime: str, root: Path | No
     digest = hashlib.sha256(model).hexdigest()[:32]
     name = f"{digest}-{precision}-sm{compute_capability()}-trt{tensorrt_version()}-ort{onnxruntime}"
     try:
-        folder = (root or user_cache()) / "tensorrt" / re.sub(r"[^A-Za-z0-9.+-]", "_", name)
+        folder = engines(root) / re.sub(r"[^A-Za-z0-9.+-]", "_", name)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except (OSError, RuntimeError):  # the latter of a user without a home
         return None
     return folder if os.access(folder, os.W_OK | os.X_OK) else None
+
+
+def engines(root: Path | None = None) -> Path:
+    """Return the folder that holds the caches of all engines; it may not exist.
+
+    Raises:
+        RuntimeError: There is no `root`, and the user has no home.
+    """
+    return (root or user_cache()) / "tensorrt"
 
 
 def announce_build(cache: Path | None) -> bool:

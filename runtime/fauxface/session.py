@@ -253,6 +253,9 @@ def _start(ort: ModuleType, model: _Model, provider: str) -> tuple[Any, bool]:
         session, graphs = _create(ort, model, provider)
     except BundleError as error:
         way = "check its driver and libraries, or use --provider cpu"
+        if provider == "tensorrt":
+            with contextlib.suppress(RuntimeError):  # of a user without a home, who has no engines
+                way = f"remove the engines below {providers.engines()}, where one may be damaged, {way}"
         raise _unusable(provider, f"{_first_line(error)}; {way}") from None
     finally:
         ort.set_default_logger_severity(_LOG_WARNING)
