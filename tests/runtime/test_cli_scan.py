@@ -267,6 +267,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(monkeypatch, capsys, prepare, 
         arguments = [*arguments, "--bundle", str(TINY_BUNDLE)]
     if "--jsonl" not in arguments and "--annotate" not in arguments:
         arguments = [*arguments, "--out", "out"]
+    if "--provider" not in arguments:  # "auto" says which ones it passed over
+        arguments = [*arguments, "--provider", "cpu"]
     monkeypatch.setattr(sys, "argv", ["fauxface", "scan", *arguments])
     with pytest.raises(SystemExit) as leave:
         cli.main()
@@ -286,7 +288,7 @@ def test_a_full_disk_behind_standard_output_is_one_line(arguments):
     command = [sys.executable, "-c", "from fauxface.cli import main; main()", "scan", "a.png"]
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [*command, "--bundle", str(TINY_BUNDLE), *arguments],
+            [*command, "--bundle", str(TINY_BUNDLE), "--provider", "cpu", *arguments],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
@@ -312,7 +314,9 @@ def test_closed_and_narrow_streams(closed, encoding, source, message):
     for name in ("a", "\u03a9"):
         images.write(f"in/{name}.png", scene())
     python = f"{shlex.quote(sys.executable)} -c 'from fauxface.cli import main; main()'"
-    arguments = f"{shlex.quote(source)} --bundle {shlex.quote(str(TINY_BUNDLE))} --jsonl r.jsonl"
+    arguments = (
+        f"{shlex.quote(source)} --bundle {shlex.quote(str(TINY_BUNDLE))} --provider cpu --jsonl r.jsonl"
+    )
     done = subprocess.run(
         ["/bin/sh", "-c", f"{python} scan {arguments} {closed}"],
         env={**os.environ, "PYTHONIOENCODING": encoding},
@@ -328,7 +332,9 @@ def test_closed_and_narrow_streams(closed, encoding, source, message):
 @pytest.mark.usefixtures("_scan_place")
 def test_a_name_that_the_system_refuses_is_one_line(command):
     images.write("a.png", scene())
-    code, _, err = command("scan", "a.png", "--bundle", TINY_BUNDLE, "--jsonl", "x" * 300)
+    code, _, err = command(
+        "scan", "a.png", "--bundle", TINY_BUNDLE, "--provider", "cpu", "--jsonl", "x" * 300
+    )
     assert code == 1
     assert re.match(r"error: \w+Error: .*File name too long.*\n$", err)
 
