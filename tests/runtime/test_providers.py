@@ -2,10 +2,12 @@ import ctypes
 import stat
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from fauxface import providers
+from fauxface import providers, session
+from fauxface.errors import BundleError, ProviderError
 
 
 def test_cuda_graphs_are_an_option():
@@ -184,3 +186,24 @@ def test_tensorrt_version(monkeypatch):
     assert providers.tensorrt_version() == "100900"
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     assert providers.tensorrt_version() == "unknown"
+
+
+@pytest.mark.parametrize("provider", ["tensorrt", "cuda"])
+def test_a_damaged_engine_is_thought_of(provider, monkeypatch, tmp_path):
+    """ONNX Runtime writes an engine in place, so that a power cut leaves a part of one."""
+
+    def refuse(*_):
+        raise BundleError("Failed to deserialize the engine")
+
+    ort = SimpleNamespace(
+        get_available_providers=lambda: list(session.PROVIDERS.values()),
+        set_default_logger_severity=lambda _: None,
+    )
+    monkeypatch.setattr(session, "missing_libraries", lambda *_: None)
+    monkeypatch.setattr(session, "_create", refuse)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with pytest.raises(
+        ProviderError, match=r"Failed to deserialize the engine; .*or use --provider cpu"
+    ) as caught:
+        session._start(ort, session._Model(b"", "fp32", 1), provider)
+    assert ("remove the engines below" in str(caught.value)) == (provider == "tensorrt")

@@ -2,7 +2,6 @@ import ctypes
 import importlib.metadata
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -335,27 +334,6 @@ def test_a_gpu_runs_batches_of_at_most_the_largest_bucket(monkeypatch):
 )
 def test_an_error_of_onnx_runtime_is_shown_without_its_place_in_the_source(said, shown):
     assert session._first_line(RuntimeError(said)) == shown
-
-
-@pytest.mark.parametrize("provider", ["tensorrt", "cuda"])
-def test_a_damaged_engine_is_thought_of(provider, monkeypatch, tmp_path):
-    """ONNX Runtime writes an engine in place, so that a power cut leaves a part of one."""
-
-    def refuse(*_):
-        raise BundleError("Failed to deserialize the engine")
-
-    ort = SimpleNamespace(
-        get_available_providers=lambda: list(session.PROVIDERS.values()),
-        set_default_logger_severity=lambda _: None,
-    )
-    monkeypatch.setattr(session, "missing_libraries", lambda *_: None)
-    monkeypatch.setattr(session, "_create", refuse)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    with pytest.raises(
-        ProviderError, match=r"Failed to deserialize the engine; .*or use --provider cpu"
-    ) as caught:
-        session._start(ort, session._Model(MODEL, "fp32", 1), provider)
-    assert ("remove the engines below" in str(caught.value)) == (provider == "tensorrt")
 
 
 def test_tensorrt_announces_no_build_where_it_is_not_installed(monkeypatch, capfd):
