@@ -41,7 +41,8 @@ def test_trains_and_says_where(prepared, tmp_path):
     out = tmp_path / "run"
     result = _run(
         prepared, "--out", out, "--weights", "none", "--samples", 8, "--batch", 4,
-        "--source-weight", "cam*=2", "--metric", "auroc", "--seed", 3, "--matched", 0.5, *FAST,
+        "--source-weight", "cam*=2", "--metric", "auroc", "--seed", 3, "--matched", 0.5,
+        "--cache-gb", "inf", *FAST,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "best.safetensors: auroc" in result.output

@@ -1,6 +1,5 @@
 """The `fauxface train` command."""
 
-import math
 import shlex
 import sys
 from pathlib import Path
@@ -160,8 +159,6 @@ def train(
             raise CheckpointError(f"{out} was started with another {name}; drop it, or start a new run")
     else:
         recipe = recipe.changed(**overrides)
-    if math.isnan(cache_gb):
-        raise DataError("--cache-gb must be a number of gigabytes")
     around = run_state.Surroundings(
         device=device,
         workers=workers,
