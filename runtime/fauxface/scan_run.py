@@ -264,8 +264,8 @@ class ScanRun:
         return None if result.error is None else _typed(result.error, item.source)
 
     def _picture(self, result: Result, image: np.ndarray | None) -> None:
-        target = self._targets.get(result.source)
-        if target is not None and image is not None:
+        target = None if image is None else self._targets.get(result.source)
+        if target is not None:
             target.unlink(missing_ok=True)  # an earlier scan's, which the record isn't about
         self._write(result)  # first, so that there is no annotated file without a record
         if target is not None and image is not None:

@@ -51,13 +51,17 @@ def read(path: Path, shape: Shape) -> Start:
         raise CheckpointError(f"{path} holds a network of another shape; start without --init")
     student = {name.removeprefix("module."): value for name, value in weights.items()}
     student.pop("n_averaged", None)
-    return Start(student, adapters, hashlib.sha256(path.read_bytes()).hexdigest(), samples)
+    return Start(student, adapters, _sha256(path), samples)
 
 
 def digest(path: Path) -> str | None:
     """Return the SHA-256 of a run's last.pt, by which a start is recorded; None where it isn't there."""
     path = _file(path)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    return _sha256(path) if path.is_file() else None
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _file(path: Path) -> Path:
