@@ -51,9 +51,9 @@ class AreaLocator:
         self._inner.min_scale = None  # the copy is as large as ours already: it isn't to be scaled again
 
     def locate(self, image: np.ndarray) -> list[Location]:
-        """Return the faces of an RGB picture."""
+        """Return the faces of a BGR picture."""
         small, factors = area_copy(image, self._ours)
-        return [scaled(face, factors) for face in self._inner.locate(small)]
+        return [scaled(face, factors) for face in self._inner.locate(small, bgr=True)]
 
 
 class OpenCVLocator:
@@ -74,10 +74,10 @@ class OpenCVLocator:
             )
 
     def locate(self, image: np.ndarray) -> list[Location]:
-        """Return the faces of an RGB picture."""
+        """Return the faces of a BGR picture, which is what OpenCV decodes and what the detector takes."""
         small, factors = area_copy(image, self._ours)
         self._detector.setInputSize(small.shape[1::-1])
-        _, rows = self._detector.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
+        _, rows = self._detector.detect(small)
         if rows is None:
             return []
         found = []
@@ -183,8 +183,8 @@ def measure(clip: Path, bundle: Bundle, ks: list[int], every: int) -> list[dict[
     policies |= {f"every {k}": Follower(ours.shared(), k).locate for k in ks}
     policies |= {
         "float locator": lambda frame: locate_frame(plain, frame),
-        "INTER_AREA copy": lambda frame: area.locate(frame.image),
-        "FaceDetectorYN": lambda frame: opencv.locate(frame.image),
+        "INTER_AREA copy": lambda frame: area.locate(frame.pixels),
+        "FaceDetectorYN": lambda frame: opencv.locate(frame.pixels),
     }
     return compare(clip, policies, every, manifest.crop.min_face_px)
 

@@ -26,4 +26,4 @@ measure face_to_verdict
 measure roofline
 measure video ${video[@]+"${video[@]}"}
 measure training ${data[@]+"${data[@]}"}
-"$python" "$here/tables.py"
+"$python" "$here/tables.py" --results "$results"

@@ -146,7 +146,8 @@ def block(name: str, results: Path) -> str:
         head, rows = TABLES[name](data)
         machine = data["machine"]
         sets = ", ".join(machine.get("instruction_sets", []))
-        cores = f"{machine['cpu']}{f' ({sets})' if sets else ''}, {data['threads']} threads"
+        threads = data.get("scan_threads", data["threads"])
+        cores = f"{machine['cpu']}{f' ({sets})' if sets else ''}, {threads} threads"
         lines = [f"{cores}{start.model_note(data)}.", ""]
     except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ResultError(f"{path} lacks something: {error!r}; run benchmarks/{name}.py again") from None

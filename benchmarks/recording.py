@@ -1,6 +1,7 @@
 """What the speed scripts share: their options, clips to measure on, and results that name their machine."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -65,14 +66,22 @@ def require_held(rows: Sequence[dict[str, Any]], key: str) -> None:
 def save(arguments: argparse.Namespace, began: start.Before, body: dict[str, Any]) -> None:
     """Write a result with its format, model, machine and versions.
 
+    Where the machine has other work by now, which may have come while it was measured, the result is a trial.
+
     Args:
         arguments: From `parser`.
         began: What was asked before the run.
         body: What was measured.
     """
+    share = start.busy_share()
+    late = share is not None and share > start.BUSY_SHARE and not arguments.busy
+    if late:
+        sys.stderr.write(f"other processes take {share:.0%} of the processors: this counts as a trial run\n")
+    header = harness.header(arguments, began)
     document = {
         "format": f"fauxface.{arguments.benchmark}/1",
-        **harness.header(arguments, began),
+        **header,
+        "trial": header["trial"] or late,
         "versions": provenance.versions() | installed_distributions(),
         "threads": available_cores(),
         **body,

@@ -1,9 +1,10 @@
 """Fill the tables of README.md and of the pages of other machines from the result files, between markers.
 
-Usage: python benchmarks/tables.py [--check]
+Usage: python benchmarks/tables.py [--check | --results FOLDER]
 
 With --check nothing is written: the exit code is 1 where a page isn't what the results say, or where a
-claim on README.md is missing or doesn't hold: the claims are made of its machine.
+claim on README.md is missing or doesn't hold: the claims are made of its machine. The claims of a folder of
+results that no page shows are printed only.
 """
 
 import argparse
@@ -159,6 +160,7 @@ def _speeds(document: Document, unit: str, shown: Callable[[float], float]) -> l
             ratio = f"{_number(found['value'])} x"
             interval = f"{_number(found['low'])} to {_number(found['high'])}"
         value = _number(shown(row["seconds_per_unit"])) + _unsteady(row["rounds"], shown)
+        value += ", not settled" if row.get("settled") is False else ""
         lines.append(f"| {row['case']} | {row['configuration']} | {value} | {ratio} | {interval} |")
     return lines
 
@@ -244,7 +246,12 @@ def main() -> None:
         action="store_true",
         help="write nothing; fail on a stale table, or a claim that is missing or doesn't hold",
     )
+    parser.add_argument("--results", type=Path, help="results; where no page shows them, print their claims")
     arguments = parser.parse_args()
+    shown = {(page.parent / link).resolve() for page, link in PAGES.items()}
+    if arguments.results is not None and arguments.results.resolve() not in shown:
+        sys.stdout.write(f"{arguments.results}\n{sections(arguments.results, '.')['claims']}\n")
+        return
     missed = 0
     for page, link in PAGES.items():
         text = page.read_text(encoding="utf-8")

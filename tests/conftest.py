@@ -35,7 +35,7 @@ def variant_bundle(tmp_path):
         logits=logits,
         **{f"logits_{precision}": values for precision, values in moved.items()},
     )
-    document = tiny.manifest.to_dict()
+    document = tiny.document()
     del document["version"]
     document["classifier"] |= {precision: f"classifier.{precision}.onnx" for precision in moved}
     document["operating_points"] = {

@@ -192,19 +192,25 @@ def _variants(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {name: v for name, v in mapping(manifest, "variants").items() if isinstance(v, Mapping)}
 
 
-def _precisions(manifest: Mapping[str, Any]) -> list[str]:
-    """Return what other precisions lose against fp32; nothing where the bundle has none."""
-    rows = []
+def _precision_rows(manifest: Mapping[str, Any]) -> list[tuple[object, ...]]:
+    """Return a row on each precision whose loss against fp32 is known, which begins with its name."""
+    rows = list[tuple[object, ...]]()
     for name, variant in _variants(manifest).items():
         test = mapping(variant, "test")
         points = {**manifest["thresholds"], **mapping(manifest, "operating_points", name, "thresholds")}
-        if not {"auroc_loss", "flips", "samples"} <= test.keys():
+        if not all(isinstance(test.get(key), int | float) for key in ("auroc_loss", "flips", "samples")):
             continue
         figures = f"{round(test['auroc_loss'], 4) + 0:.4f}", f"{test['flips']:.2%}", test["samples"]
         overall = mapping(variant, "metrics", "overall")
         rates = (figure(mapping(overall, key), interval=False) for key in ("apcer", "bpcer", "unsure", "ece"))
         bounds = (f"{points[key]:.6g}" for key in ("bona_fide_below", "generated_from"))
         rows.append((name, *figures, *rates, *bounds))
+    return rows
+
+
+def _precisions(manifest: Mapping[str, Any]) -> list[str]:
+    """Return what other precisions lose against fp32; nothing where that isn't known of any."""
+    rows = _precision_rows(manifest)
     if not rows:
         return []
     header = (
@@ -236,7 +242,7 @@ def with_precisions(card: str, manifest: Mapping[str, Any], made: Collection[str
     section = "\n\n".join(_precisions(manifest)) + "\n\n"
     old = re.compile(rf"^{_PRECISIONS}\n\n?(?P<mark>\*\*.*?\*\*\n)?.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
     if found := old.search(card):
-        if found["mark"] and _variants(manifest).keys() - set(made):
+        if found["mark"] and {row[0] for row in _precision_rows(manifest)} - set(made):
             section = section.replace(f"{_PRECISIONS}\n", f"{_PRECISIONS}\n\n{found['mark']}", 1)
         return card[: found.start()] + section + card[found.end() :]
     before, heading, after = card.partition("## Evaluation\n")

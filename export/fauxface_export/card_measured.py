@@ -31,6 +31,7 @@ _SEEN = {
 _ADDED = "The train split of these data joined the training; this split didn't."
 _OTHERS = "These aren't the prepared data that the model was trained on."
 _FITTED = "The operating point was fitted to pictures of these data, which flatters its figures."
+_FRAMED = "The faces were cut by another locator than the bundle's, so a scan frames them otherwise."
 _UNKNOWN = "Whether the pictures were trained on isn't known."
 _UNCHECKED = "Whether some of the pictures were trained on wasn't checked."
 
@@ -78,6 +79,8 @@ def _seen(data: Mapping[str, Any]) -> str:
         said = _OTHERS if others else _UNKNOWN
     if data.get("fitted_to"):
         said = f"{said} {_FITTED}".lstrip()
+    if data.get("other_locator"):
+        said = f"{said} {_FRAMED}".lstrip()
     if overlap:
         counted = (
             f"{overlap.get('shared', '?')} of the pictures are among the {overlap.get('pictures', '?')} of "

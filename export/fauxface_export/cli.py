@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fauxface.cli import require_extra
+from fauxface.cli import ended_without_traces, require_extra
 
 FORMATS = ("onnx", "torchscript", "pt2")
 
@@ -111,7 +111,8 @@ def export_command(
         overwrite=overwrite,
         precisions=tuple(name for name, asked in (("int8", int8), ("fp16", fp16)) if asked),
     )
-    bundle = export(options, say=typer.echo)
+    with ended_without_traces():
+        bundle = export(options, say=typer.echo)
     typer.echo(f"wrote {out}: model {bundle.sha256}")
 
 
@@ -138,5 +139,6 @@ def quantise(
     from fauxface_train.dataset import PreparedData
 
     parent, prepared = Bundle.load(bundle), PreparedData.load(data)
-    made = requantise(parent, prepared, out, asked, overwrite=overwrite, say=typer.echo)
+    with ended_without_traces():
+        made = requantise(parent, prepared, out, asked, overwrite=overwrite, say=typer.echo)
     typer.echo(f"wrote {out}: model {made.sha256}")

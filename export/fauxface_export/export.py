@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import re
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,6 +16,7 @@ from fauxface.crops import INPUT_SIZE
 from fauxface.errors import BundleError, DataError
 from fauxface.locator import MAX_SIDE, MIN_SCALE, Locator
 from fauxface.manifest import OperatingPoint, check_name
+from fauxface.strict_json import MAX_MANIFEST_BYTES
 from fauxface.verdicts import LABELS
 from fauxface_export import (
     card,
@@ -31,6 +30,7 @@ from fauxface_export import (
     torchscript,
     variants,
 )
+from fauxface_export.cli import FORMATS
 from fauxface_export.folder import (
     CARD,
     CLASSIFIER,
@@ -46,6 +46,7 @@ from fauxface_export.folder import (
     staged,
 )
 from fauxface_export.markdown import mapping
+from fauxface_export.portable import portable
 from fauxface_export.reading import (
     read_bytes,
     read_locator,
@@ -58,13 +59,15 @@ from fauxface_train import checkpoint as checkpoints
 from fauxface_train import provenance
 from fauxface_train.dataset import PreparedData, load_crop, other_locator
 
-FORMATS = ("onnx", "torchscript", "pt2")
 DEMO_MEDIA = Path(fauxface.__file__).parent / "demo_media"
 
 REAL_CROPS = 66
 RANDOM_CROPS = 33
 MIN_FACE_PX = 40
 NMS_THRESHOLD = 0.3
+
+_MOST_MANIFEST_BYTES = MAX_MANIFEST_BYTES * 3 // 4
+"""So that there is room for the list of files, and for a later calibration."""
 
 METRICS_KEPT = ("format", "created", "data", "overall", "labels", "worst", "sources")
 """What of metrics.json goes into the manifest."""
@@ -233,11 +236,11 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
                 }
             ),
         }
-        bundle = _described(folder, document, metrics, terms)
+        bundle = _described(folder, document, metrics, terms, say)
         if generated:
             say(f"scanning {len(generated)} generated pictures with the bundle")
             document["provenance"]["failures"] = failures.collect(bundle, generated, folder / FAILURES)
-            _described(folder, document, metrics, terms)
+            _described(folder, document, metrics, terms, say)
     return Bundle.load(options.out)
 
 
@@ -261,7 +264,7 @@ def _inherited(
     training = mapping(info, "provenance")
     found = {
         LOCATOR: locator == shipped.locator_bytes(),
-        GOLDEN: options.golden == DEMO_MEDIA and DEMO_MEDIA.is_dir(),
+        GOLDEN: not golden.hashes(options.golden).isdisjoint(golden.hashes(DEMO_MEDIA)),
         card.WEIGHTS: provenance.is_from_bundle(training.get("initial_weights")),
         card.TEACHERS: any(map(provenance.is_from_bundle, provenance.earlier(training, "teachers"))),
     }
@@ -282,37 +285,6 @@ def summary(report: parity.Report) -> list[str]:
     return lines
 
 
-_PATH_IN_WORD = re.compile(r"(^|[=:])/(?!/).*")
-_PATH_IN_TEXT = re.compile(r"(?<![:/\w.~-])/(?:[\w.~+@%,-]+/)*([\w.~+@%,-]+)/?")
-
-
-def portable(value: Any) -> Any:
-    """Return JSON data with absolute paths cut to their last part: a bundle names no folders of a machine.
-
-    Bytes of a name that aren't UTF-8 are written as backslash and number.
-    """
-    if isinstance(value, str):
-        return _without_folders(value.encode("utf-8", "backslashreplace").decode())
-    if isinstance(value, Mapping):
-        return {key: portable(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [portable(item) for item in value]
-    return value
-
-
-def _without_folders(text: str) -> str:
-    """Cut a path, the paths in a command line, or those in other text, where no name may have a space."""
-    if text.startswith("/"):
-        return Path(text).name
-    try:
-        words = shlex.split(text)
-    except ValueError:  # an apostrophe
-        words = []
-    if shlex.join(words) == text:
-        return shlex.join(_PATH_IN_WORD.sub(lambda found: found[1] + Path(found[0]).name, w) for w in words)
-    return _PATH_IN_TEXT.sub(r"\1", text)
-
-
 def _golden_pictures(
     options: Options, locator: Locator, margin: float, prepared: PreparedData | None
 ) -> np.ndarray:
@@ -327,7 +299,11 @@ def _hashes(prepared: PreparedData | None) -> set[str]:
 
 
 def _described(
-    folder: Path, document: dict[str, Any], metrics: dict[str, Any] | None, terms: list[dict[str, str]]
+    folder: Path,
+    document: dict[str, Any],
+    metrics: dict[str, Any] | None,
+    terms: list[dict[str, str]],
+    say: Callable[[str], None],
 ) -> Bundle:
     """Write card and manifest, and return the bundle as the runtime loads it."""
     try:
@@ -336,8 +312,18 @@ def _described(
         if metrics is None:
             raise
         raise DataError(f"the metrics are damaged ({error!r}); run `fauxface evaluate` again") from error
+    _leave_out_lists(document, say)
     write_manifest(folder, document)
     return Bundle.load(folder)
+
+
+def _leave_out_lists(document: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Leave what is listed by source out of a manifest that would grow too long: of very many sources."""
+    for name in ("metrics.sources", "provenance.held"):
+        section, key = name.split(".")
+        long = len(json.dumps(document, indent=2, ensure_ascii=False).encode()) > _MOST_MANIFEST_BYTES
+        if long and document[section].pop(key, None):
+            say(f"{name} has too many sources for the manifest, so it is left out of it")
 
 
 def _real_crops(prepared: PreparedData | None, pictures: np.ndarray) -> np.ndarray:

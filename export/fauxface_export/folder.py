@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fauxface.errors import BundleError, OutputError
+from fauxface.files import is_about
 from fauxface.manifest import MANIFEST_NAME, Manifest
 from fauxface.strict_json import MAX_MANIFEST_BYTES
 
@@ -45,6 +46,7 @@ def staged(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
 
     Raises:
         OutputError: `out` exists (without `overwrite`), is something else than a bundle, or can't be written.
+            An OSError of the body about another place passes as it is.
     """
     out = out.absolute()
     check_target(out, overwrite=overwrite)
@@ -54,6 +56,8 @@ def staged(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
         yield temporary
         _swap(temporary, out, overwrite=overwrite)
     except OSError as error:
+        if not is_about(error, temporary, out):
+            raise
         reason = error.strerror or str(error)
         raise OutputError(f"can't write {out}: {reason}; choose a writable path") from error
     finally:

@@ -37,11 +37,11 @@ def picture_crops(
     """
     if not folder.is_dir():
         raise DataError(f"no folder {folder} of golden pictures; give --golden a folder of pictures")
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES)
+    paths = _pictures(folder)
     chosen = [paths[i] for i in spread(len(paths), MAX_PICTURES)]
     found = []
     for path in chosen:
-        if hashlib.sha256(path.read_bytes()).hexdigest() in forbidden:
+        if _sha256(path) in forbidden:
             raise DataError(
                 f"{path} belongs to the prepared data; golden crops are given away with the bundle"
             )
@@ -51,6 +51,11 @@ def picture_crops(
         square = crops.face_square(faces[0].box, margin) if faces else crops.whole_square(width, height)
         found.append(crops.to_input(crops.extract(image, square)))
     return np.stack(found) if found else np.empty((0, crops.INPUT_SIZE, crops.INPUT_SIZE, 3), np.uint8)
+
+
+def hashes(folder: Path) -> set[str]:
+    """Return the SHA-256 of the pictures of a folder; none where it doesn't exist."""
+    return {_sha256(path) for path in _pictures(folder)}
 
 
 def patterns() -> np.ndarray:
@@ -93,3 +98,11 @@ def spread(total: int, wanted: int) -> list[int]:
     if total <= wanted:
         return list(range(total))
     return [round(i) for i in np.linspace(0, total - 1, wanted)]
+
+
+def _pictures(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

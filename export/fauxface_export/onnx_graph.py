@@ -13,16 +13,13 @@ from torch.export import ExportedProgram
 from fauxface.crops import INPUT_SIZE
 from fauxface.errors import BundleError, GateError
 from fauxface.onnx_wire import check_self_contained
+from fauxface.yunet import OUTPUTS
 from fauxface_export.program import example_input
 
 OPSET = 18
 """The lowest that the exporter writes without converting, so that older edge runtimes read the file."""
 
 INPUT, OUTPUT, BATCH = "crops", "logits", "batch"
-
-YUNET_OUTPUTS = frozenset(
-    f"{kind}_{stride}" for kind in ("cls", "obj", "bbox", "kps") for stride in (8, 16, 32)
-)
 
 
 def save(program: ExportedProgram, path: Path, metadata: Mapping[str, str]) -> None:
@@ -113,7 +110,7 @@ def check_locator(data: bytes, name: str) -> None:
         reason = str(error).strip().partition("\n")[0]
         raise BundleError(f"{name} isn't a valid ONNX file ({reason}); give a YuNet-format locator") from None
     found = {output.name for output in model.graph.output}
-    if found != YUNET_OUTPUTS:
+    if found != set(OUTPUTS):
         raise BundleError(
             f"{name} has {len(found)} outputs ({', '.join(sorted(found)[:2])}, ...), not the 12 of YuNet's "
             "format (cls, obj, bbox, kps at strides 8, 16, 32); give a YuNet-format locator"

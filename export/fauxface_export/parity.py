@@ -4,7 +4,6 @@ import copy
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import Any
 
 import cv2
@@ -68,11 +67,6 @@ class Report:
     """Every comparison of one export."""
 
     rows: tuple[Row, ...]
-
-    def worst(self, backend: str | None = None) -> Row:
-        """Return the row with the largest difference of a logit, of one backend or of all."""
-        rows = [row for row in self.rows if backend in {None, row.backend}]
-        return max(rows, key=lambda row: np.nan_to_num(row.max_logit_difference, nan=np.inf))
 
     def require(self) -> None:
         """Raise a GateError that names the worst row unless every row is within the limits."""
@@ -176,7 +170,7 @@ def random_crops(count: int = BATCHES[-1], seed: int = 0) -> np.ndarray:
 
 def machine() -> dict[str, Any]:
     """Return the CPU and the versions that figures were measured with."""
-    packages = {name: version(name) for name in _PACKAGES}
+    packages = provenance.installed(_PACKAGES)
     import onnxruntime
 
     packages["onnxruntime"] = onnxruntime.__version__

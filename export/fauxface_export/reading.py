@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ def read_metrics(path: Path, digest: str, calibration: Calibration, thresholds: 
     data = read_bytes(path, "metrics", DataError)
     try:
         metrics = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} isn't JSON ({error}); give metrics.json of `fauxface evaluate`") from None
     parts = ("overall", "model", "operating_point")
     if not isinstance(metrics, dict) or not all(isinstance(metrics.get(part), dict) for part in parts):
@@ -133,7 +134,7 @@ def read_terms(path: Path) -> list[dict[str, str]]:
     wanted = ("source", "label", "origin", "terms")
     text = read_bytes(path, "table of terms", DataError)
     try:
-        rows = list(csv.DictReader(text.decode("utf-8-sig").splitlines()))
+        rows = list(csv.DictReader(io.StringIO(text.decode("utf-8-sig"), newline="")))
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path} isn't a CSV in UTF-8 ({error}); give columns {', '.join(wanted)}") from None
     if not rows or any(row.get(column) is None for row in rows for column in wanted):

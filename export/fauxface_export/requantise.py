@@ -4,8 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from onnx.checker import ValidationError
+
 from fauxface.bundle import Bundle, write_manifest
-from fauxface.errors import DataError
+from fauxface.errors import BundleError, DataError, GateError
 from fauxface_export import card, golden, variants
 from fauxface_export.folder import VARIANTS, check_target, staged
 from fauxface_train.dataset import PreparedData, other_locator
@@ -38,7 +40,7 @@ def requantise(
     Raises:
         DataError: The data lack a split or a label, or were cut with another margin or locator.
         GateError: A precision loses too much, or the graph isn't one that export wrote.
-        BundleError: The bundle changed while it was used.
+        BundleError: The bundle changed while it was used, or its names collide with a new one.
         OutputError: `out` exists or can't be written.
     """
     manifest = bundle.manifest
@@ -48,17 +50,23 @@ def requantise(
         raise DataError(
             f"{data.root} was cut with another locator than the bundle's; prepare the data again with that"
         )
-    document = bundle.document()
+    document, old_card = bundle.document(), bundle.card()
+    kept = {name: file for name, file in manifest.classifier.items() if name not in precisions}
+    replaced = set(manifest.classifier.values()) - set(kept.values())
+    for name in precisions:
+        if VARIANTS[name] in set(manifest.files) - replaced:
+            raise BundleError(
+                f"{bundle.path} uses the name {VARIANTS[name]} otherwise; rename that file in it"
+            )
+    crops, _ = bundle.golden()
+    logits = {name: bundle.golden(name)[1] for name in kept}
     with staged(out, overwrite=overwrite) as folder:
         bundle.copy_files(folder)
         fp32 = folder / manifest.classifier["fp32"]
         against = variants.reference(fp32, data, manifest.operating_point())
-        kept = {name: file for name, file in manifest.classifier.items() if name not in precisions}
-        for file in set(manifest.classifier.values()) - set(kept.values()):
+        for file in replaced:
             (folder / file).unlink()
-        made = {name: variants.make(name, fp32, folder / VARIANTS[name], against, say) for name in precisions}
-        crops, _ = bundle.golden()
-        logits = {name: bundle.golden(name)[1] for name in kept}
+        made = {name: _made(name, fp32, folder / VARIANTS[name], against, say) for name in precisions}
         for name in made:
             logits[name] = variants.scorer(folder / VARIANTS[name])(crops)
         golden.save(folder / manifest.golden, crops, logits)
@@ -70,13 +78,26 @@ def requantise(
         document["created"] = record["created"]
         document["provenance"] = _provenance(document.get("provenance") or {}, record)
         del document["version"]
-        text = card.with_precisions(bundle.card(), document, made)
-        if replaced := [name for name in made if name in manifest.classifier]:
-            text = card.with_replaced(text, replaced, str(record["created"]))
+        text = card.with_precisions(old_card, document, made)
+        if anew := [name for name in made if name in manifest.classifier]:
+            text = card.with_replaced(text, anew, str(record["created"]))
         (folder / manifest.card).write_text(text, encoding="utf-8")
         write_manifest(folder, document)
         Bundle.load(folder)
     return Bundle.load(out)
+
+
+def _made(
+    precision: str, fp32: Path, target: Path, against: variants.Reference, say: Callable[[str], None]
+) -> variants.Variant:
+    """Make a variant; a graph that export didn't write may lack anything that this relies on."""
+    try:
+        return variants.make(precision, fp32, target, against, say)
+    except (LookupError, ValueError, ValidationError) as error:
+        raise GateError(
+            f"no {precision} can be made of {fp32.name}, which export didn't write "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:160]})"
+        ) from error
 
 
 def _provenance(known: Mapping[str, Any], record: dict[str, Any]) -> dict[str, Any]:

@@ -109,6 +109,7 @@ def read(path: Path, metrics: Mapping[str, Any], *, only_measured: bool = False)
     split = mapping(metrics, "data").get("split")
     if split != "test":
         raise DataError(f"{path}: the metrics are of the split {split!r}; bounds hold on test, measure that")
+    _check_unseen(path, mapping(metrics, "data"))
     for section, content in table.items():
         if not isinstance(content, dict) or not content:
             raise _wrong(path, section, "a table of bounds such as auroc = { min = 0.98 }")
@@ -119,7 +120,7 @@ def read(path: Path, metrics: Mapping[str, Any], *, only_measured: bool = False)
                 bounds += _each(path, what, figures, metrics, lenient=only_measured)
         elif section == "worst_pair":
             worst = mapping(metrics, "pairs").get("worst")
-            if not isinstance(worst, dict):
+            if not isinstance(worst, dict) or not {"real", "fake"} <= worst.keys():
                 raise DataError(f"{path}: the metrics have no worst pair; they need both labels")
             bounds += _section(
                 path, f"worst_pair ({worst['real']}, {worst['fake']})", content, worst, flat=True
@@ -129,6 +130,15 @@ def read(path: Path, metrics: Mapping[str, Any], *, only_measured: bool = False)
     if not bounds and not only_measured:
         raise DataError(f"{path} bounds nothing; a gate that can't fail is none, see docs/export.md")
     return bounds
+
+
+def _check_unseen(path: Path, data: Mapping[str, Any]) -> None:
+    """Refuse figures of pictures that the model, as the metrics themselves say, knows already."""
+    shared = mapping(data, "overlap").get("shared")
+    if shared not in (None, 0):
+        raise DataError(f"{path}: {shared} of the measured pictures were trained on; measure others")
+    if data.get("fitted_to"):
+        raise DataError(f"{path}: the operating point was fitted to the measured pictures; measure others")
 
 
 def _section(

@@ -139,7 +139,8 @@ def balanced(samples: Sequence[Sample], count: int = CALIBRATION_CROPS) -> list[
     for sample in sorted(samples, key=order_key):
         groups.setdefault(order_key(sample)[:2], []).append(sample)
     each = max(1, count // len(groups))
-    return [group[i] for group in groups.values() for i in golden.spread(len(group), each)][:count]
+    chosen = [group[i] for group in groups.values() for i in golden.spread(len(group), each)]
+    return [chosen[i] for i in golden.spread(len(chosen), count)]  # fewer where there are very many sources
 
 
 def make(precision: str, fp32: Path, target: Path, against: Reference, say: Say = lambda _: None) -> Variant:

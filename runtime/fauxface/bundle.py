@@ -206,6 +206,11 @@ def write_manifest(folder: str | os.PathLike[str], document: Mapping[str, Any]) 
         raise BundleError(
             f"the manifest can't be written as JSON: {error}; use plain finite values"
         ) from None
+    if len(data) > MAX_MANIFEST_BYTES:
+        raise BundleError(
+            f"{MANIFEST_NAME} would have {len(data)} bytes, and {MAX_MANIFEST_BYTES} are the most; "
+            "start from a bundle whose provenance is shorter, such as its first"
+        )
     manifest = Manifest.parse(data)
     with atomic_write(root / MANIFEST_NAME) as temporary:
         temporary.write_bytes(data)

@@ -5,6 +5,8 @@ import importlib.util
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import typer
@@ -28,6 +30,19 @@ def require_extra(extra: str, *modules: str) -> None:
         raise MissingExtraError(
             f"this command needs {', '.join(missing)}; run: pip install 'fauxface[{extra}]'"
         )
+
+
+@contextmanager
+def ended_without_traces() -> Iterator[None]:
+    """Let signals that end a program end a command as Ctrl-C does, which removes what it has half made."""
+    from fauxface.signals import ended_as_by_ctrl_c
+
+    try:
+        with ended_as_by_ctrl_c():
+            yield
+    except KeyboardInterrupt:
+        typer.echo("interrupted; nothing was written", err=True)
+        raise typer.Exit(130) from None
 
 
 def build_app() -> typer.Typer:

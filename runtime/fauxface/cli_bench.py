@@ -133,9 +133,11 @@ def bench(
         from fauxface.bench.plots import write_plots
 
         write_plots(report, plot)
-    refused = [refusal for refusal in report.refused if refusal.kind != "unavailable"]
-    if refused:
-        raise GateError(f"{len(refused)} refused, {refused[0]}: {refused[0].reason}")
+    named = bool(matrix.providers or matrix.precisions)
+    ran = {accepted.configuration.precision for accepted in report.accepted}
+    missed = [r for r in report.refused if r.kind != "unavailable" and (named or r.precision not in ran)]
+    if missed:
+        raise GateError(f"{len(missed)} refused, {missed[0]}: {missed[0].reason}")
     if not report.accepted:
         raise BenchmarkError(f"nothing could be measured: {report.refused[0].reason}")
 

@@ -22,15 +22,17 @@ def demo(
 
     What the model gets wrong is shown as it is: the file names say where each picture comes from.
     """
-    from fauxface.demo import collect_pictures, make_clip
+    from fauxface.demo import claim, collect_pictures, make_clip, photographs
     from fauxface.files import atomic_write
     from fauxface.output import ResultLog, Table
     from fauxface.scan_items import list_items
-    from fauxface.scan_run import ScanRun
+    from fauxface.scan_run import EXIT_INTERRUPTED, ScanRun
     from fauxface.scanner import Scanner
     from fauxface.sources import parse
 
     scanner = Scanner(bundle)
+    photographs()  # before anything is written
+    claim(out)
     pictures = collect_pictures(out / "input")
     make_clip(pictures, out / "input" / "clip.mp4")
     place = parse(str(out / "input"))
@@ -41,5 +43,6 @@ def demo(
         table = Table(sys.stdout, copy=file)
         items = list_items(place, annotated)
         code = ScanRun(scanner, place, items, table, log=log, annotate=annotated, overwrite=True).run()
-    typer.echo(f"look at {annotated}/, {out / 'table.txt'} and {log.path}")
+    if code != EXIT_INTERRUPTED:
+        typer.echo(f"look at {annotated}/, {out / 'table.txt'} and {log.path}")
     raise typer.Exit(code)

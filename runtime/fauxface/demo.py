@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from fauxface import images
-from fauxface.errors import MissingExtraError
+from fauxface.errors import MissingExtraError, OutputError
 from fauxface.files import atomic_write
 from fauxface.video import FrameWriter
 
@@ -25,6 +25,34 @@ PHOTOGRAPHS = {
 """Public-domain portraits (NASA; US Navy) that installed packages carry: name in the demo, package, file."""
 
 
+MARK = ".fauxface-demo"
+
+
+def claim(out: Path) -> None:
+    """Mark a folder as the demo's, which replaces what it wrote there before.
+
+    Args:
+        out: A new or empty folder, or one of an earlier demo.
+
+    Raises:
+        OutputError: It holds something else, or can't be written.
+    """
+    mark = out / MARK
+    if out.is_dir() and not mark.exists() and any(out.iterdir()):
+        raise OutputError(f"{out} holds files that the demo didn't write; give a new folder with --out")
+    with atomic_write(mark) as temporary:
+        temporary.touch()
+
+
+def photographs() -> dict[str, Path]:
+    """Return the photographs that installed packages carry, by their name in the demo.
+
+    Raises:
+        MissingExtraError: A package that carries one isn't installed.
+    """
+    return {name: _carried(package, inside) for name, (package, inside) in PHOTOGRAPHS.items()}
+
+
 def collect_pictures(out: Path) -> list[Path]:
     """Copy the demo's pictures into a folder.
 
@@ -38,9 +66,7 @@ def collect_pictures(out: Path) -> list[Path]:
         MissingExtraError: A package that carries a photograph isn't installed.
         OutputError: A copy can't be written.
     """
-    photographs = {name: _carried(package, inside) for name, (package, inside) in PHOTOGRAPHS.items()}
-    pictures = [_copied(source, out / name) for name, source in photographs.items()]
-    return pictures + copy_generated(out)
+    return [_copied(source, out / name) for name, source in photographs().items()] + copy_generated(out)
 
 
 def copy_generated(out: Path, generator: str = "") -> list[Path]:

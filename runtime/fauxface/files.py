@@ -55,11 +55,21 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        named = None if error.filename is None else Path(os.fsdecode(error.filename))
-        if named not in (None, temporary, target, *target.parents):
+        if not is_about(error, temporary, target):
             raise
         reason = error.strerror or str(error)
         raise OutputError(f"can't write {path}: {reason}; choose a writable path") from error
+
+
+def is_about(error: OSError, temporary: Path, target: Path) -> bool:
+    """Tell whether an error is about writing a target under its temporary name; others are of other places.
+
+    One that names no file counts as such, as that of a full disk does; a closed pipe doesn't.
+    """
+    if error.filename is None:
+        return not isinstance(error, BrokenPipeError)
+    named = Path(os.fsdecode(error.filename))
+    return named.is_relative_to(temporary) or named in (target, *target.parents)
 
 
 def usable_folder(path: str | os.PathLike[str]) -> Path:
@@ -70,10 +80,10 @@ def usable_folder(path: str | os.PathLike[str]) -> Path:
     """
     folder = Path(path)
     if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file; give a folder with --out")
+        raise OutputError(f"{folder} is a file; give a folder to write to")
     nearest = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise OutputError(f"can't write into {nearest}; give another folder with --out")
+        raise OutputError(f"can't write into {nearest}; give another folder to write to")
     return folder
 
 
@@ -103,12 +113,7 @@ def atomic_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
-        named = None if error.filename is None else Path(os.fsdecode(error.filename))
-        if (
-            named is not None
-            and not named.is_relative_to(temporary)
-            and named not in (target, *target.parents)
-        ):
+        if not is_about(error, temporary, target):
             raise
         reason = error.strerror or str(error)
         raise OutputError(f"can't write {path}: {reason}; choose a writable folder") from error

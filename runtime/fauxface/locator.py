@@ -170,8 +170,8 @@ class Locator:
         small, factors = image, (1.0, 1.0)
         if scale < 1.0:
             small, factors = shrink(image, (max(1, round(width * scale)), max(1, round(height * scale))))
-        tensor = self._tensor(small, bgr)
         try:
+            tensor = self._tensor(small, bgr)
             outputs = self._session.run(list(OUTPUTS), {self._name: tensor})
             rows = decode(outputs, tensor.shape[2:], self._score, self._nms)
         except Exception as error:  # ONNX Runtime's errors share no base class
@@ -196,6 +196,7 @@ class Locator:
 
 
 _LARGEST_BOX = 4
+_LARGEST_FIXED = 4096
 
 
 def _locations(rows: np.ndarray, factors: np.ndarray, size: tuple[int, int]) -> list[Location]:
@@ -247,6 +248,8 @@ def _check_contract(session: Any) -> tuple[str, tuple[int, int] | None]:
         fixed = [side for side in value.shape[2:] if isinstance(side, int)]
         if fixed and (len(fixed) != 2 or any(side < 1 or side % DIVISOR for side in fixed)):
             raise ValueError(f"its input is {value.shape}, whose sides aren't multiples of {DIVISOR}")
+        if fixed and max(fixed) > _LARGEST_FIXED:
+            raise ValueError(f"its input is {value.shape}, with a side above {_LARGEST_FIXED}")
         for name in OUTPUTS:
             if name not in outputs:
                 raise ValueError(f"it has no output {name}")

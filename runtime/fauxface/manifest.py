@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -27,7 +27,9 @@ MAX_BUNDLE_BYTES = 1 << 30
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(/[A-Za-z0-9][A-Za-z0-9._-]{0,99})?")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_SEMVER = re.compile(r"(\d{1,4})\.(\d{1,4})")
+_SEMVER = re.compile(r"(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})")
+_TIME = re.compile(r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}Z")
+_A_TIME = 'a UTC time such as "2026-01-31T12:00:00Z"'
 
 
 def check_name(name: str) -> str:
@@ -239,24 +241,6 @@ class Manifest:
         """Return the calibration and the thresholds of the classifier of a precision."""
         return self.operating_points.get(precision) or OperatingPoint(self.calibration, self.thresholds)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the manifest as JSON values, without the fields that this release doesn't know."""
-        plain = {field.name: getattr(self, field.name) for field in fields(self)}
-        plain = {
-            key: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-            for key, value in plain.items()
-        }
-        plain |= {key: dict(value) for key, value in plain.items() if isinstance(value, Mapping)}
-        plain["labels"] = list(self.labels)
-        plain["locator"] = {key: value for key, value in asdict(self.locator).items() if value is not None}
-        plain["gates"] = self.gates.to_dict()
-        plain["files"] = {name: asdict(entry) for name, entry in self.files.items()}
-        plain["operating_points"] = {name: asdict(point) for name, point in self.operating_points.items()}
-        plain = {key: value for key, value in plain.items() if value or key not in _SINCE_1_1}
-        if self.int8_weight_bits == _ALL_BITS:
-            del plain["int8_weight_bits"]
-        return {"format": FORMAT, **plain}
-
     def _check_references(self) -> None:
         references = {f"classifier.{key}": name for key, name in self.classifier.items()}
         references |= {"locator.file": self.locator.file, "golden": self.golden, "card": self.card}
@@ -304,11 +288,11 @@ def _version(document: dict[str, Any]) -> str:
 
 
 def _created(top: Fields) -> str:
-    created = top.text("created")
+    created = top.matching("created", _TIME, _A_TIME)
     try:
         datetime.strptime(created, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     except ValueError:
-        raise top.wrong("created", 'a UTC time such as "2026-01-31T12:00:00Z"') from None
+        raise top.wrong("created", _A_TIME) from None
     return created
 
 

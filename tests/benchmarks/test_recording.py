@@ -29,6 +29,20 @@ def test_results_name_format_model_machine_and_versions(load, scanner, tmp_path)
     assert any(name.startswith("onnxruntime") for name in data["versions"])
 
 
+@pytest.mark.parametrize(
+    ("share", "busy", "trial"),
+    [(0.05, False, False), (0.5, False, True), (None, False, False), (0.5, True, True)],
+)
+def test_work_that_came_meanwhile_makes_a_result_a_trial(
+    load, scanner, tmp_path, monkeypatch, capsys, share, busy, trial
+):
+    monkeypatch.setattr(load("start"), "busy_share", lambda: share)
+    arguments = argparse.Namespace(benchmark="thing", out=tmp_path / "a.json", busy=busy)
+    load("recording").save(arguments, load("start").Before(0.0, "c0ffee", None), {})
+    assert json.loads((tmp_path / "a.json").read_text())["trial"] is trial
+    assert ("counts as a trial" in capsys.readouterr().err) == (trial and not busy)
+
+
 def test_the_clip_of_our_own_has_the_frames_asked_for(load, tmp_path):
     with FrameReader(load("recording").make_clip(tmp_path / "a.mp4", 3, (320, 180))) as reader:
         frames = list(reader)

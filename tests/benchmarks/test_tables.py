@@ -129,6 +129,26 @@ def test_a_missed_claim_and_what_was_skipped_are_shown(folder):
 
 
 @pytest.mark.parametrize(
+    ("settled", "cell"), [(None, "20"), (True, "20"), (False, "20, not settled")], ids=["none", "yes", "no"]
+)
+def test_a_row_that_did_not_settle_says_so(folder, settled, cell):
+    changed = result("classifier")
+    changed["rows"][0]["settled"] = settled
+    (folder / "classifier.json").write_text(json.dumps(changed))
+    assert f"| batch 1 | article | {cell} | 1 x |  |" in tables.sections(folder)["classifier"]
+
+
+def test_claims_of_another_folder_are_printed_and_no_page_is_written(folder, monkeypatch, capsys):
+    monkeypatch.setattr(tables, "PAGES", {folder / "README.md": "elsewhere"})
+    monkeypatch.setattr("sys.argv", ["tables.py", "--results", str(folder)])
+    tables.main()
+    out = capsys.readouterr().out
+    assert out.startswith(f"{folder}\n| claim |")
+    assert "| of video | 5.04 | 4.9 to 5.1 | 5 | yes |" in out
+    assert not (folder / "README.md").exists()
+
+
+@pytest.mark.parametrize(
     ("name", "model", "said"),
     [
         ("video", "0" * 64, True),

@@ -145,6 +145,14 @@ def test_an_operating_point_that_was_fitted_to_the_data_is_said_so():
     assert said not in card.render(MANIFEST, metrics("test"))
 
 
+def test_faces_that_another_locator_framed_are_said_so():
+    said = "The faces were cut by another locator than the bundle's"
+    measured = metrics("test")
+    assert said not in card.render(MANIFEST, measured)
+    measured["data"] |= {"other_locator": True}
+    assert said in card.render(MANIFEST, measured)
+
+
 @pytest.mark.parametrize("relation", ["these", "others"])
 def test_how_many_of_the_pictures_were_trained_on_is_said_where_it_was_counted(relation):
     measured = metrics("test")

@@ -415,28 +415,6 @@ def test_the_smallest_face_with_a_verdict_has_24_px_in_the_searched_copy(options
     assert manifest.locator.min_scale == pytest.approx(24 / manifest.crop.min_face_px)
 
 
-@pytest.mark.parametrize(
-    ("given", "cut"),
-    [
-        ("fauxface train /a/b/prepared --out /c/run", "fauxface train prepared --out run"),
-        ("/a/b/", "b"),
-        ("/home/jane doe/data/prepared", "prepared"),
-        (
-            "fauxface train '/home/jane doe/x+y' --add /u@v/w real:cam=/p/q",
-            "fauxface train x+y --add w real:cam=q",
-        ),
-        ("fauxface train x --weights=/a/b.npz", "fauxface train x --weights=b.npz"),
-        ("it's in /srv/proj+x/runs", "it's in runs"),
-        ("a real/fake pair (1/2)", "a real/fake pair (1/2)"),
-        ("runs/a and ../faces", "runs/a and ../faces"),
-        ("https://example.org/a/b", "https://example.org/a/b"),
-        ({"a": ["/x/y", 1], "b": None}, {"a": ["y", 1], "b": None}),
-    ],
-)
-def test_portable(given, cut):
-    assert exporting.portable(given) == cut
-
-
 def test_gates_of_the_checkpoint_reach_the_bundle(options, inputs, tmp_path, quick):
     fields = {"gates": {"min_sharpness": 5.2}, "held": {"x": 1}, "min_face_px": 80}
     gated = inputs.checkpoint_with(tmp_path / "gated", **fields)
@@ -464,6 +442,9 @@ def test_what_comes_of_the_default_bundle_or_the_demo_keeps_its_licence(options,
     inherited = ["locator.onnx", "golden.npz", "initial weights", "teachers"]
     assert bundle.manifest.provenance["inherited"] == inherited
     assert bundle.card().partition("## Licence")[2].count("non-commercial") == 2
+    shutil.copytree(exporting.DEMO_MEDIA, tmp_path / "copy")
+    bundle = export(options(**taken | {"golden": tmp_path / "copy"}), lambda _: None)
+    assert bundle.manifest.provenance["inherited"] == inherited
     licence = shipped.path / str(shipped.manifest.weights_license)
     bundle = export(options(**taken, weights_license=licence), lambda _: None)
     assert "inherited" not in bundle.manifest.provenance
@@ -471,3 +452,15 @@ def test_what_comes_of_the_default_bundle_or_the_demo_keeps_its_licence(options,
 
 def test_a_locator_and_weights_of_ones_own_inherit_nothing(made):
     assert "inherited" not in document(made)["provenance"]
+
+
+def test_what_is_listed_by_source_is_left_out_of_a_manifest_that_grows_too_long(
+    options, quick, inputs, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(exporting, "_MOST_MANIFEST_BYTES", 6000)
+    held = {"real_sources": [{"source": f"person {n}"} for n in range(200)]}
+    chosen = {"checkpoint": inputs.checkpoint_with(tmp_path / "run", held=held), "formats": ("onnx",)}
+    said = []
+    bundle = export(options(**chosen), said.append)
+    assert "held" not in bundle.manifest.provenance
+    assert "provenance.held has too many sources for the manifest, so it is left out of it" in said

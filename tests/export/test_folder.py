@@ -127,3 +127,18 @@ def test_a_bundle_that_appears_meanwhile_is_kept(tmp_path):
         write()
     assert [p.name for p in out.iterdir()] == ["a"]
     assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_ours"),
+    [
+        (OSError(28, "No space left on device"), True),
+        (BrokenPipeError(32, "Broken pipe"), False),
+        (OSError(28, "No space left on device", "/elsewhere/quantised.onnx"), False),
+    ],
+)
+def test_errors_of_other_places_are_not_called_those_of_the_bundle(tmp_path, error, is_ours):
+    with pytest.raises(OutputError if is_ours else OSError) as caught, staged(tmp_path / "bundle"):
+        raise error
+    assert (caught.value is error) != is_ours
+    assert list(tmp_path.iterdir()) == []

@@ -13,6 +13,7 @@ import onnx
 import torch
 
 from fauxface.errors import BundleError, CheckpointError, DataError, GateError, OutputError
+from fauxface.verdicts import Calibration, Thresholds
 from fauxface_export import reading
 from fauxface_export.export import Options, export
 from fauxface_train import checkpoint
@@ -169,3 +170,16 @@ def test_labels_of_terms_may_be_spelled_as_folders_are(tmp_path):
     )
     path = text(tmp_path / "t.csv", f"source,label,origin,terms\n{rows}")
     assert [row["label"] for row in reading.read_terms(path)] == ["real", "real", "fake", "fake"]
+
+
+def test_terms_may_have_several_lines(tmp_path):
+    path = text(
+        tmp_path / "t.csv", 'source,label,origin,terms\na,real,o,"research only\nno redistribution"\n'
+    )
+    assert reading.read_terms(path)[0]["terms"] == "research only\nno redistribution"
+
+
+def test_metrics_nested_beyond_all_bounds_are_one_line(tmp_path):
+    path = text(tmp_path / "m.json", "[" * 200_000)
+    with pytest.raises(DataError, match="isn't JSON"):
+        reading.read_metrics(path, "", Calibration(), Thresholds(0.3, 0.7))

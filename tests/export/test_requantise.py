@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,8 @@ from typer.testing import CliRunner
 pytest.importorskip("torch")
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
+
+from onnx.checker import ValidationError
 
 from fauxface.bundle import Bundle, write_manifest
 from fauxface.errors import BundleError, DataError, GateError, OutputError
@@ -103,7 +106,7 @@ def test_a_card_says_what_is_newer_than_its_calibration_on_site(variant_bundle, 
     mark = '**These no longer hold: see "Calibrated on site" at the end.**'
     card.write_text(f"# A\n\n## Other precisions\n\n{mark}\n\nX.\n\n## Calibrated on site\n\n| int8 |\n")
     document = json.loads((variant_bundle / "bundle.json").read_text())
-    document["variants"] = {"fp16": {}, "later": 5}
+    document["variants"] = {"fp16": {"test": {"samples": 9, "auroc_loss": 0.1, "flips": 0.2}}, "later": 5}
     document["provenance"] = {"failures": 3, "quantisations": "none"}
     write_manifest(variant_bundle, document)
     made = run(Bundle.load(variant_bundle), DATA, tmp_path / "new", ["int8"])
@@ -111,10 +114,13 @@ def test_a_card_says_what_is_newer_than_its_calibration_on_site(variant_bundle, 
     assert "X." not in made.card()
     assert made.card().count(mark) == 1
     assert f"## Other precisions\n\n{mark}\n\n" in made.card()
-    document["variants"] = {"later": 5}
+    assert "| fp16 | 0.1000 | 20.00% |" in made.card()
+    # What calibrate took the figures of has no row, so that nothing in the section is old.
+    document["variants"] = {"fp16": {"test": {"samples": 9, "auroc_loss": "n/a", "flips": 0}}, "later": 5}
     write_manifest(variant_bundle, document)
-    assert mark not in run(Bundle.load(variant_bundle), DATA, tmp_path / "newer", ["int8"]).card()
-    assert "| fp16 |" not in made.card()
+    newer = run(Bundle.load(variant_bundle), DATA, tmp_path / "newer", ["int8"]).card()
+    assert mark not in newer
+    assert "| fp16 |" not in newer
     assert len(made.manifest.provenance["quantisations"]) == 1
     assert made.manifest.provenance["failures"] == 3
 
@@ -186,3 +192,43 @@ def test_the_command_names_the_new_model(command, tmp_path):
         "made fp16",
         f"wrote {tmp_path / 'new'}: model {model}",
     ]
+
+
+@pytest.mark.usefixtures("stand_in")
+def test_a_name_that_the_parent_uses_otherwise_is_refused(tmp_path):
+    parent = tmp_path / "parent"
+    shutil.copytree(TINY, parent)
+    document = json.loads((parent / "bundle.json").read_text())
+    (parent / "classifier.onnx").rename(parent / "classifier.int8.onnx")
+    document["classifier"] = {"fp32": "classifier.int8.onnx"}
+    write_manifest(parent, document)
+    with pytest.raises(BundleError, match=r"uses the name classifier\.int8\.onnx otherwise"):
+        run(Bundle.load(parent), DATA, tmp_path / "new", ["int8"])
+    assert list(tmp_path.iterdir()) == [parent]
+
+
+@pytest.mark.parametrize("error", [KeyError("pads"), ValueError("no\nGemm"), ValidationError("bad")])
+@pytest.mark.usefixtures("stand_in")
+def test_a_graph_that_export_did_not_write_is_one_line(tmp_path, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(requantise.variants, "make", fail)
+    with pytest.raises(
+        GateError, match=r"no int8 can be made of classifier\.onnx, which export didn't write"
+    ):
+        run(Bundle.load(TINY), DATA, tmp_path / "new", ["int8"])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.usefixtures("prepared", "stand_in")
+def test_nothing_is_left_when_it_is_ended(command, tmp_path, monkeypatch, number):
+    def end(*_):
+        signal.raise_signal(number)
+
+    monkeypatch.setattr(requantise.variants, "make", end)
+    result = command(TINY, "data", "--out", tmp_path / "new", "--int8")
+    assert result.exit_code == 130
+    assert "interrupted; nothing was written" in result.output
+    assert list(tmp_path.iterdir()) == []

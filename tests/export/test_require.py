@@ -222,3 +222,29 @@ def test_the_default_models_requirements_bound_what_evaluate_writes():
         "robustness.conditions.jpeg60_half.auroc_loss",
     }
     assert not all(bound.holds for bound in bounds)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            {"overlap": {"name": "mine", "pictures": 900, "shared": 5}},
+            "5 of the measured pictures were trained on",
+        ),
+        ({"fitted_to": True}, "fitted to the measured pictures"),
+        ({"overlap": {"name": "mine", "pictures": 900, "shared": 0}}, None),
+    ],
+)
+def test_figures_of_pictures_that_the_model_knows_are_no_measure(check, data, message):
+    metrics = METRICS | {"data": {"split": "test", **data}}
+    bound = "[overall]\nauroc = { min = 0.98 }"
+    if message is None:
+        assert check(bound, metrics)[1] is None
+        return
+    with pytest.raises(DataError, match=message):
+        check(bound, metrics)
+
+
+def test_a_worst_pair_without_names_is_one_line(check):
+    with pytest.raises(DataError, match="have no worst pair"):
+        check("[worst_pair]\nauroc = { min = 0.5 }", METRICS | {"pairs": {"worst": {"value": 0.9}}})

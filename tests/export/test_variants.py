@@ -272,6 +272,15 @@ def test_calibration_crops_are_balanced_over_sources():
     assert len(set(map(id, found))) == len(found)
 
 
+def test_calibration_crops_show_both_labels_however_many_sources_there_are():
+    samples = [
+        sample("train", label, f"s{i:03d}", i) for label, count in ((0, 90), (1, 60)) for i in range(count)
+    ]
+    found = variants.balanced(samples, 50)
+    assert len(found) == 50
+    assert [sum(s.label == label for s in found) for label in (0, 1)] == [30, 20]
+
+
 @pytest.mark.parametrize(
     ("given", "match"),
     [

@@ -73,7 +73,7 @@ def test_load():
 def test_a_locator_in_int8_is_verified_and_handed_out(with_int8_locator):
     bundle = Bundle.load(with_int8_locator)
     assert bundle.manifest.version == "1.4"
-    assert bundle.manifest.to_dict()["locator"]["int8"] == "locator.int8.onnx"
+    assert bundle.manifest.locator.int8 == "locator.int8.onnx"
     assert bundle.locator_bytes("int8") == (with_int8_locator / "locator.int8.onnx").read_bytes()
     assert bundle.locator_bytes("int8") != bundle.locator_bytes("fp32") == bundle.locator_bytes()
     (with_int8_locator / "locator.int8.onnx").write_bytes(b"another")
@@ -364,3 +364,12 @@ class TestVariants:
     def test_missing_file(self, variant_bundle):
         (variant_bundle / "classifier.fp16.onnx").unlink()
         refused(variant_bundle, "classifier.fp16.onnx", "doesn't exist")
+
+
+def test_a_manifest_that_no_release_would_read_is_not_written(variant_bundle):
+    document = Bundle.load(variant_bundle).document()
+    before = (variant_bundle / "bundle.json").read_bytes()
+    document["provenance"] = {"pictures": ["0" * 16] * 60_000}
+    with pytest.raises(BundleError, match=r"would have \d+ bytes, and 1048576 are the most"):
+        write_manifest(variant_bundle, document)
+    assert (variant_bundle / "bundle.json").read_bytes() == before

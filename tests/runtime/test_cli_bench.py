@@ -128,16 +128,28 @@ def test_a_provider_without_its_library_is_one_line(run):
     assert err.count("\n") == 1
 
 
-def with_refusal(report, kind):
-    return dataclasses.replace(report, refused=(Refusal("cpu", "int8", 1, kind, "logits differ"),))
+def with_refusal(report, kind, precision):
+    return dataclasses.replace(report, refused=(Refusal("cpu", precision, 1, kind, "logits differ"),))
 
 
-@pytest.mark.parametrize(("kind", "code"), [("accuracy", 1), ("model", 1), ("unavailable", 0)])
-def test_a_refused_configuration_fails_the_command_after_its_report(run, monkeypatch, tmp_path, kind, code):
+@pytest.mark.parametrize(
+    ("kind", "precision", "named", "code"),
+    [
+        ("accuracy", "int8", [], 1),
+        ("model", "int8", [], 1),
+        ("unavailable", "int8", [], 0),
+        ("accuracy", "fp32", [], 0),  # which another provider runs
+        ("accuracy", "fp32", ["--provider", "cpu"], 1),
+        ("accuracy", "fp32", ["--precision", "fp32"], 1),
+    ],
+)
+def test_a_refused_configuration_fails_the_command_after_its_report(
+    run, monkeypatch, tmp_path, kind, precision, named, code
+):
     real = runner.bench
-    monkeypatch.setattr(runner, "bench", lambda *a, **k: with_refusal(real(*a, **k), kind))
-    found, out, err = run(*TINY_RUN, "--scenario", "single-stream", "--json", "a.json")
+    monkeypatch.setattr(runner, "bench", lambda *a, **k: with_refusal(real(*a, **k), kind, precision))
+    found, out, err = run(*TINY_RUN, *named, "--scenario", "single-stream", "--json", "a.json")
     assert found == code
-    assert "REFUSED cpu int8 1t: logits differ" in out
+    assert f"REFUSED cpu {precision} 1t: logits differ" in out
     assert (tmp_path / "a.json").is_file()
-    assert ("GateError: 1 refused, cpu int8 1t: logits differ" in err) == (code == 1)
+    assert (f"GateError: 1 refused, cpu {precision} 1t: logits differ" in err) == (code == 1)

@@ -91,9 +91,12 @@ def test_interrupted_demo_says_what_it_can_do(tmp_path, monkeypatch, command):
     monkeypatch.setattr(demo, "collect_pictures", one_picture)
     monkeypatch.setattr(demo, "make_clip", lambda *_: None)
     monkeypatch.setattr(Table, "result", interrupt)
-    code, _, err = command("demo", "--out", tmp_path, "--bundle", TINY)
-    assert code == 130
-    assert err.endswith("results.jsonl.part; run the same command again, which starts anew\n")
+    monkeypatch.setattr(demo, "photographs", dict)
+    for _ in range(2):
+        code, out, err = command("demo", "--out", tmp_path / "out", "--bundle", TINY)
+        assert code == 130
+        assert err.endswith("results.jsonl.part; run the same command again, which starts anew\n")
+        assert "look at" not in out
 
 
 @pytest.mark.parametrize("inside", ["", "deeper"])
@@ -105,8 +108,19 @@ def test_an_output_that_is_a_file_is_one_line(tmp_path, photographs, command, in
     assert err.count("\n") == 1
 
 
-def test_a_missing_carrier_leaves_nothing(tmp_path, monkeypatch):
+def test_a_missing_carrier_leaves_nothing(tmp_path, monkeypatch, command):
     monkeypatch.setattr(demo, "PHOTOGRAPHS", {"a.png": ("no_such_package_at_all", "a.png")})
-    with pytest.raises(MissingExtraError):
-        demo.collect_pictures(tmp_path / "out")
+    code, _, err = command("demo", "--out", tmp_path / "out", "--bundle", TINY)
+    assert (code, err.partition(":")[2].split(":")[0].strip()) == (1, "MissingExtraError")
     assert not (tmp_path / "out").exists()
+
+
+def test_results_of_other_scans_are_not_replaced(tmp_path, photographs, command):
+    out = tmp_path / "results"
+    out.mkdir()
+    (out / "results.jsonl").write_text("of another scan\n")
+    code, _, err = command("demo", "--out", out, "--bundle", TINY)
+    assert code == 1
+    assert "results holds files that the demo didn't write; give a new folder with --out" in err
+    assert [path.name for path in out.iterdir()] == ["results.jsonl"]
+    assert (out / "results.jsonl").read_text() == "of another scan\n"

@@ -264,6 +264,13 @@ def test_info_command_as_json(run):
     assert document["thresholds"]["generated_from"] == 0.7
 
 
+def test_info_as_json_shows_fields_of_later_releases(run, tmp_path):
+    shutil.copytree(TINY, tmp_path / "bundle")
+    document = json.loads((TINY / "bundle.json").read_text()) | {"later": {"kept": 1}}
+    (tmp_path / "bundle" / "bundle.json").write_text(json.dumps(document))
+    assert json.loads(run("info", tmp_path / "bundle", "--json").stdout)["later"] == {"kept": 1}
+
+
 def test_info_of_nothing(run, tmp_path):
     assert isinstance(run("info", tmp_path).exception, BundleError)
 

@@ -203,6 +203,7 @@ def test_other_files_are_refused(data, message, capfd):
         ("input", [1, 1, "H", "W"], r"\[1, 1, 'H', 'W'\], not tensor\(float\) \[1, 3, H, W\]"),
         ("input", [1, 3, 100, 100], "aren't multiples of 32"),
         ("input", [1, 3, 64, "W"], "aren't multiples of 32"),
+        ("input", [1, 3, 1 << 20, 64], "with a side above 4096"),
         ("kps_32", [1, "N", 8], r"its output kps_32 .* not \[1, N, 10\]"),
         ("cls_8", ["N", 1], "its output cls_8"),
     ],

@@ -29,11 +29,6 @@ def refused(data, *parts):
         assert part in complaint
 
 
-def test_manifest_survives_a_round_trip():
-    manifest = Manifest.parse(TINY.read_bytes())
-    assert Manifest.parse(json.dumps(manifest.to_dict()).encode()) == manifest
-
-
 @pytest.mark.parametrize(
     ("written", "gates"),
     [
@@ -47,7 +42,6 @@ def test_gates_are_optional(written, gates):
     document = json.loads(TINY.read_bytes()) | written
     manifest = Manifest.parse(json.dumps(document).encode())
     assert manifest.gates == gates
-    assert Manifest.parse(json.dumps(manifest.to_dict()).encode()) == manifest
 
 
 @pytest.mark.parametrize(
@@ -70,9 +64,15 @@ MISSING = object()
 
 FIELD_CASES = [
     ("format", [MISSING, "fauxface", 1, None]),
-    ("version", [MISSING, "1", "2.0", "0.9", "10.0", "1.x", "1.0.0", 1.0, None, "1.0\n"]),
+    (
+        "version",
+        [MISSING, "1", "2.0", "0.9", "10.0", "1.x", "1.0.0", 1.0, None, "1.0\n", "01.0", "1.00", "\u0661.0"],
+    ),
     ("name", [MISSING, "", "x" * 101, 3, "two\nlines", "\u001b[31mred"]),
-    ("created", [MISSING, "yesterday", "2026-02-30T00:00:00Z", "2026-01-31T12:00:00+01:00", 0]),
+    (
+        "created",
+        [MISSING, "yesterday", "2026-02-30T00:00:00Z", "2026-01-31T12:00:00+01:00", "2026-1-1T1:1:1Z", 0],
+    ),
     (
         "labels",
         [MISSING, "generated", [], ["generated", "bona_fide"], ["bona_fide", "generated", "x"], [0, 1]],
@@ -321,13 +321,6 @@ def test_an_operating_point_of_a_precision_replaces_both_parts():
         assert (point.calibration, point.thresholds) == (manifest.calibration, manifest.thresholds)
     assert manifest.operating_point() == manifest.operating_point("fp32")
     assert manifest.variants == {"int8": {"flips": 0.01}}
-    again = json.loads(json.dumps(manifest.to_dict()))
-    assert again["operating_points"]["int8"]["thresholds"]["generated_from"] == 0.8
-    assert Manifest.parse(json.dumps(again).encode()) == manifest
-
-
-def test_what_a_bundle_has_not_is_not_written():
-    assert {"operating_points", "variants"}.isdisjoint(Manifest.parse(TINY.read_bytes()).to_dict())
 
 
 @pytest.mark.parametrize(
@@ -370,7 +363,6 @@ def test_a_wrong_operating_point_is_named(path, value, field):
 def test_bits_of_the_weights(written, bits):
     manifest = Manifest.parse(json.dumps(with_variant(**written)).encode())
     assert manifest.int8_weight_bits == bits
-    assert Manifest.parse(json.dumps(manifest.to_dict()).encode()) == manifest
 
 
 @pytest.mark.parametrize("bits", [1, 9, 7.5, "7", None, True])

@@ -268,6 +268,29 @@ def test_a_precision_of_a_later_release_is_passed_over(run, prepared, tmp_path):
     assert set(record["results"]) == {"fp32"}
 
 
+def test_a_point_of_fp32s_own_is_replaced_and_that_of_a_later_precision_stays(run, prepared, tmp_path):
+    point = {
+        "calibration": {"temperature": 3.0, "bias": 1.0, "fitted_on": "x"},
+        "thresholds": {"bona_fide_below": 0.2, "generated_from": 0.9, "rule": "y"},
+    }
+    parent = parent_with(
+        tmp_path / "parent",
+        classifier={"fp32": "classifier.onnx", "int4": "classifier.onnx"},
+        operating_points={"fp32": point, "int4": point},
+        provenance={"failures": {"pictures": 3}},
+    )
+    assert run(parent, prepared, "--out", tmp_path / "new").exit_code == 0
+    new = Bundle.load(tmp_path / "new").manifest
+    (record,) = new.provenance["calibrations"]
+    result, used = record["results"]["fp32"], new.operating_point()
+    assert used.calibration.bias == result["bias"]
+    assert used.thresholds.generated_from == result["generated_from"]
+    assert "on site" in used.calibration.fitted_on
+    assert set(new.operating_points) == {"int4"}
+    assert new.operating_point("int4").thresholds.generated_from == 0.9
+    assert new.provenance["failures"] == {"model": Bundle.load(parent).sha256, "pictures": 3}
+
+
 def test_pictures_are_cut_by_the_bundles_own_rule(run, tmp_path):
     rng = np.random.default_rng(0)
     for number in range(22):

@@ -65,6 +65,16 @@ def test_it_is_said_what_a_split_was_to_the_model(steered, tiny, split, said):
     assert line.endswith("generated") if said is None else said in line
 
 
+def test_it_is_said_where_another_locator_framed_the_faces(steered, tiny):
+    data = PreparedData.load(steered)
+    for mine, theirs, said in (("ab", "cd", True), ("ab", "ab", None), ("ab", None, None), ("", "cd", None)):
+        scorer = dataclasses.replace(tiny, locator_sha256=mine)
+        data.info["locator_sha256"] = theirs
+        document = evaluate.evaluate(scorer, data, replicates=2).document
+        assert document["data"].get("other_locator") is said
+        assert ("cut by another locator" in pages.markdown(report.blocks(document))) == bool(said)
+
+
 def test_it_is_said_where_the_operating_point_was_fitted_to_these_data(steered, tiny):
     data = PreparedData.load(steered)
     manifest = hashlib.sha256((steered / "manifest.csv").read_bytes()).hexdigest()

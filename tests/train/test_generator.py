@@ -7,7 +7,7 @@ pytest.importorskip("torch")
 
 import torch
 
-from fauxface.errors import CheckpointError, DataError
+from fauxface.errors import CheckpointError, DataError, OutputError
 from fauxface_train.generator.net import LATENT, SIZE, Discriminator, Generator
 from fauxface_train.generator.training import GeneratorConfig, augment, principal_codes, sample, train
 
@@ -91,6 +91,13 @@ def test_other_settings_and_damage_are_refused(tmp_path, pictures):
     (tmp_path / "checkpoint.pt").write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match=r"checkpoint.pt can't be read"):
         train(pictures, tmp_path, CONFIG)
+
+
+def test_a_place_that_cannot_be_written_is_found_before_the_work(tmp_path, pictures, monkeypatch):
+    monkeypatch.setattr("fauxface_train.generator.training.Duel.step", lambda _: pytest.fail("it trained"))
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="is a file"):
+        train(pictures, tmp_path / "file", CONFIG)
 
 
 def test_too_few_pictures_are_refused(tmp_path, pictures):

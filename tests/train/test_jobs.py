@@ -56,6 +56,22 @@ def test_a_worker_that_dies_is_said_and_takes_only_its_own_kind_with_it(tmp_path
     assert multiprocessing.active_children() == [bystander]
 
 
+def test_a_picture_that_does_not_fit_the_memory_is_one_of_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def extract(path: Path, *_: Any) -> Any:
+        if path.name == "1.png":
+            raise MemoryError
+        return extraction.Extract("ab", extraction.NO_FACE)
+
+    monkeypatch.setattr(extraction, "extract_file", extract)
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    done = list(jobs.run(jobs.Job(CropRule(), None, tmp_path / "crops"), paths, 1))
+    assert [found.status for _, found, _ in done] == ["no_face", "unreadable", "no_face"]
+    assert [journaled for *_, journaled in done] == [True, False, True]
+    assert "memory" in done[1][1].reason
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_a_full_disk_is_one_line_that_names_the_journal():
     picture, full = Path("a.png"), Path("/dev/full")

@@ -49,6 +49,11 @@ def test_bad_pairs_are_refused(text, match):
         found(text)
 
 
+def test_where_a_label_is_missing_it_is_said():
+    with pytest.raises(DataError, match="no fake source is called 'b'; there are none"):
+        matched.Subset.parse("x=a:b").sources(metrics.Scored(np.zeros(1), np.zeros(1, int), np.array(["a"])))
+
+
 def test_one_label_has_no_subsets():
     assert matched.subsets({"auroc": None, "reason": "needs both"}, [("a", ["x"], ["y"])]) == []
 

@@ -73,11 +73,11 @@ def test_only_what_stands_between_the_named_marks_is_exchanged():
 
 def test_markdown():
     assert pages.markdown(BLOCKS) == (
-        "# Evaluation <of> faces\n\n"
+        "# Evaluation &lt;of> faces\n\n"
         "- Model: `best.safetensors` on cpu\n- Data: a & b\n\n"
         "## Overall\n\n"
         "| Figure | Value |\n| --- | --- |\n| AUROC | 0.9876 (0.9801-0.9932) |\n"
-        "| a\\|b | <script>alert(1)</script> |\n\n"
+        "| a\\|b | &lt;script>alert(1)&lt;/script> |\n\n"
         "## Plots\n\nTwo of them.\n\n![Worst mistakes](mistakes.png)\n\n![Not drawn](absent.png)\n"
     )
 

@@ -44,6 +44,17 @@ def example(steered):
     return attach(samples, 1 / (1 + np.exp(2 - 20 * redness / 255))), samples
 
 
+def test_an_extreme_operating_point_stays_in_the_picture(example):
+    scored, _ = example
+    document = document_of(scored)
+    document["overall"] |= {"bpcer": {"value": 0.0}, "apcer": {"value": 1.0}}
+    axes = plots.roc_det(scored, document).axes[1]
+    (x,), (y,) = axes.lines[-1].get_data()
+    assert axes.lines[-1].get_marker() == "D"
+    assert (x, y) == (axes.get_xlim()[0], axes.get_ylim()[1])
+    assert not axes.lines[-1].get_clip_on()
+
+
 def test_write_all_draws_pictures_and_leaves_no_global_state(example, tmp_path):
     scored, samples = example
     before = dict(matplotlib.rcParams)

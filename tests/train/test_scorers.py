@@ -131,6 +131,7 @@ def test_a_file_of_a_bundle_knows_what_the_bundle_was_trained_on(tmp_path):
     for given in (tmp_path / "bundle", tmp_path / "bundle" / name):
         scorer = scorers.open_scorer(given, provider="cpu", precision="auto")
         assert (scorer.trained_on, scorer.fitted_to) == (("ab" * 32,), ("cd" * 32, "ef" * 8))
+        assert scorer.locator_sha256 == document["files"]["locator.onnx"]["sha256"]
 
 
 def test_the_stand_in_of_an_unfinished_run_is_not_an_operating_point(net, tmp_path, monkeypatch):

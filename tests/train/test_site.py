@@ -151,3 +151,21 @@ def test_a_fold_without_a_threshold_counts_its_alarms():
     got = site.refit(logits, labels, sources, PARENT)
     assert got.thresholds.generated_from < 1
     assert got.after.bpcer.errors >= 1
+
+
+def test_a_fold_without_a_threshold_is_judged_by_the_parents_point(monkeypatch):
+    logits, labels, sources = pictures(40, 40)
+    whole = site._point
+
+    def point(logits, *rest, **rule):
+        if len(logits) < 80:
+            raise DataError("too few")
+        return whole(logits, *rest, **rule)
+
+    monkeypatch.setattr(site, "_point", point)
+    calibration, thresholds = PARENT
+    got = site.refit(logits, labels, sources, PARENT)
+    p = calibration.probability(logits)
+    assert got.after.bpcer.errors == np.sum(p[labels == 0] == 1)
+    assert got.after.missed is not None
+    assert got.after.missed.errors == np.sum(p[labels == 1] < thresholds.bona_fide_below)

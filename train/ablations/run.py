@@ -14,7 +14,6 @@ import shutil
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from fauxface.files import atomic_write
 from fauxface_train import provenance, trainer
 from fauxface_train.dataset import PreparedData
 from fauxface_train.evaluate import evaluate
+from fauxface_train.patterns import matches
 from fauxface_train.presets import Degradations, Recipe, preset
 from fauxface_train.run_state import RESUME_FILE, read_resume
 from fauxface_train.scorers import open_scorer
@@ -81,7 +81,7 @@ def recipe_of(plan: Mapping[str, Any], variant: str, group: str, samples: int | 
     kept = {
         source: factor
         for source, factor in values["source_weights"].items()
-        if not any(fnmatchcase(source, pattern) or source == pattern for pattern in values["exclude"])
+        if not matches(source, values["exclude"])
     }
     values["degradations"] = Degradations().scaled(values.pop("strength"))
     values["source_weights"] = kept
@@ -93,7 +93,7 @@ def figures(document: Mapping[str, Any], excluded: tuple[str, ...]) -> dict[str,
     left_out = {
         row["source"]: {key: row[key]["value"] for key in ("auroc", "apcer", "bpcer") if key in row}
         for row in document["sources"]
-        if any(fnmatchcase(row["source"], pattern) for pattern in excluded)
+        if matches(row["source"], excluded)
     }
     return {
         "auroc": document["overall"]["auroc"]["value"],

@@ -23,8 +23,8 @@ from fauxface.errors import DataError
 from fauxface.files import atomic_write
 from fauxface.locator import Locator
 from fauxface.session import Classifier
-from fauxface_export.export import portable
 from fauxface_export.folder import LOCATOR_INT8
+from fauxface_export.portable import portable
 from fauxface_export.quality_gates import pose
 from fauxface_export.reading import read_locator_int8
 from fauxface_train import validation

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fauxface_export.export import portable
+from fauxface_export.portable import portable
 from fauxface_train.locator.verdict import render
 
 TARGET = Path(__file__).parent / "record"

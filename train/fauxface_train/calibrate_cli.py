@@ -2,14 +2,12 @@
 
 import json
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fauxface.cli import require_extra
+from fauxface.cli import ended_without_traces, require_extra
 
 if TYPE_CHECKING:
     from fauxface.bundle import Bundle
@@ -55,6 +53,7 @@ def calibrate(
     require_extra("calibrate", "scipy")
     from fauxface.bundle import Bundle
     from fauxface.errors import OutputError
+    from fauxface.files import usable_folder
     from fauxface.manifest import check_name
     from fauxface_train.dataset import PreparedData
     from fauxface_train.site_bundle import calibrate as run
@@ -66,8 +65,9 @@ def calibrate(
         check_name(name)
     if out.exists():
         raise OutputError(f"{out} exists; choose another --out")
+    usable_folder(out)
     parent = Bundle.load(bundle)
-    with _ended_without_traces(), tempfile.TemporaryDirectory() as work:
+    with ended_without_traces(), tempfile.TemporaryDirectory() as work:
         if len(data) == 1 and (Path(data[0]) / "prepare.json").is_file():
             if faces == "whole":
                 raise typer.BadParameter("not for prepared data", param_hint="--faces")
@@ -88,19 +88,6 @@ def calibrate(
     for precision, point in points.items():
         _print(precision, point)
     typer.echo(f"wrote {out}: model {made.sha256}")
-
-
-@contextmanager
-def _ended_without_traces() -> Iterator[None]:
-    """Let signals that end a program end it as Ctrl-C does: the faces in the temporary folder go, too."""
-    from fauxface.signals import ended_as_by_ctrl_c
-
-    try:
-        with ended_as_by_ctrl_c():
-            yield
-    except KeyboardInterrupt:
-        typer.echo("interrupted; nothing was written", err=True)
-        raise typer.Exit(130) from None
 
 
 def _name(data: list[str]) -> str:

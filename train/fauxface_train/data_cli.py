@@ -140,7 +140,9 @@ def audit(  # noqa: PLR0917 - Typer passes options by name
             min=0, help="Factor on the transform's degradations, as you give it to `fauxface train`."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed looks at other pictures.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Another seed looks at other pictures.")
+    ] = 0,
 ) -> None:
     """Measure how well size, codec, sharpness, colour, framing alone tell the labels apart; write a report.
 
@@ -177,7 +179,7 @@ def reconstruct(
     out: Annotated[Path, typer.Argument(help="Folder to write, for `fauxface train --add`.")],
     count: Annotated[int, typer.Option(min=1, help="Pictures from each of the four decoders.")] = 1000,
     steps: Annotated[int, typer.Option(min=1, help="Batches that each decoder is trained on.")] = 250,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and pictures.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**62, help="Seed of weights and pictures.")] = 0,
 ) -> None:
     """Make generated training faces from the bona fide ones: small decoders rebuild them.
 
@@ -186,7 +188,7 @@ def reconstruct(
     """
     from fauxface.cli import require_extra
 
-    require_extra("train", "torch")
+    require_extra("train", "torch", "torchvision", "safetensors")
     from fauxface_train.dataset import PreparedData
     from fauxface_train.reconstruct.run import Plan
     from fauxface_train.reconstruct.run import reconstruct as run

@@ -18,7 +18,7 @@ from fauxface.progress import Progress
 from fauxface.verdicts import LABELS
 from fauxface_train import gated, matched, metrics, pages, plots, report, robustness, selective, stopped
 from fauxface_train.conditions import CLEAN, Condition
-from fauxface_train.dataset import SPLITS, PreparedData, Sample, load_crop
+from fauxface_train.dataset import SPLITS, PreparedData, Sample, load_crop, other_locator
 from fauxface_train.intervals import CONFIDENCE, REPLICATES
 from fauxface_train.provenance import hashes, marks, pictures_digest, relation, written
 from fauxface_train.scored import attach
@@ -189,6 +189,7 @@ def evaluate(
             **({"trained_on": relation(scorer.trained_on, data)} if scorer.trained_on else {}),
             **({"fitted_to": True} if _fitted(scorer, data, samples) else {}),
             **({"overlap": _overlap(samples, seen)} if seen else {}),
+            **({"other_locator": True} if _framed_otherwise(scorer, data) else {}),
         },
         "operating_point": {
             "shipped": scorer.point.shipped,
@@ -217,6 +218,11 @@ def evaluate(
 def _fitted(scorer: Scorer, data: PreparedData, samples: Sequence[Sample]) -> bool:
     """Tell whether the operating point was fitted to these data, or to any of these pictures."""
     return not {hashes(data.root)["manifest_sha256"], *marks(samples)}.isdisjoint(scorer.fitted_to)
+
+
+def _framed_otherwise(scorer: Scorer, data: PreparedData) -> bool:
+    """Tell whether the faces were cut where another locator found them than the model's own."""
+    return bool(scorer.locator_sha256) and other_locator(data, scorer.locator_sha256)
 
 
 def _overlap(samples: Sequence[Sample], seen: Sequence[PreparedData]) -> dict[str, Any]:

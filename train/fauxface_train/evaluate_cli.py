@@ -98,9 +98,8 @@ def register(app: typer.Typer) -> None:
             *((("AUROC lost", degraded["auroc_loss"]), ("flipped", degraded["flipped"])) if grid else ()),
         ):
             where = "".join(f"  {value[key]}" for key in ("source", "condition") if key in value)
-            typer.echo(
-                f"{name:<14} {show(value)}{where}{'' if value['value'] is not None else value['reason']}"
-            )
+            found = show(value) if value["value"] is not None else f"not measured: {value['reason']}"
+            typer.echo(f"{name:<14} {found}{where}")
         for part in result.document["pairs"].get("subsets", ()):
             lowest = part["worst"]
             typer.echo(f"{part['name']}: AUROC {show(lowest)}  {lowest['real']} against {lowest['fake']}")

@@ -20,10 +20,10 @@ def train_command(
     data: Annotated[Path, typer.Argument(help="A prepared data set; its generated training faces are used.")],
     out: Annotated[Path, typer.Option(help="Folder for weights, checkpoint and sample grids.")],
     steps: Annotated[int, typer.Option(min=1, help="Number of batches.")] = 1800,
-    seed: Annotated[int, typer.Option(help="Seed of weights and batches.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of weights and batches.")] = 0,
 ) -> None:
     """Train a 128 px generator on the generated faces of a data set; an interrupted run continues."""
-    require_extra("train", "torch", "sklearn")
+    require_extra("train", "torch", "torchvision", "safetensors", "sklearn")
     import numpy as np
 
     from fauxface.crops import to_input
@@ -46,7 +46,7 @@ def sample_command(
     truncation: Annotated[float, typer.Option(min=0.0, max=2.0, help="Scale of the latents.")] = 0.8,
 ) -> None:
     """Draw faces from a trained generator as PNG, one for each seed."""
-    require_extra("train", "torch")
+    require_extra("train", "torch", "torchvision", "safetensors")
     import torch
     from PIL import Image
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -26,6 +27,8 @@ Stamp = tuple[int, int]
 """Size in bytes and modification time in nanoseconds: a file with the same stamp is taken as unchanged."""
 
 _CHUNK = 16
+_MOST_PROCESSES = 61 if sys.platform == "win32" else 1024
+"""Of a pool: Windows can wait for no more."""
 
 
 class LocatorSource(Protocol):
@@ -132,7 +135,10 @@ def run(job: Job, paths: Sequence[Path], workers: int) -> Iterator[Done]:
     others = set(multiprocessing.active_children())
     # Spawned, not forked: OpenCV's threads don't survive a fork.
     pool = ProcessPoolExecutor(
-        min(workers, -(-len(paths) // _CHUNK)), multiprocessing.get_context("spawn"), _start, (job,)
+        min(workers, -(-len(paths) // _CHUNK), _MOST_PROCESSES),
+        multiprocessing.get_context("spawn"),
+        _start,
+        (job,),
     )
     try:
         pending: set[Future[list[Done]]] = set()
@@ -259,6 +265,8 @@ class _Worker:
         except OSError as error:
             reason = f"can't be read: {error.strerror or error}"
             return path, Extract("", extraction.UNREADABLE, reason), False
+        except MemoryError:
+            return path, Extract("", extraction.UNREADABLE, "doesn't fit the memory"), False
 
 
 _worker: _Worker | None = None

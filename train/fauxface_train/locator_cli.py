@@ -55,7 +55,7 @@ def train(
 
     Ctrl-C, SIGTERM and SIGHUP leave a checkpoint that --resume continues from; the exit code is 130 then.
     """
-    require_extra("train", "torch", "onnx", "onnxscript")
+    require_extra("train", "torch", "torchvision", "safetensors", "onnx", "onnxscript")
     require_extra("cpu", "onnxruntime")
     from fauxface import heap
     from fauxface_train.locator.distill import Config, Run

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 import cv2
@@ -10,6 +9,7 @@ import numpy as np
 
 from fauxface.errors import DataError
 from fauxface_train.metrics import FAKE, REAL, Scored
+from fauxface_train.patterns import matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +52,13 @@ class Subset:
         for label, patterns in ((REAL, self.reals), (FAKE, self.fakes)):
             names = scored.names(label)
             for pattern in patterns:
-                if not any(fnmatchcase(name, pattern) for name in names):
+                if not any(matches(name, [pattern]) for name in names):
                     kind = "real" if label == REAL else "fake"
                     raise DataError(
                         f"pairs {self.name!r}: no {kind} source is called {pattern!r}; "
-                        f"there are {', '.join(names)}"
+                        f"there are {', '.join(names) or 'none'}"
                     )
-            chosen.append([name for name in names if any(fnmatchcase(name, p) for p in patterns)])
+            chosen.append([name for name in names if matches(name, patterns)])
         return chosen[0], chosen[1]
 
 

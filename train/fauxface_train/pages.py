@@ -60,9 +60,16 @@ def fill(text: str, name: str, section: str) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """Return the lines of a Markdown table; pipes in cells are escaped."""
+    """Return the lines of a Markdown table; pipes in cells, and what would start a tag, are escaped."""
     lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
+    return [
+        "| " + " | ".join(without_tags(cell).replace("|", r"\|") for cell in line) + " |" for line in lines
+    ]
+
+
+def without_tags(text: str) -> str:
+    """Return Markdown in which no tag begins: names of folders and files may look like one."""
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
 
 
 def html(title: str, blocks: Sequence[Block], pictures: Mapping[str, bytes]) -> str:
@@ -109,11 +116,11 @@ def html(title: str, blocks: Sequence[Block], pictures: Mapping[str, bytes]) -> 
 def _markdown(block: Block) -> str:
     match block:
         case Heading(text, level):
-            return f"{'#' * level} {text}"
+            return f"{'#' * level} {without_tags(text)}"
         case Text(text):
-            return text
+            return without_tags(text)
         case Items(items):
-            return "\n".join(f"- {item}" for item in items)
+            return "\n".join(f"- {without_tags(item)}" for item in items)
         case Table(header, rows):
             return "\n".join(table(header, rows))
         case Picture(name, caption):

@@ -25,6 +25,7 @@ WORDS = {BONA_FIDE: "bona fide", UNSURE: "unsure", GENERATED: "generated"}
 _SOMETIMES = frozenset({"roc_det.png", "reliability.png", "pairs.png", "robustness.png"})
 _DPI = 110
 _GRID = {"color": "#DDDDDD", "linewidth": 0.7}
+_DET_EDGES = (0.0005, 0.95)
 _DET_TICKS = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9)
 
 
@@ -91,7 +92,7 @@ def roc_det(scored: Scored, document: dict[str, Any]) -> Figure:
     bpcer, apcer = overall["bpcer"]["value"], overall["apcer"]["value"]
     left.plot([0, 1], [0, 1], ":", color="#999999", label="chance")
     left.plot(bpcer, 1 - apcer, "D", color=COLORS[BONA_FIDE], markersize=8, label="operating point, all")
-    right.plot(*_deviate(np.array([bpcer, apcer])), "D", color=COLORS[BONA_FIDE], markersize=8)
+    right.plot(*_deviate(np.array([bpcer, apcer])), "D", color=COLORS[BONA_FIDE], markersize=8, clip_on=False)
     left.set(xlabel="BPCER (false positive rate)", ylabel="1 - APCER (true positive rate)", title="ROC")
     left.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     left.legend(loc="lower right", frameon=False)
@@ -100,7 +101,7 @@ def roc_det(scored: Scored, document: dict[str, Any]) -> Figure:
     right.set(xlabel="BPCER", ylabel="APCER", title="DET (normal deviate axes)")
     right.set_xticks(ticks, [f"{t:g}" for t in _DET_TICKS], rotation=45)
     right.set_yticks(ticks, [f"{t:g}" for t in _DET_TICKS])
-    edge = _deviate(np.array([0.0005, 0.95]))
+    edge = _deviate(np.array(_DET_EDGES))
     right.set(xlim=edge, ylim=edge)
     for axes in (left, right):
         _tidy(axes, "both")
@@ -351,8 +352,8 @@ def _grid(
 
 
 def _deviate(rates: np.ndarray) -> np.ndarray:
-    """Return the normal deviate of rates; 0 and 1 are moved to the edge of what is drawn."""
-    return norm.ppf(np.clip(rates, 1e-4, 1 - 1e-4))
+    """Return the normal deviate of rates; those beyond what is drawn are moved to its edge."""
+    return norm.ppf(np.clip(rates, *_DET_EDGES))
 
 
 def _plain_counts(axes: Axes) -> None:

@@ -1,5 +1,6 @@
 """Where a model came from: machine, versions, code and data."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -42,12 +43,15 @@ def machine() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide a training's result."""
-    found = {"python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
+    return {"python": platform.python_version(), **installed(_PACKAGES)}
+
+
+def installed(packages: Sequence[str]) -> dict[str, str]:
+    """Return the versions of those packages that are installed under these names."""
+    found = {}
+    for name in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
     return found
 
 

@@ -11,6 +11,7 @@ from fauxface_train.pages import Block, Heading, Items, Picture, Table, Text
 _ADDED = "; their train split joined the training"
 _OTHERS = "; not the prepared data that the model was trained on"
 _FITTED = "; the operating point was fitted to pictures of these data"
+_FRAMED = "; the faces were cut by another locator than the model's, so a scan frames them otherwise"
 _UNCHECKED = ": whether these pictures are among those wasn't checked"
 
 _OVERALL = (
@@ -78,7 +79,8 @@ def _relation(data: dict[str, Any]) -> str:
     if overlap:
         known = f"the {overlap['pictures']} of `{overlap['name']}` for training and validation"
         said += f"; {overlap['shared']} of these pictures are among {known}"
-    return said + (_FITTED if data.get("fitted_to") else "")
+    said += _FITTED if data.get("fitted_to") else ""
+    return said + (_FRAMED if data.get("other_locator") else "")
 
 
 def blocks(document: dict[str, Any], plots: Sequence[str] = ()) -> list[Block]:

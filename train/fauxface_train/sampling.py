@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 
 import numpy as np
 
 from fauxface.errors import DataError
+from fauxface_train.patterns import matches
 from fauxface_train.presets import Recipe
 
 _REACH = 0.025
@@ -164,13 +164,13 @@ def _shares(
     """Return, per label, each source's share of the draws: size to the power, times matching factors."""
     known = [name for group in groups for name in group]
     for pattern in factors:
-        if not any(fnmatchcase(name, pattern) for name in known):
+        if not any(matches(name, [pattern]) for name in known):
             raise DataError(f"no train source matches {pattern!r}; it has {', '.join(sorted(set(known)))}")
     shares = []
     for group in groups:
         raw = {name: float(len(indices)) ** power for name, indices in group.items()}
         for pattern, factor in factors.items():
-            raw = {name: value * (factor if fnmatchcase(name, pattern) else 1) for name, value in raw.items()}
+            raw = {name: value * (factor if matches(name, [pattern]) else 1) for name, value in raw.items()}
         total = sum(raw.values())
         shares.append({name: value / total for name, value in raw.items()})
     return tuple(shares)

@@ -64,6 +64,7 @@ class Scorer:
         checkpoint_sha256: SHA-256 of the checkpoint's file; "" where the model isn't a checkpoint.
         fitted_to: What it was calibrated on, on site: SHA-256 of the manifest.csv of prepared data, and the
             pictures' `provenance.marks`.
+        locator_sha256: Of the bundle's locator; "" where the model is none of a bundle.
         trained_on: Which data it was trained on; see `provenance.trained_on`.
     """
 
@@ -77,6 +78,7 @@ class Scorer:
     checkpoint_sha256: str = ""
     trained_on: tuple[str, ...] = ()
     fitted_to: tuple[str, ...] = ()
+    locator_sha256: str = ""
 
     @property
     def calibration(self) -> Calibration:
@@ -243,6 +245,7 @@ def _read(path: Path) -> bytes:
 class _Seen(TypedDict, total=False):
     trained_on: tuple[str, ...]
     fitted_to: tuple[str, ...]
+    locator_sha256: str
 
 
 def _beside(path: Path) -> tuple[OperatingPoint, _Seen]:
@@ -263,7 +266,11 @@ def _of_bundle(bundle: Bundle, precision: str) -> tuple[OperatingPoint, _Seen]:
     )
     return OperatingPoint(
         point.calibration, point.thresholds, crop.margin, manifest.gates, crop.min_face_px, shipped=True
-    ), {"trained_on": trained_on(manifest.provenance), "fitted_to": fitted_to}
+    ), {
+        "trained_on": trained_on(manifest.provenance),
+        "fitted_to": fitted_to,
+        "locator_sha256": manifest.files[manifest.locator.file].sha256,
+    }
 
 
 def _point_of_checkpoint(path: Path, info: Mapping[str, Any]) -> OperatingPoint:

@@ -142,7 +142,7 @@ def refit(
         try:
             inner = _point(logits[kept], labels[kept], names[kept], **rule)
         except DataError:  # without these, a real face too many has probability 1
-            inner = calibration, replace(thresholds, generated_from=1.0)
+            inner = parent[0], replace(parent[1], generated_from=1.0)
         crossed[fold] = _verdicts(logits[fold], *inner)
     return Refit(
         calibration,

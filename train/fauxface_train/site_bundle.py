@@ -60,8 +60,9 @@ def calibrate(
 
     The manifest's `provenance.calibrations` gets a record of this calibration: when, by which version, on
     what, with which result, and the SHA-256 of the parent. `metrics`, each variant's own `metrics` and
-    `provenance.held`, which belong to the parent's operating points, move there too. The model card gets a
-    section of its own.
+    `provenance.held`, which belong to the parent's operating points, move there too, and
+    `provenance.failures.model` names the bundle that the card's pictures of failures were scanned with. The
+    model card gets a section of its own.
 
     Args:
         bundle: The parent.
@@ -102,16 +103,7 @@ def calibrate(
             f"{data.root} has no picture left to calibrate on: those that the bundle was trained on don't "
             "count, nor those that its gates stop; give other pictures"
         )
-    before = calibrated_on(manifest.provenance)
-    known_marks = {str(mark) for used in before for mark in earlier(used, "pictures")}
-    twice = len(known_marks.intersection(marks(samples)))
-    if any(used.get("pictures_sha256") == pictures_digest(samples) for used in before):
-        twice = len(samples)
-    if twice:
-        raise DataError(
-            f"{bundle.path} was calibrated on {twice} of these {len(samples)} pictures, which would count "
-            "twice; give the bundle that it was made from, or other pictures"
-        )
+    _refuse_twice(bundle, samples)
     labels, sources = np.array([s.label for s in samples]), np.array([s.source for s in samples])
     document = bundle.document()
     points: dict[str, Refit] = {}
@@ -135,7 +127,8 @@ def calibrate(
     fitted_on = f"{len(samples)} pictures on site, from the point of {bundle.sha256[:12]}"
     changed = {precision: _as_json(point, fitted_on) for precision, point in points.items()}
     document |= changed["fp32"]
-    if others := {key: value for key, value in changed.items() if key != "fp32"}:
+    own = {**document.pop("operating_points", {}), **changed}
+    if others := {key: value for key, value in own.items() if key != "fp32"}:
         document["operating_points"] = others
     document |= {"name": name or manifest.name, "created": record["created"], "metrics": {}}
     variants = {name: dict(found) for name, found in manifest.variants.items() if isinstance(found, Mapping)}
@@ -144,6 +137,8 @@ def calibrate(
         document["variants"] = {**manifest.variants, **variants}
     provenance = dict(document.get("provenance") or {})
     record["parent_held"] = provenance.pop("held", {})
+    if isinstance(failures := provenance.get("failures"), Mapping) and failures:
+        provenance["failures"] = {"model": bundle.sha256, **failures}
     document["provenance"] = provenance | {
         "calibrations": [*earlier(provenance, "calibrations"), record],
     }
@@ -153,6 +148,20 @@ def calibrate(
         write_manifest(folder, document)
         Bundle.load(folder)
     return points
+
+
+def _refuse_twice(bundle: Bundle, samples: Sequence[Sample]) -> None:
+    """Raise a DataError where the bundle was calibrated on any of these pictures."""
+    before = calibrated_on(bundle.manifest.provenance)
+    known = {str(mark) for used in before for mark in earlier(used, "pictures")}
+    twice = len(known.intersection(marks(samples)))
+    if any(used.get("pictures_sha256") == pictures_digest(samples) for used in before):
+        twice = len(samples)
+    if twice:
+        raise DataError(
+            f"{bundle.path} was calibrated on {twice} of these {len(samples)} pictures, which would count "
+            "twice; give the bundle that it was made from, or other pictures"
+        )
 
 
 def _take_of_points(variant: dict[str, Any]) -> dict[str, Any]:

@@ -156,7 +156,8 @@ def lowest_generated_from(
     highest = max(groups, key=lambda group: group.errors(value) / len(group.scores))
     often = f"; {p.shape[1]} views of each face" if p.shape[1] > 1 else ""
     few = int(bpcer_target * len(names[real]) + 1e-9) < 1
-    together = f"at most one of all {np.count_nonzero(real)} reals" if few else "kept on all reals together"
+    most = "at most one" if allowed_errors(int(np.count_nonzero(real)), bpcer_target) else "none"
+    together = f"{most} of all {np.count_nonzero(real)} reals" if few else "kept on all reals together"
     under = "".join(f", {name}" for name in dict.fromkeys(conditions or ()))
     bound_by = f"set by {groups[binding].name}" if limits[binding] > GENERATED_AT_LEAST else "the floor"
     rule = (

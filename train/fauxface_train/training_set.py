@@ -1,11 +1,11 @@
 """Which pictures are trained on: a split without what is excluded, and what joins it from further data."""
 
 from collections.abc import Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from fauxface.errors import DataError
 from fauxface_train.dataset import PreparedData, Sample
+from fauxface_train.patterns import matches
 
 _LOCATOR = ("locator_sha256", "locator")
 """What prepare.json tells of the locator; absent where none was used."""
@@ -17,7 +17,7 @@ def chosen(data: PreparedData, split: str, exclude: Sequence[str]) -> list[Sampl
     Raises:
         DataError: The split is absent, or has no picture of a label left.
     """
-    samples = [s for s in data.samples(split=split) if not _matches(s.source, exclude)]
+    samples = [s for s in data.samples(split=split) if not matches(s.source, exclude)]
     if not samples:
         raise DataError(f"the data have no {split} split; prepare them again with one")
     for value, name in enumerate(("real", "fake")):
@@ -39,7 +39,7 @@ def joining(data: PreparedData, folders: Sequence[str | Path], exclude: Sequence
             known under the other label.
     """
     known = {s.sha256: (s.split, s.label) for s in data.samples()}
-    hidden = {s.sha256[:16] for s in data.samples() if _matches(s.source, exclude)}
+    hidden = {s.sha256[:16] for s in data.samples() if matches(s.source, exclude)}
     measured = {s.sha256[:16] for s in data.samples() if s.split != "train"}
     samples = []
     for folder in folders:
@@ -58,11 +58,11 @@ def joining(data: PreparedData, folders: Sequence[str | Path], exclude: Sequence
         found = other.samples(split="train")
         if not found:
             raise DataError(f"{folder} has no train split to add; prepare it with one")
-        wanted = [s for s in found if not _matches(s.source, exclude) and _made_of(s) not in hidden]
+        wanted = [s for s in found if not matches(s.source, exclude) and made_of(s) not in hidden]
         fresh = {s.sha256: ("train", s.label) for s in wanted}
-        made_of = {s.sha256: _made_of(s) for s in wanted}
+        origins = {s.sha256: made_of(s) for s in wanted}
         clashes = sum(
-            known.get(sha256, at) != at or made_of[sha256] in measured for sha256, at in fresh.items()
+            known.get(sha256, at) != at or origins[sha256] in measured for sha256, at in fresh.items()
         )
         if clashes:
             raise DataError(
@@ -88,7 +88,7 @@ def check_excluded(data: PreparedData, folders: Sequence[str | Path], exclude: S
     """
     names = {name for each in (data, *map(PreparedData.load, folders)) for name in each.sources()}
     for pattern in exclude:
-        if not any(fnmatchcase(name, pattern) for name in names):
+        if not any(matches(name, [pattern]) for name in names):
             raise DataError(f"--exclude {pattern!r} matches no source; there are {', '.join(sorted(names))}")
 
 
@@ -101,10 +101,6 @@ def without_validation(data: PreparedData, train: Sequence[Sample], val: Sequenc
     return sorted({source for _, source in own - {(s.label, s.source) for s in val}})
 
 
-def _made_of(sample: Sample) -> str:
+def made_of(sample: Sample) -> str:
     """Return the start of the SHA-256 that a reconstruction names; of another picture what matches none."""
     return sample.original.rpartition(":")[2]
-
-
-def _matches(source: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(source, pattern) for pattern in patterns)

@@ -307,6 +307,23 @@ def test_gate_holds_the_figure_itself_after_the_transform(document, limit, faile
         run.require(document, tmp_path / "audit.md")
 
 
+@pytest.mark.parametrize(("counts", "said"), [((20, 20), False), ((20, 21), False), ((20, 96), True)])
+def test_sources_with_fewer_pictures_are_said_so(document, counts, said):
+    for found in (found for group in document["groups"] for found in group["stages"].values()):
+        for count, row in zip(counts, found.get("sources", ()), strict=False):
+            row |= {"label": "bona_fide", "samples": count}
+    page = report.render(document, [])
+    assert ("balanced over labels and sources, as far as there are pictures" in page) == said
+
+
+def test_a_figure_without_an_interval_is_shown_alone(document):
+    found = document["groups"][0]["stages"]["raw"]
+    del found["low"], found["high"]
+    SCHEMA.validate(document)
+    assert "| Sharpness | 0.700 |" in report.render(document, [])
+    assert plots.groups(document).axes
+
+
 def test_report_shows_the_stages_side_by_side(document):
     page = report.render(document, ["groups.png"])
     interval = "0.700 (0.580-0.800)"
@@ -339,10 +356,10 @@ def test_too_few_pictures_are_refused(write_data, clean_rows, tmp_path, options)
 def test_out_is_checked_before_the_work(write_data, clean_rows, tmp_path):
     root = write_data(clean_rows[:4])
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="--out"):
+    with pytest.raises(OutputError, match="is a file"):
         call(root, "--out", tmp_path / "file")
 
 
-@pytest.mark.parametrize("limit", ["0.4", "1.1", "x"])
+@pytest.mark.parametrize("limit", ["0.4", "1.1", "nan", "x"])
 def test_bad_limits(tmp_path, limit):
     assert call(tmp_path, "--fail-above", limit).exit_code == 2

@@ -12,7 +12,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from fauxface_train.intervals import percentile_interval, resamples, weighted_curves
+from fauxface_train.intervals import resamples, weighted_curves
+from fauxface_train.metrics import bounded
 
 FOLDS = 5
 SOURCE_FOLDS = 3
@@ -32,12 +33,15 @@ class Judge:
         sources: str [N].
         seed: Of folds, classifiers and bootstrap.
         replicates: Bootstrap resamples of the intervals.
+        groups: N keys; pictures with the same one, as of one photograph and what was made of it, lie in one
+            fold. None: each picture is by itself.
     """
 
     labels: np.ndarray
     sources: np.ndarray
     seed: int = 0
     replicates: int = REPLICATES
+    groups: np.ndarray | None = None
     _weights: dict[bytes, np.ndarray] = field(default_factory=dict)
 
     def judge(self, values: np.ndarray, known: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
@@ -58,17 +62,15 @@ class Judge:
         constant = bool(np.all(np.ptp(values, axis=0) < 1e-12))
         scores = np.zeros(len(labels))
         if not constant:
-            for train, test in by_picture(labels, sources, self.seed):
+            groups = None if self.groups is None else self.groups[known]
+            for train, test in by_picture(labels, sources, self.seed, groups):
                 fitted = fit_and_score(values[train], labels[train], values[test], self.seed)
                 # Ranks, since the probabilities of differently fitted classifiers don't compare.
                 scores[test] = rankdata(fitted) / len(test)
         value = float(auroc(scores, labels)[0])
-        low, high = self._interval(scores, known)
         per_source = _per_source(scores, labels, sources)
         return {
-            "value": value,
-            "low": low,
-            "high": high,
+            **bounded(value, self._drawn(scores, known)),
             "samples": len(labels),
             "constant": constant,
             "across_sources": self._across(values, labels, sources, constant),
@@ -91,13 +93,14 @@ class Judge:
                 return f"known of {count} {name} pictures, fewer than {LEAST}"
         return None
 
-    def _interval(self, scores: np.ndarray, known: np.ndarray) -> tuple[float, float]:
+    def _drawn(self, scores: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """Return the AUROC of each resample, float64 [replicates]."""
         labels = self.labels[known]
         key = known.tobytes()
         if key not in self._weights:
             drawn = resamples(labels, self.sources[known], self.seed, self.replicates)
             self._weights[key] = np.concatenate(list(drawn)).astype(np.float32)
-        return percentile_interval(auroc(scores, labels, self._weights[key]))
+        return auroc(scores, labels, self._weights[key])
 
     def _across(
         self, values: np.ndarray, labels: np.ndarray, sources: np.ndarray, constant: bool
@@ -141,9 +144,16 @@ def fit_and_score(train: np.ndarray, labels: np.ndarray, test: np.ndarray, seed:
 
 
 def by_picture(
-    labels: np.ndarray, sources: np.ndarray, seed: int, folds: int = FOLDS
+    labels: np.ndarray,
+    sources: np.ndarray,
+    seed: int,
+    groups: np.ndarray | None = None,
+    folds: int = FOLDS,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield train and test indices; each fold holds its share of every source of each label."""
+    """Yield train and test indices; each fold holds its share of every source of each label.
+
+    Pictures of one group come into the fold of its first one.
+    """
     rng = np.random.default_rng([seed, 1])
     fold = np.zeros(len(labels), int)
     for label in (0, 1):
@@ -152,6 +162,9 @@ def by_picture(
             members = rng.permutation(np.flatnonzero((labels == label) & (sources == name)))
             fold[members] = (start + np.arange(len(members))) % folds
             start += len(members)
+    if groups is not None:
+        _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+        fold = fold[first[group]]
     for number in range(folds):
         yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
 

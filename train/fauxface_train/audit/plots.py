@@ -60,9 +60,12 @@ def groups(document: dict[str, Any]) -> Figure:
             axes.barh(
                 y, value - 0.5, height * 0.92, left=0.5, color=color, hatch=hatch, edgecolor="white", lw=0.4
             )
-            axes.plot([found["low"], found["high"]], [y, y], "-", color="black", lw=1)
+            if "low" in found:
+                axes.plot([found["low"], found["high"]], [y, y], "-", color="black", lw=1)
             text = "all alike" if found["constant"] else f"{value:.2f}"
-            axes.text(max(found["high"], value, 0.5) + 0.006, y, text, va="center", fontsize=6.5, bbox=_PLATE)
+            axes.text(
+                max(found.get("high", value), 0.5) + 0.006, y, text, va="center", fontsize=6.5, bbox=_PLATE
+            )
         axes.barh([0], [0], color=color, hatch=hatch, edgecolor="white", label=stage["title"])
     axes.axvline(0.5, color="black", lw=1)
     if document["gate"] is not None:
@@ -71,7 +74,8 @@ def groups(document: dict[str, Any]) -> Figure:
             limit, color="black", ls="--", lw=1, label=f"limit {limit:g} (holds after the transform)"
         )
     lowest = min(
-        (f["low"] for g in shown for f in g["stages"].values() if f["value"] is not None), default=0.5
+        (f.get("low", f["value"]) for g in shown for f in g["stages"].values() if f["value"] is not None),
+        default=0.5,
     )
     axes.set(xlim=(min(0.4, lowest - 0.02), 1.06), ylim=(len(shown) - 0.45, -0.55))
     axes.set_yticks(range(len(shown)), [group["title"] for group in shown])

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from fauxface_train.pages import table, without_tags
+
 _PLOTS = {
     "groups.png": "AUROC of each nuisance at each stage",
     "sources_raw.png": "Each source against the other label: raw files",
@@ -39,14 +41,14 @@ def render(document: dict[str, Any], plots: Sequence[str] = ()) -> str:
         plots: File names of the plots beside the report.
     """
     data, settings = document["data"], document["settings"]
-    balanced = abs(data["bona_fide"] - data["generated"]) <= 1
-    as_far = "" if balanced else ", as far as there are pictures of both labels"
-    joined = "".join(f", and the train pictures of `{name}`" for name in data.get("added", ()))
+    as_far = "" if _is_balanced(document) else ", as far as there are pictures"
+    joined = "".join(f", and the train pictures of `{without_tags(name)}`" for name in data.get("added", ()))
     lines = [
         "# Data audit",
         "",
-        f"- Data: `{data['name']}`, split {data['split']}{joined}: {data['bona_fide']} bona fide and "
-        f"{data['generated']} generated pictures, balanced over labels and sources{as_far}",
+        f"- Data: `{without_tags(data['name'])}`, split {data['split']}{joined}: "
+        f"{data['bona_fide']} bona fide and {data['generated']} generated pictures, "
+        f"balanced over labels and sources{as_far}",
         f"- Originals: {originals(data['originals'])}",
         f"- Transform: preset {settings['transform']}; seed {settings['seed']}",
         f"- fauxface {document['fauxface']}, {document['created']}",
@@ -56,7 +58,7 @@ def render(document: dict[str, Any], plots: Sequence[str] = ()) -> str:
         "",
         _READING,
         "",
-        *_table(
+        *table(
             ["Nuisance", *(stage["title"] for stage in document["stages"])],
             [
                 [group["title"], *(_figure(group["stages"][s["name"]]) for s in document["stages"])]
@@ -81,12 +83,24 @@ def render(document: dict[str, Any], plots: Sequence[str] = ()) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def _is_balanced(document: dict[str, Any]) -> bool:
+    """Tell whether both labels, and within each all sources, have as many pictures, give or take one."""
+    counts: dict[str, dict[str, int]] = {}
+    figures = (group["stages"][stage["name"]] for group in document["groups"] for stage in document["stages"])
+    for row in (row for found in figures for row in found.get("sources", ())):
+        known = counts.setdefault(row["label"], {})
+        known[row["source"]] = max(row["samples"], known.get(row["source"], 0))
+    data = document["data"]
+    rows = [list(known.values()) for known in counts.values()] + [[data["bona_fide"], data["generated"]]]
+    return all(max(row) - min(row) <= 1 for row in rows)
+
+
 def show(found: dict[str, Any], interval: bool = True) -> str:
     """Return a figure as text: "0.713 (0.640-0.781)", or a dash where there is none."""
     if found["value"] is None:
         return "-"
     text = f"{found['value']:.3f}"
-    return f"{text} ({found['low']:.3f}-{found['high']:.3f})" if interval else text
+    return f"{text} ({found['low']:.3f}-{found['high']:.3f})" if interval and "low" in found else text
 
 
 def _figure(found: dict[str, Any]) -> str:
@@ -151,7 +165,7 @@ def _change(document: dict[str, Any]) -> list[str]:
         return []
     header = ["Nuisance", "`prepare` and 128 pixels", "the transform", "both"]
     note = "Change of AUROC; a negative figure is a shortcut made smaller."
-    return ["## What is done about it", "", note, "", *_table(header, rows), ""]
+    return ["## What is done about it", "", note, "", *table(header, rows), ""]
 
 
 def _across(document: dict[str, Any]) -> list[str]:
@@ -170,7 +184,7 @@ def _across(document: dict[str, Any]) -> list[str]:
         "",
         _UNSEEN,
         "",
-        *_table(["Nuisance", *(stage["title"] for stage in document["stages"])], rows),
+        *table(["Nuisance", *(stage["title"] for stage in document["stages"])], rows),
         "",
     ]
 
@@ -201,7 +215,7 @@ def _sources(document: dict[str, Any]) -> list[str]:
         "sources that the classifier tells best from all pictures of the other label, with that AUROC."
     )
     header = ["Nuisance", "Stage", "AUROC", "Carried by", "Told best"]
-    return [*head, note, "", *_table(header, rows), ""]
+    return [*head, note, "", *table(header, rows), ""]
 
 
 def _carried(found: dict[str, Any]) -> str:
@@ -233,9 +247,4 @@ def _features(document: dict[str, Any]) -> list[str]:
                 )
     header = ["Feature", "Stage", "Median bona fide", "Median generated", "AUROC of the feature"]
     note = "Above 0.5: larger values mean generated; below: smaller ones do."
-    return ["## Single features", "", note, "", *_table(header, rows), ""]
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *rows]
-    return ["| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines]
+    return ["## Single features", "", note, "", *table(header, rows), ""]

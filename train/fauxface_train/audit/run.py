@@ -20,7 +20,7 @@ from fauxface_train.dataset import PreparedData, Sample
 from fauxface_train.intervals import CONFIDENCE
 from fauxface_train.presets import preset
 from fauxface_train.provenance import written
-from fauxface_train.training_set import joining
+from fauxface_train.training_set import joining, made_of
 
 FORMAT = "fauxface.audit/1"
 TRANSFORM = "robust"
@@ -84,7 +84,13 @@ def audit(
         stream=stream,
     )
     labels = np.array([sample.label for sample in samples])
-    judge = Judge(labels, np.array([sample.source for sample in samples]), seed, replicates)
+    judge = Judge(
+        labels,
+        np.array([sample.source for sample in samples]),
+        seed,
+        replicates,
+        groups=_photographs(samples),
+    )
     groups = _judge(judge, measured, stream)
     return {
         "format": FORMAT,
@@ -116,6 +122,12 @@ def audit(
         "groups": groups,
         "gate": None if limit is None else gate(groups, limit),
     }
+
+
+def _photographs(samples: Sequence[Sample]) -> np.ndarray:
+    """Return a key for each picture: that of the photograph, also for what was reconstructed from it."""
+    known = {sample.sha256[:16] for sample in samples}
+    return np.array([m if (m := made_of(sample)) in known else sample.sha256[:16] for sample in samples])
 
 
 def gate(groups: list[dict[str, Any]], limit: float) -> dict[str, Any]:

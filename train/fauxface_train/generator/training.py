@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from fauxface.errors import CheckpointError, DataError
-from fauxface.files import atomic_write
+from fauxface.files import atomic_write, usable_folder
 from fauxface.progress import Progress
 from fauxface_train.checkpoint import writing
 from fauxface_train.generator.net import LATENT, SIZE, Discriminator, Generator
@@ -235,7 +235,9 @@ def train(pictures: np.ndarray, out: Path, config: GeneratorConfig) -> Path:
 
     Raises:
         DataError: Fewer pictures than a batch, or `out` holds a run of other settings or pictures.
+        OutputError: `out` can't be written.
     """
+    usable_folder(out)
     if len(pictures) < config.batch:
         raise DataError(f"{len(pictures)} pictures are fewer than a batch of {config.batch}; give more")
     duel = Duel(pictures, config)
