@@ -86,8 +86,9 @@ class FrameReader:
 
     A file that ends early yields the frames it has, then iteration raises VideoError. Early means: the
     container (MP4/MOV, AVI, Matroska/WebM) announces more bytes than the file has, and not all announced
-    frames came; or, for other containers and URLs, less than 80 % of them came. FFmpeg's frame count alone
-    isn't trusted further, since trimmed and variable-rate videos announce more frames than they show. A
+    frames came; or, for other containers and URLs, less than 80 % of them came, and less than 80 % of the
+    announced time. FFmpeg's frame count alone isn't trusted further, since trimmed and variable-rate videos
+    announce more frames than they show. A
     camera or a stream that stops delivering raises VideoError too: live, or from an HTTP server that
     announces no length. Frames that can't be decoded are passed over, and of a file they are a VideoError at
     its end.
@@ -158,11 +159,12 @@ class FrameReader:
 
     def __iter__(self) -> Iterator[Frame]:
         index, start = 0, None
-        last_s = before = offset = 0.0
+        last_s = before = offset = reached = 0.0
         lost = 0
         while (skipped := self._grab()) is not None:
             start = time.monotonic() if start is None else start
             lost, index = lost + skipped, index + skipped
+            reached = max(reached, self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
             if index % self._every == 0:
                 good, pixels = self._capture.retrieve()
                 if good and pixels is not None and pixels.size:
@@ -174,7 +176,7 @@ class FrameReader:
                     yield Frame(index, last_s, self._bgr(pixels), "BGR")
             index += 1
         if self._capture.isOpened():
-            self._check_end(index, lost)
+            self._check_end(index, lost, reached)
 
     def _grab(self) -> int | None:
         """Go on to the next frame.
@@ -231,7 +233,7 @@ class FrameReader:
             return max(position, 0.0)
         return index / (self.fps or FALLBACK_FPS)
 
-    def _check_end(self, frames: int, lost: int) -> None:
+    def _check_end(self, frames: int, lost: int, reached: float) -> None:
         name = self.source.shown
         if frames == 0:
             raise VideoError(f"{name}: {NO_FRAME}; check that it is a complete video or a working stream")
@@ -240,7 +242,9 @@ class FrameReader:
                 f"{name}: stopped delivering after {frames} frames; check the camera or the network"
             )
         if self._layout.complete:
-            share = _SHORTFALL if self._layout.container is None else 0
+            # The count is the announced time times a rate, which a variable one may stay below.
+            announced = self.frame_count / self.fps if self.frame_count and self.fps else math.inf
+            share = _SHORTFALL if self._layout.container is None and reached < _SHORTFALL * announced else 0
         else:
             share = 1 if self.frame_count else math.inf
         if frames < share * (self.frame_count or 1):

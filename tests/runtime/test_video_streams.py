@@ -166,11 +166,15 @@ def test_text_that_is_no_utf8_is_refused_before_opencv_takes_it(kind):
 )
 def test_times_that_jump_back_go_on(positions, times, tmp_path, monkeypatch):
     (tmp_path / "clip.mp4").write_bytes(b"opened by the capture below")
-    capture, left = Pipeline(*[BGRA[:, :, :3]] * len(positions)), list(positions)
+    capture, now = Pipeline(*[BGRA[:, :, :3]] * len(positions)), iter(positions)
+
+    def grab():
+        fixed[cv2.CAP_PROP_POS_MSEC] = next(now, None)
+        return bool(capture.arrays)
+
     fixed = {cv2.CAP_PROP_FPS: 25, cv2.CAP_PROP_FRAME_WIDTH: WIDTH, cv2.CAP_PROP_FRAME_HEIGHT: HEIGHT}
-    monkeypatch.setattr(
-        capture, "get", lambda n: left.pop(0) if n == cv2.CAP_PROP_POS_MSEC else fixed.get(n, 0)
-    )
+    monkeypatch.setattr(capture, "grab", grab)
+    monkeypatch.setattr(capture, "get", lambda n: fixed.get(n, 0))
     monkeypatch.setattr(video, "open_capture", lambda *_: capture)
     frames, _ = read(tmp_path / "clip.mp4")
     assert [frame.time_s for frame in frames] == pytest.approx(times)
