@@ -3,6 +3,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("fauxface", deadline=None, derandomize=True)  # the same examples on any machine
+settings.load_profile("fauxface")
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several test processes share the cores; set before any numerical library starts its threads.

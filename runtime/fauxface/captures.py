@@ -4,6 +4,7 @@ import os
 import stat
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,24 +26,33 @@ _LIVE_THREADS = 4
 """Each thread that decodes holds back a frame: so many seconds of a camera that sends one per second."""
 
 _FFMPEG_LOG = "OPENCV_FFMPEG_LOGLEVEL"
+_quieting = threading.Lock()
+_levels: list[tuple[int, str | None]] = []
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep OpenCV's and FFmpeg's own messages off standard error; a level set by the user stays in force.
 
-    FFmpeg's level is read from the environment once in a process, when OpenCV first uses it.
+    FFmpeg's level is read from the environment once in a process, when OpenCV first uses it. Levels belong to
+    the process: of threads that are in here at once, the first one remembers them and the last one sets them.
     """
-    level = cv2.utils.logging.getLogLevel()
-    given = os.environ.get(_FFMPEG_LOG)
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    os.environ[_FFMPEG_LOG] = "-8" if given is None else given
+    with _quieting:
+        if not _levels:
+            _levels.append((cv2.utils.logging.getLogLevel(), os.environ.get(_FFMPEG_LOG)))
+            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            os.environ.setdefault(_FFMPEG_LOG, "-8")
+        else:
+            _levels.append(_levels[0])
     try:
         yield
     finally:
-        cv2.utils.logging.setLogLevel(level)
-        if given is None:
-            os.environ.pop(_FFMPEG_LOG, None)
+        with _quieting:
+            level, given = _levels.pop()
+            if not _levels:
+                cv2.utils.logging.setLogLevel(level)
+                if given is None:
+                    os.environ.pop(_FFMPEG_LOG, None)
 
 
 def _is_utf8(text: str) -> bool:

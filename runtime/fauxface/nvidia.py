@@ -34,10 +34,12 @@ def missing_libraries(ort: ModuleType, provider: str) -> str | None:
         return f"there is no NVIDIA driver ({_DRIVER}) on this machine; install it, or use --provider cpu"
     said = io.StringIO()
     with contextlib.redirect_stdout(said):
-        ort.preload_dlls(directory="")
-    lines = said.getvalue().splitlines()
-    if lines and provider == "cuda":
-        return f"{lines[0].strip()[:200]}; run: pip install 'fauxface[gpu]'"
+        if hasattr(ort, "preload_dlls"):  # an older one finds what is on the library path
+            ort.preload_dlls(directory="")
+    # Other lines are no failure, such as that libraries of an imported torch are taken.
+    failed = [line.strip() for line in said.getvalue().splitlines() if line.startswith("Failed to load")]
+    if failed and provider == "cuda":
+        return f"{failed[0][:200]}; run: pip install 'fauxface[gpu]'"
     if provider == "tensorrt" and not _load_tensorrt():
         return (
             f"TensorRT 10 isn't installed ({' and '.join(_TENSORRT)}); run: pip install 'tensorrt<11', "

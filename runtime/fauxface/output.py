@@ -53,6 +53,15 @@ class Recorded:
         """Whether the picture or video couldn't be read, or not to its end."""
         return self.error is not None and self.error.type != "NoFaceError"
 
+    def fits(self, every: int, *, whole: bool) -> bool:
+        """Tell whether a scan with these settings can have recorded it.
+
+        Where frames were lost, which an error tells at the end, those that are left may fit a multiple of
+        `every` as well.
+        """
+        steps = self.every is None or self.every == every or (self.unreadable and self.every % every == 0)
+        return steps and self.whole in (None, whole)
+
     def add(self, result: Result) -> None:
         """Count one more record of the source."""
         if result.frame is None:

@@ -168,7 +168,7 @@ class ScanRun:
         ours = set() if self._log is None else self._log.about()
         for item in todo:
             target = self._targets.get(item.source)
-            if target is not None and item.source not in ours and target.exists():
+            if target is not None and item.source not in ours and _has_content(target):
                 raise OutputError(
                     f"{target} is there already and isn't of this scan; annotate into another folder, "
                     "or --overwrite"
@@ -189,14 +189,13 @@ class ScanRun:
             return False
         if not self._place.is_files:
             problem = ""
-        elif (record.every not in (None, self._every)) or (
-            record.whole not in (None, self._scanner.faces == "whole")
-        ):
+        elif not record.fits(self._every, whole=self._scanner.faces == "whole"):
             problem = " with other --faces or --every"
+        elif record.unreadable and not record.frames:
+            return self._log.begun  # a finished scan's may have been mended since
         else:
             target = self._targets.get(item.source)
-            drawn = target is None or target.exists()
-            return drawn or (record.unreadable and not record.frames)
+            return target is None or _has_content(target)
         raise OutputError(
             f"{self._log.path} already holds results of {item.source}{problem}; "
             "choose another file or --overwrite"
@@ -350,6 +349,11 @@ def _typed(error: ItemError, source: str) -> FauxfaceError:
     if error.type == NoFaceError.__name__:
         return NoFaceError(f"{source}: {error.message}")
     return VideoError(error.message)
+
+
+def _has_content(path: Path) -> bool:
+    """Tell whether there is such a path, and no empty file, which a power cut leaves of one just written."""
+    return path.exists() and not (path.is_file() and path.stat().st_size == 0)
 
 
 def _is_file(source: str) -> bool:

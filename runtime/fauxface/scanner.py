@@ -128,8 +128,13 @@ class Scanner:
             One result per picture, in order. What can't be read is recorded as its `error`.
 
         Raises:
+            TypeError: `pictures` is a single one.
             ValueError: `batch` is below 1.
         """
+        if isinstance(pictures, str | os.PathLike) or (
+            isinstance(pictures, np.ndarray) and pictures.shape[2:] == (3,)
+        ):
+            raise TypeError("images takes several pictures; give a list, or one picture to image()")
         for result, _ in self.scan_pictures(pictures, batch, keep=False):
             yield result
 
@@ -362,8 +367,19 @@ class Scanner:
     def _judged(self, items: Iterator[Item], batch: int, hold: int) -> Iterator[Scanned]:
         """Judge items in order, a group at a time."""
         groups = Groups(batch, hold)
-        for group in chain(map(groups.add, items), iter(groups.rest, [])):
+        taken = chain(map(groups.add, items), iter(groups.rest, []))
+        failure: Exception | None = None
+        while True:
+            try:
+                group = next(taken, None)
+            except Exception as error:  # what was taken before it is judged all the same
+                failure, taken = error, iter(groups.rest, [])
+                continue
+            if group is None:
+                break
             yield from self._verdicts(group, _logits(self._classifier, group, batch, nullcontext))
+        if failure is not None:
+            raise failure
 
     def _verdicts(self, items: list[Item], values: np.ndarray) -> Iterator[Scanned]:
         probabilities = iter(self._point.calibration.probability(values).tolist())

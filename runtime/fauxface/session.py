@@ -156,9 +156,8 @@ class Classifier:
         model = _Model(model_bytes, precision, self.threads)
         opened = _open(ort, model, provider)
         self.provider, self._session, self._input = opened.provider, opened.session, opened.input
-        self._largest, self._run = _CHUNK, self._run_on_host
-        if opened.runner is not None:
-            self._largest, self._run = providers.BUCKETS[-1], opened.runner.run
+        self._runner = opened.runner  # not a method of its own: a cycle would keep the session alive
+        self._largest = _CHUNK if opened.runner is None else providers.BUCKETS[-1]
         self.passed_over: tuple[str, ...] = ()
         self.cuda_graphs: bool | None = opened.graphs if self.provider == "cuda" else None
 
@@ -182,7 +181,7 @@ class Classifier:
         for start in range(0, len(crops), self._largest):
             part = crops[start : start + self._largest]
             try:
-                output = self._run(part)
+                output = self._run_on_host(part) if self._runner is None else self._runner.run(part)
             except Exception as error:  # ONNX Runtime's errors share no base class
                 raise BundleError(f"the classifier failed: {_first_line(error)}; export it again") from None
             if output.dtype != np.float32 or output.shape != (len(part), 2):
@@ -272,6 +271,8 @@ def _why_idle(session: Any, name: str) -> str | None:
     """Return why a provider (ONNX Runtime's name) doesn't run the session's model, or None where it does."""
     if name not in session.get_providers():
         return "its libraries or its device weren't found; check its driver, or use --provider cpu"
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        return "this ONNX Runtime can't tell what runs a model; install 1.24 or newer, or use --provider cpu"
     # Being registered isn't enough: OpenVINO, for one, may leave every node of a model to the CPU provider.
     parts = session.get_provider_graph_assignment_info()
     if not any(part.ep_name == name and part.get_nodes() for part in parts):

@@ -1,13 +1,14 @@
 """What a scan reads: from the text a user gives to files, a camera, a stream or standard input."""
 
 import codecs
+import fnmatch
 import glob
 import itertools
 import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -236,13 +237,40 @@ def _matches(pattern: str, failed: Callable[[OSError], None]) -> Iterator[str]:
     """
     parts = Path(pattern).parts
     if "**" not in parts:
-        yield from glob.iglob(pattern)  # noqa: PTH207  (Path.glob finds hidden files)
+        if not pattern.endswith(os.sep):  # which asks for folders
+            yield from _expanded(parts, failed)
         return
     first = parts.index("**")
-    head, tail = str(Path(*parts[:first])), parts[first + 1 :]
-    for root in glob.iglob(head) if first else [os.curdir]:  # noqa: PTH207
+    tail = parts[first + 1 :]
+    for root in _expanded(parts[:first], failed) if first else [os.curdir]:
         for folder in _below(root, failed):
             yield from _matches(str(Path(glob.escape(folder), *(tail or "*"))), failed)
+
+
+def _expanded(parts: Sequence[str], failed: Callable[[OSError], None]) -> Iterator[str]:
+    """Yield what a pattern without ** matches; `glob.iglob` would pass over folders that can't be listed."""
+    found = [""]
+    for part in parts:
+        if glob.has_magic(part):
+            found = [
+                os.path.join(folder, name)  # noqa: PTH118  (a path may be empty)
+                for folder in found
+                for name in fnmatch.filter(_visible(folder or os.curdir, part.startswith("."), failed), part)
+            ]
+        else:
+            found = [os.path.join(folder, part) for folder in found]  # noqa: PTH118
+    yield from filter(os.path.lexists, found)
+
+
+def _visible(folder: str, hidden: bool, failed: Callable[[OSError], None]) -> list[str]:
+    """Return the names in a folder in order, hidden ones only where they are asked for."""
+    try:
+        return sorted(name for name in os.listdir(folder) if hidden or not name.startswith("."))  # noqa: PTH208
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        failed(error)
+        return []
 
 
 def _below(root: str, failed: Callable[[OSError], None]) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """What README and docs say is what the code does."""
 
 import importlib.util
+import inspect
 import json
 import re
 import shutil
@@ -50,11 +51,40 @@ def test_scan_snippet_runs(tmp_path):
     assert re.search(r"^(bona_fide|generated|unsure) [01]\.\d+ \(", done.stdout, re.M), done.stdout
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that a page's headings get."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("page", MARKDOWN, ids=lambda p: str(p.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8")):
-        if not target.startswith(("http://", "https://", "mailto:")):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    for link in re.findall(r"\]\(([^)\s]+)", page.read_text(encoding="utf-8")):
+        if link.startswith(("http://", "https://", "mailto:")):
+            continue
+        target, _, anchor = link.partition("#")
+        found = page.parent / target if target else page
+        assert found.exists(), f"{page.name} links to {link}"
+        assert not anchor or found.suffix != ".md" or anchor in anchors(found), f"{page.name} links to {link}"
+
+
+@pytest.mark.parametrize("name", ["scan", "bench"])
+def test_the_synopsis_has_the_commands_options(name):
+    synopsis = (ROOT / f"docs/{name}.md").read_text(encoding="utf-8").split("\n## ")[0]
+    section = (ROOT / "docs/cli.md").read_text(encoding="utf-8").split(f"## `fauxface {name} ")[1]
+    shown = set(re.findall(r"\[(--[a-z-]+)", synopsis))
+    assert len(shown) > 5
+    assert shown <= set(re.findall(r"`(--[a-z-]+)`", section.split("\n## ")[0]))
+
+
+def test_the_scanner_takes_what_its_page_says():
+    from fauxface import Scanner
+
+    found = re.search(r"`Scanner\((.*?)\)` takes", (ROOT / "docs/scan.md").read_text(encoding="utf-8"))
+    assert found
+    parameters = inspect.signature(Scanner).parameters
+    said = dict(part.partition("=")[::2] for part in found[1].split(", ") if part != "*")
+    assert said == {name: repr(p.default).replace("'", '"') for name, p in parameters.items()}
 
 
 def test_figures_are_those_of_the_shipped_bundle():

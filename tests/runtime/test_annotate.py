@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from fauxface import annotate
 from fauxface.annotate import COLORS, draw, percent
@@ -113,3 +114,32 @@ def test_picture_without_a_face_says_so():
     drawn = draw(np.zeros((300, 400, 3), np.uint8), result())
     assert drawn[:40, :200].any()
     assert not drawn[100:].any()
+
+
+@pytest.mark.parametrize(
+    ("label", "p", "text"),
+    [
+        ("bona_fide", 0.03, "bona fide (3% generated)"),
+        ("unsure", 0.5, "unsure (50% generated)"),
+        ("generated", 0.97, "generated 97%"),
+    ],
+)
+def test_a_label_has_its_sign_its_word_and_the_probability_of_generated(label, p, text, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(annotate, "_draw_label", lambda pen, rect, made: drawn.append((made.icon, made.text)))
+    draw(np.zeros((600, 800, 3), np.uint8), result(face((100, 100, 400, 400), label, p)))
+    assert drawn == [(label, text)]
+
+
+@pytest.mark.parametrize(("label", "left", "right"), [("bona_fide", False, True), ("generated", True, True)])
+def test_a_check_mark_and_a_cross(label, left, right):
+    canvas = Image.new("RGB", (60, 60), "white")
+    annotate._draw_icon(ImageDraw.Draw(canvas), (0, 0, 60), label)
+    dark = np.asarray(canvas)[:15, :, 0] == 0
+    assert (dark[:, :15].any(), dark[:, 45:].any()) == (left, right)
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_a_frame_has_a_black_rim(label):
+    drawn = draw(np.full((300, 300, 3), COLORS[label], np.uint8), result(face((80, 80, 120, 120), label)))
+    assert where(drawn, (0, 0, 0))[100:180, 80].sum() > 30

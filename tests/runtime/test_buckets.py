@@ -56,7 +56,8 @@ def test_every_batch_gives_what_a_plain_run_gives(crops):
     expected = recording.session.run(None, {"crops": crops})[0]
     for count in (32, 1, 2, 3, 5, 9, 31, 4):
         np.testing.assert_allclose(runner.run(crops[:count]), expected[:count], atol=1e-5)
-    np.testing.assert_allclose(runner.run(crops[::-1, :, ::-1][:7]).mean(), expected[::-1][:7].mean(), atol=1)
+    # Mirrored pictures have the same mean colour, which is all that this classifier sees.
+    np.testing.assert_allclose(runner.run(crops[::-1, :, ::-1][:7]), expected[::-1][:7], atol=1e-5)
 
 
 @pytest.mark.parametrize("graphs", [True, False])

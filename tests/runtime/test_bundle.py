@@ -207,6 +207,12 @@ def test_files_that_are_not_models(copy, data):
     refused(copy, "classifier.onnx")
 
 
+@pytest.mark.parametrize("attack", ["external_data", "nested_external_data", "ep_context"])
+def test_an_int8_locator_that_reaches_outside(with_int8_locator, attack):
+    put_file(with_int8_locator, "locator.int8.onnx", (ATTACKS / f"{attack}.onnx").read_bytes())
+    refused(with_int8_locator, "locator.int8.onnx")
+
+
 def npz(**arrays):
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)

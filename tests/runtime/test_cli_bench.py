@@ -14,8 +14,9 @@ from fauxface.bench.results import BenchReport
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests/data/tiny_bundle"
 VALIDATOR = jsonschema.Draft202012Validator(json.loads((ROOT / "docs/bench.schema.json").read_text()))
-TINY_RUN = ["--bundle", TINY, "--provider", "cpu", "--threads", "1", "--quick", "--rounds", "1"]
-TINY_RUN += ["--seconds", "0.001", "--frames", "1"]
+UNNAMED_RUN = ["--bundle", TINY, "--threads", "1", "--quick", "--rounds", "1"]
+UNNAMED_RUN += ["--seconds", "0.001", "--frames", "1"]
+TINY_RUN = [*UNNAMED_RUN, "--provider", "cpu"]
 
 
 def build_app():
@@ -148,7 +149,7 @@ def test_a_refused_configuration_fails_the_command_after_its_report(
 ):
     real = runner.bench
     monkeypatch.setattr(runner, "bench", lambda *a, **k: with_refusal(real(*a, **k), kind, precision))
-    found, out, err = run(*TINY_RUN, *named, "--scenario", "single-stream", "--json", "a.json")
+    found, out, err = run(*UNNAMED_RUN, *named, "--scenario", "single-stream", "--json", "a.json")
     assert found == code
     assert f"REFUSED cpu {precision} 1t: logits differ" in out
     assert (tmp_path / "a.json").is_file()

@@ -11,6 +11,7 @@ import pytest
 from fauxface import images
 from fauxface import output as output_module
 from fauxface import scanner as scanner_module
+from fauxface.errors import VideoError
 from fauxface.output import Table, Tally, alone
 from fauxface.video import Frame, FrameReader, FrameWriter
 from scan_files import clip, records, scene, tree
@@ -87,6 +88,28 @@ def test_camera_stops_after_max_frames(scan, monkeypatch, every):
     code, _, err = scan("camera:0", "--max-frames", 4, "--every", every, "--out", "out")
     assert code == 1
     assert "already holds results of camera:0" in err
+
+
+class Unplugged(FakeCamera):
+    """Delivers three frames, each once the one before was judged, and nothing more."""
+
+    def __iter__(self):
+        for i in range(3):
+            time.sleep(0.2)
+            yield Frame(i, i / 20, scene())
+        raise VideoError("camera:0: stopped delivering after 3 frames; check the camera or the network")
+
+
+def test_a_camera_that_stops_leaves_what_it_gave_and_its_error(scan, monkeypatch):
+    monkeypatch.setattr(scanner_module, "FrameReader", Unplugged)
+    code, _, err = scan("camera:0", "--out", "out")
+    assert code == 1
+    assert "stopped delivering after 3 frames" in err
+    found = records("out/results.jsonl")
+    assert [record["frame"] for record in found] == [0, 1, 2, None]
+    assert found[-1]["error"]["type"] == "VideoError"
+    with FrameReader("out/annotated/camera-0.mp4") as reader:
+        assert len(list(reader)) == 3
 
 
 def test_interrupting_a_camera_completes_its_files(scan, monkeypatch):

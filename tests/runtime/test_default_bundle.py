@@ -1,12 +1,16 @@
 """The bundle that the wheel carries."""
 
+import hashlib
 import re
 
 import numpy as np
 import pytest
 
+from fauxface import images
 from fauxface.bundle import DEFAULT_BUNDLE, Bundle
 from fauxface.doctor import examine
+from fauxface.locator import Locator
+from fauxface.precision import int8_instructions
 from fauxface.session import Classifier
 
 
@@ -71,3 +75,26 @@ def test_its_licence_names_every_file_that_is_no_text():
 def test_it_meets_the_bar_of_its_release(bundle):
     assert bundle.manifest.metrics["overall"]["auroc"]["value"] >= 0.985
     assert bundle.manifest.metrics["data"]["split"] == "test"
+
+
+def test_its_int8_locator_is_made_from_its_locator(bundle):
+    assert hashlib.sha256(bundle.locator_bytes()).hexdigest().encode() in bundle.locator_bytes("int8")
+
+
+@pytest.mark.skipif(int8_instructions() is None, reason="int8 is never chosen on such a CPU")
+def test_its_int8_locator_finds_the_same_faces(bundle):
+    spec, found = bundle.manifest.locator, 0
+    locators = [Locator.from_spec(bundle.locator_bytes(precision), spec) for precision in ("fp32", "int8")]
+    for path in sorted((DEFAULT_BUNDLE.parent / "demo_media").glob("*.png")):
+        one, other = (locator.locate(images.read(path)) for locator in locators)
+        assert len(one) == len(other)
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_allclose(a.box, b.box, atol=0.1 * max(a.box[2:]))
+            found += 1
+    assert found >= 4
+
+
+def test_what_the_docs_say_of_its_search(bundle):
+    manifest = bundle.manifest
+    assert (manifest.locator.max_side, manifest.locator.min_scale) == (1280, 0.6)
+    assert manifest.crop.min_face_px == 40

@@ -9,6 +9,7 @@ from fauxface import demo, images
 from fauxface.cli import build_app
 from fauxface.errors import MissingExtraError
 from fauxface.output import Table
+from fauxface.scanner import Scanner
 from fauxface.video import FrameReader
 
 TINY = Path(__file__).parent.parent / "data" / "tiny_bundle"
@@ -124,3 +125,11 @@ def test_results_of_other_scans_are_not_replaced(tmp_path, photographs, command)
     assert "results holds files that the demo didn't write; give a new folder with --out" in err
     assert [path.name for path in out.iterdir()] == ["results.jsonl"]
     assert (out / "results.jsonl").read_text() == "of another scan\n"
+
+
+def test_the_photographs_are_where_their_packages_keep_them():
+    for package, _ in demo.PHOTOGRAPHS.values():
+        pytest.importorskip(package)
+    scanner = Scanner(provider="cpu", threads=1)
+    for path in demo.photographs().values():
+        assert scanner.image(path).faces

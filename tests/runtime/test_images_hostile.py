@@ -191,3 +191,10 @@ def test_no_cut_file_is_accepted(name, data):
     cut = data.draw(st.integers(0, len(VALID[name]) - 1))
     with pytest.raises(ImageError):
         images.decode(VALID[name][:cut])
+
+
+def test_the_usual_cap_is_100_megapixels():
+    with pytest.raises(ImageError, match="cap of 100 megapixels"):
+        images.decode(png(np.zeros((1, 1), np.uint8), 8, 2, size=(10_001, 10_000)))
+    with pytest.raises(ImageError, match="truncated"):
+        images.decode(png(np.zeros((1, 1), np.uint8), 8, 2, size=(10_000, 10_000)))

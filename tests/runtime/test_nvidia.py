@@ -49,6 +49,7 @@ def system(monkeypatch):
         ("cuda", (), "", "there is no NVIDIA driver"),
         ("tensorrt", (INFER, PARSER), "", "there is no NVIDIA driver"),
         ("cuda", (DRIVER,), "", None),
+        ("cuda", (DRIVER,), "Skip loading CUDA and cuDNN DLLs since torch is imported.\n", None),
         (
             "cuda",
             (DRIVER,),

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fauxface.errors import OutputError
-from fauxface.output import ResultLog, Table, Tally, annotated_paths, printable
+from fauxface.output import Recorded, ResultLog, Table, Tally, annotated_paths, printable
 from fauxface.results import Face, ItemError, Result
 
 MODEL, OTHER = "a" * 64, "b" * 64
@@ -167,6 +167,23 @@ def test_last_video_of_a_finished_file_is_complete(tmp_path):
 def test_step_is_known_where_frames_are_missing(tmp_path, indices, every):
     write(tmp_path / "r.jsonl", *(frame("v.mp4", index) for index in indices))
     assert ResultLog(tmp_path / "r.jsonl", MODEL).recorded["v.mp4"].every == every
+
+
+@pytest.mark.parametrize(
+    ("step", "broken", "every", "fits"),
+    [
+        (None, False, 3, True),
+        (3, False, 3, True),
+        (60, False, 30, False),
+        (60, True, 30, True),  # a lost frame leaves a larger step, and an error at the end
+        (30, True, 60, False),
+    ],
+)
+def test_lost_frames_do_not_make_it_another_scan(step, broken, every, fits):
+    error = ItemError("VideoError", "1 of its 2 frames can't be decoded") if broken else None
+    record = Recorded(frames=2, every=step, error=error, whole=False)
+    assert record.fits(every, whole=False) == fits
+    assert not record.fits(every, whole=True)
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -1,5 +1,7 @@
+import gc
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -279,3 +281,21 @@ def test_precision_chooses_classifier_and_operating_point(variant_bundle):
 def test_precisions_that_are_refused(precision, error, match, bundle):
     with pytest.raises(error, match=match):
         Scanner(bundle, provider="cpu", precision=precision)
+
+
+@pytest.mark.parametrize("single", ["a.jpg", Path("a.jpg"), np.zeros((8, 8, 3), np.uint8)], ids=type)
+def test_a_single_picture_is_no_series(scanner, single):
+    with pytest.raises(TypeError, match="give a list"):
+        list(scanner.images(single))
+
+
+def test_a_dropped_scanner_is_freed_at_once(bundle):
+    scanner = Scanner(bundle, provider="cpu", threads=1)
+    classifier = weakref.ref(scanner._classifier)
+    gc.collect()
+    gc.disable()
+    try:
+        del scanner
+        assert classifier() is None
+    finally:
+        gc.enable()

@@ -227,3 +227,48 @@ def test_a_locator_of_the_callers_is_never_called_twice_at_once(bundle, locate_e
     for result, image in scanned:
         assert [face.label for face in result.faces] == ["generated"]
         assert [face.label for face in scanner.image(image).faces] == ["generated"]
+
+
+@pytest.mark.parametrize(
+    ("text", "dropped"),
+    [("camera:0", True), ("rtsp://h/s", True), ("http://h/a.mjpg", False), ("a ! appsink", False)],
+)
+def test_what_comes_meanwhile_is_dropped_of_live_sources_alone(bundle, monkeypatch, text, dropped):
+    go, ended = threading.Event(), threading.Event()
+
+    class Stream:
+        fps, frame_count = 25.0, None
+
+        def __init__(self, *_, **__):
+            pass
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def __iter__(self):
+            yield Frame(0, 0.0, scene(RED))
+            go.wait(5)
+            yield from (Frame(i, i / 25, scene(RED)) for i in range(1, 6))
+            ended.set()
+
+    monkeypatch.setattr("fauxface.scanner.FrameReader", Stream)
+    stream = Scanner(bundle, provider="cpu", threads=1, locator=Blobs()).video(text)
+    found = [next(stream).frame]
+    go.set()
+    assert not dropped or ended.wait(5)
+    assert found + [result.frame for result in stream] == ([0, 5] if dropped else list(range(6)))
+
+
+def test_what_was_taken_before_an_error_is_judged(bundle):
+    def broken():
+        yield from frames(3, RED)
+        raise ValueError("no more")
+
+    stream = Scanner(bundle, provider="cpu", threads=1, locator=Blobs()).scan_frames(broken(), "a", batch=8)
+    found = []
+    with pytest.raises(ValueError, match="no more"):
+        found.extend(result.frame for result, _ in stream)
+    assert found == [0, 1, 2]

@@ -106,7 +106,8 @@ def test_what_is_asked_for_is_used_or_refused(provider, capfd):
 class FakeSession:
     def __init__(self, providers, assigned):
         self.get_providers = lambda: providers
-        self.get_provider_graph_assignment_info = lambda: assigned
+        if assigned is not None:
+            self.get_provider_graph_assignment_info = lambda: assigned
 
 
 class FakePart:
@@ -124,13 +125,14 @@ class FakePart:
             [FakePart("CPUExecutionProvider", ["n"]), FakePart("CUDAExecutionProvider", [])],
             "takes no part",
         ),
+        (["CUDAExecutionProvider", "CPUExecutionProvider"], None, "can't tell .*; install 1.24 or newer"),
         (
             ["CUDAExecutionProvider", "CPUExecutionProvider"],
             [FakePart("CPUExecutionProvider", ["n"]), FakePart("CUDAExecutionProvider", ["n"])],
             None,
         ),
     ],
-    ids=["fell back", "idle", "in use"],
+    ids=["fell back", "idle", "too old to tell", "in use"],
 )
 def test_a_silent_fallback_is_found(monkeypatch, providers, assigned, problem):
     ort = import_onnxruntime()

@@ -422,3 +422,24 @@ def test_any_text_is_parsed_or_refused(text):
         message = ""
         assert source.text == text
     assert message.isprintable()
+
+
+@pytest.mark.parametrize("pattern", ["photos/*/*.png", "photos/s*/[a-z].png", "photos/sub/*.png"])
+def test_a_folder_that_a_glob_cannot_list_is_told(tree, monkeypatch, pattern):
+    real = os.listdir
+
+    def listed(folder):
+        if Path(folder) == Path("photos/sub"):
+            raise PermissionError(13, "Permission denied", str(folder))
+        return real(folder)
+
+    (tree / "photos/other").mkdir()
+    (tree / "photos/other/x.png").touch()
+    monkeypatch.setattr(os, "listdir", listed)
+    if pattern != "photos/*/*.png":
+        with pytest.raises(SourceError, match="no picture or video matches"):
+            PictureSource(Source(Kind.GLOB, pattern))
+        return
+    listing = PictureSource(Source(Kind.GLOB, pattern))
+    assert listing.unreadable == [Path("photos/sub")]
+    assert listing.paths == [Path("photos/other/x.png")]

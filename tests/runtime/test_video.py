@@ -285,7 +285,10 @@ def test_few_threads_decode_a_live_stream(monkeypatch, kind, text, given, used):
     monkeypatch.setattr(captures, "available_cores", lambda: 16)
     captures.open_capture(Source(kind, text), given)
     asked = opened[0][2]
-    assert asked[asked.index(cv2.CAP_PROP_N_THREADS) + 1] == used
+    said = dict(zip(asked[::2], asked[1::2], strict=True))
+    assert said[cv2.CAP_PROP_N_THREADS] == used
+    waits = 10_000 if kind is Kind.URL else None
+    assert said.get(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC) == said.get(cv2.CAP_PROP_READ_TIMEOUT_MSEC) == waits
 
 
 def test_trimmed_mp4_that_announces_more_frames_is_no_error(tmp_path, clips):
@@ -409,3 +412,16 @@ def test_log_levels_are_restored(tmp_path, clips, monkeypatch):
     monkeypatch.setenv("OPENCV_FFMPEG_LOGLEVEL", "16")
     read(path)
     assert os.environ["OPENCV_FFMPEG_LOGLEVEL"] == "16"
+
+
+def test_log_levels_outlast_threads_that_overlap(monkeypatch):
+    monkeypatch.delenv("OPENCV_FFMPEG_LOGLEVEL", raising=False)
+    before = cv2.utils.logging.getLogLevel()
+    first, second = captures.quiet(), captures.quiet()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert cv2.utils.logging.getLogLevel() == cv2.utils.logging.LOG_LEVEL_SILENT
+    second.__exit__(None, None, None)
+    assert cv2.utils.logging.getLogLevel() == before
+    assert "OPENCV_FFMPEG_LOGLEVEL" not in os.environ

@@ -1,12 +1,17 @@
-"""Files of a variable rate, which announce more frames than they have."""
+"""Files of a variable rate, which announce more frames than they have; and a file over HTTP."""
 
+import functools
+import http.server
 import struct
+import threading
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from fauxface.sources import Kind, Source
+from fauxface.video import FrameWriter
 from scan_files import read
 
 
@@ -37,3 +42,17 @@ def test_a_slower_rate_than_announced_is_no_early_end(tmp_path: Path, times: int
     frames, error = read(path)
     assert (len(frames) == 40, error is None) == (whole, whole)
     assert error is None or f"ends early, after {len(frames)} frames of about 120" in error
+
+
+def test_a_clip_is_read_over_http(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    with FrameWriter(tmp_path / "clip.mp4", 10, (64, 48)) as writer:
+        for number in range(12):
+            writer.write(np.full((48, 64, 3), 20 * number, np.uint8))
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        frames, error = read(Source(Kind.URL, f"http://127.0.0.1:{server.server_port}/clip.mp4"))
+        server.shutdown()
+    assert (len(frames), error) == (12, None)

@@ -1,10 +1,13 @@
 """Cameras, streams and pipelines, with captures that stand in for them."""
 
+import socket
+import time
+
 import cv2
 import numpy as np
 import pytest
 
-from fauxface import video
+from fauxface import captures, video
 from fauxface.errors import VideoError
 from fauxface.sources import Kind, Source
 from fauxface.video import FrameReader
@@ -178,3 +181,30 @@ def test_times_that_jump_back_go_on(positions, times, tmp_path, monkeypatch):
     monkeypatch.setattr(video, "open_capture", lambda *_: capture)
     frames, _ = read(tmp_path / "clip.mp4")
     assert [frame.time_s for frame in frames] == pytest.approx(times)
+
+
+def test_a_stream_from_which_nothing_comes_is_asked_once(monkeypatch):
+    capture, asked, now = Pipeline(BGRA[:, :, :3]), [], [0.0]
+
+    def grab():
+        asked.append(1)
+        now[0] += 0 if capture.arrays else 10
+        return bool(capture.arrays)
+
+    monkeypatch.setattr(capture, "grab", grab)
+    monkeypatch.setattr(video.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(video, "open_capture", lambda *_: capture)
+    frames, error = read(Source(Kind.URL, "rtsp://cam/1"))
+    assert (len(frames), len(asked)) == (1, 2)
+    assert error is not None
+    assert "stopped delivering after 1 frames" in error
+
+
+def test_a_url_that_does_not_answer_is_given_up(monkeypatch):
+    monkeypatch.setattr(captures, "STREAM_TIMEOUT_MS", 300)
+    monkeypatch.setenv("no_proxy", "*")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        start = time.monotonic()
+        with pytest.raises(VideoError, match="can't be opened"):
+            FrameReader(Source(Kind.URL, f"http://127.0.0.1:{silent.getsockname()[1]}/a.mp4"))
+    assert time.monotonic() - start < 10

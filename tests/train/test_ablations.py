@@ -128,7 +128,11 @@ def test_a_trial_s_result_is_neither_kept_nor_taken_for_the_run(plan, prepared, 
         trained.append(recipe.samples)
         folder.mkdir(parents=True, exist_ok=True)
         data = run.provenance.hashes(prepared)["manifest_sha256"]
-        return {"recipe": dataclasses.asdict(recipe), "manifest_sha256": data}
+        description = {
+            "data": {"manifest_sha256": data},
+            "provenance": {"initial_weights": {"kind": weights, "sha256": "ab", "fresh": []}},
+        }
+        return {"recipe": dataclasses.asdict(recipe), **run.started_from(description)}
 
     def go(*more):
         given = [
@@ -158,6 +162,43 @@ def test_a_trial_s_result_is_neither_kept_nor_taken_for_the_run(plan, prepared, 
         file.write("\n")
     go()
     assert trained == [640, plan["samples"], plan["samples"]]
+    go("--weights", "none")
+    assert trained == [640] + 3 * [plan["samples"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--only", "robust", "--only", "robsut"], "no such run: robsut"),
+        (["--only", "robust", "--without", "everything"], "no such run"),
+        (["--only", "reconstructed"], "needs --added reconstructions=FOLDER"),
+    ],
+)
+def test_what_cannot_be_run_is_said_at_once(prepared, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(run, "run", lambda *_: pytest.fail("it trained"))
+    monkeypatch.setattr("sys.argv", ["run.py", str(prepared), str(tmp_path / "runs"), *arguments])
+    with pytest.raises(SystemExit):
+        run.main()
+    assert message in capsys.readouterr().err
+
+
+def test_further_data_are_part_of_what_a_result_is_of(plan, tmp_path):
+    recipe = run.recipe_of(plan, "reconstructed", "sdxl")
+    found = {
+        "recipe": dataclasses.asdict(recipe),
+        "manifest_sha256": "ab",
+        "added_sha256": ["cd"],
+        "initial_weights": {"kind": "none", "sha256": None, "fresh": []},
+    }
+    (tmp_path / "result.json").write_text(json.dumps(found))
+    for digest, same in (("cd", True), ("ef", False)):
+        sources = run.Sources("ab", "none", {"reconstructions": digest})
+        assert run.is_of(tmp_path / "result.json", recipe, sources, "reconstructions") == same
+    assert not run.is_of(tmp_path / "result.json", recipe, run.Sources("ab", "none", {}))
+    del found["manifest_sha256"]
+    (tmp_path / "result.json").write_text(json.dumps(found))
+    sources = run.Sources("ab", "none", {"reconstructions": "cd"})
+    assert not run.is_of(tmp_path / "result.json", recipe, sources, "reconstructions")
 
 
 def test_the_table_shows_what_was_run():

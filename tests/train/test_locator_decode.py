@@ -10,7 +10,6 @@ from fauxface_train.locator.decode import (
     OUTPUTS,
     STRIDES,
     WIDTHS,
-    Detections,
     decode,
     grid,
     iou,
@@ -123,10 +122,3 @@ def test_suppression_agrees_with_opencv(boxes, limit):
         return
     expected = cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), 0.0, limit)
     assert suppress(boxes, limit).tolist() == np.asarray(expected).ravel().tolist()
-
-
-def test_scaling_stretches_boxes_and_landmarks():
-    faces = Detections(np.array([[1, 2, 3, 4]], np.float32), np.ones((1, 5, 2), np.float32), np.ones(1))
-    scaled = faces.scaled(2, 3)
-    assert scaled.boxes.tolist() == [[2, 6, 6, 12]]
-    assert scaled.landmarks[0, 0].tolist() == [2, 3]

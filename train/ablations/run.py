@@ -27,6 +27,7 @@ from fauxface_train.patterns import matches
 from fauxface_train.presets import Degradations, Recipe, preset
 from fauxface_train.run_state import RESUME_FILE, read_resume
 from fauxface_train.scorers import open_scorer
+from fauxface_train.weights import Initial
 
 HERE = Path(__file__).parent
 PLAN = HERE / "plan.toml"
@@ -119,7 +120,7 @@ def run(
     info = json.loads((folder / "best.json").read_text(encoding="utf-8"))
     return {
         **figures(document, recipe.exclude),
-        "manifest_sha256": info["data"]["manifest_sha256"],
+        **started_from(info),
         "degraded_val_auroc": info["metrics"]["degraded_auroc"],
         "samples": recipe.samples,
         "seconds": info["provenance"]["seconds"],
@@ -144,37 +145,74 @@ def main() -> None:
     heap.keep_freed_memory()
     plan = tomllib.loads(PLAN.read_text(encoding="utf-8"))
     folders = dict(entry.partition("=")[::2] for entry in options.added)
-    data = provenance.hashes(options.prepared)["manifest_sha256"]
     asked = chosen(plan, options.only, options.without)
-    if not asked:
-        parser.error("the plan has no run of these variants without these groups; see plan.toml")
+    for given, known in ((options.only, {v for v, _ in asked}), (options.without, {g for _, g in asked})):
+        if unknown := set(given or ()) - known:
+            parser.error(f"the plan has no such run: {', '.join(sorted(unknown))}; see plan.toml")
+    needed = {added for variant, _ in asked if (added := plan["variants"][variant].get("added"))}
+    if missing := needed - folders.keys():
+        parser.error(f"this needs --added {' --added '.join(f'{name}=FOLDER' for name in sorted(missing))}")
+    sources = Sources.of(options.prepared, options.weights, folders)
     for variant, group in asked:
         place = options.runs if options.samples is None else options.runs / f"trial-{options.samples}"
         folder = _place(place, variant, group)
         found = folder / RESULT
         recipe = recipe_of(plan, variant, group, options.samples)
-        if not is_of(found, recipe, data):
+        name = plan["variants"][variant].get("added")
+        if not is_of(found, recipe, sources, name):
             sys.stderr.write(f"== {variant}, without {group}\n")
-            added = []
-            if name := plan["variants"][variant].get("added"):
-                if name not in folders:
-                    parser.error(f"{variant} needs --added {name}=FOLDER")
-                added = [Path(folders[name])]
+            added = [Path(folders[name])] if name else []
             result = run(options.prepared, folder, recipe, options.weights, added)
             result = {"variant": variant, "without": group, **result}
             with atomic_write(found) as temporary:
                 temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         if options.samples is None:
-            _keep(options.runs, data, plan)
+            _keep(options.runs, sources, plan)
 
 
-def is_of(result: Path, recipe: Recipe, data: str) -> bool:
-    """Tell whether there is a result of this recipe and data: a trial's, or an earlier plan's, isn't."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sources:
+    """What runs start from: the weights, and the SHA-256 of each manifest.csv: the data and further data."""
+
+    data: str
+    weights: str
+    added: Mapping[str, str]
+
+    @classmethod
+    def of(cls, prepared: Path, weights: str, added: Mapping[str, str]) -> "Sources":
+        """Look at the data."""
+        digests = {name: provenance.hashes(Path(folder))["manifest_sha256"] for name, folder in added.items()}
+        return cls(provenance.hashes(prepared)["manifest_sha256"], weights, digests)
+
+
+def started_from(info: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a checkpoint's description says of the data and weights that its run started from."""
+    return {
+        "manifest_sha256": info["data"]["manifest_sha256"],
+        "added_sha256": [each["manifest_sha256"] for each in info["data"].get("added", ())],
+        "initial_weights": info["provenance"]["initial_weights"],
+    }
+
+
+def is_of(result: Path, recipe: Recipe, sources: Sources, added: str | None = None) -> bool:
+    """Tell whether there is a result of this recipe, data and weights; a trial's or an earlier plan's isn't.
+
+    Args:
+        result: The run's result.json.
+        recipe: What the plan asks for.
+        sources: The data and weights.
+        added: The name of the further data that the variant adds.
+    """
     if not result.exists():
         return False
     found = json.loads(result.read_text(encoding="utf-8"))
     try:
-        return found.get("manifest_sha256", data) == data and Recipe.from_dict(found["recipe"]) == recipe
+        return (
+            found.get("manifest_sha256") == sources.data
+            and found.get("added_sha256") == ([sources.added.get(added)] if added else [])
+            and Initial.from_dict(found["initial_weights"]).is_of(sources.weights)
+            and Recipe.from_dict(found["recipe"]) == recipe
+        )
     except CheckpointError:
         return False
 
@@ -200,13 +238,18 @@ def _goes_on(folder: Path, data: str, recipe: Recipe) -> bool:
         return False
 
 
-def _keep(folder: Path, data: str, plan: Mapping[str, Any]) -> None:
+def _keep(folder: Path, sources: Sources, plan: Mapping[str, Any]) -> None:
     """Write the plan's results so far into the repository, beside those of other machines."""
     known = json.loads(RESULTS.read_text(encoding="utf-8"))["runs"] if RESULTS.exists() else []
     found = [
         json.loads(path.read_text(encoding="utf-8"))
         for variant, group in runs(plan)
-        if is_of(path := _place(folder, variant, group) / RESULT, recipe_of(plan, variant, group), data)
+        if is_of(
+            path := _place(folder, variant, group) / RESULT,
+            recipe_of(plan, variant, group),
+            sources,
+            plan["variants"][variant].get("added"),
+        )
     ]
     with atomic_write(RESULTS) as temporary:
         document = {"format": FORMAT, "runs": merged(known, found)}

@@ -66,6 +66,12 @@ def tables(plan: Mapping[str, Any], document: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *_cameras(plan, every)])
 
 
+def _only(figures: Mapping[str, Any]) -> Any:
+    """Return the figures of a group's one source on test; a second one would go unseen in its cell."""
+    (found,) = figures.values()
+    return found
+
+
 def _cameras(plan: Mapping[str, Any], found: Mapping[tuple[str, str], Mapping[str, Any]]) -> list[str]:
     """Return the table of the short runs: each part of the recipe with each bona fide source left out."""
     groups = plan["cameras"]["left_out"]
@@ -74,7 +80,7 @@ def _cameras(plan: Mapping[str, Any], found: Mapping[tuple[str, str], Mapping[st
         made = [found[name, group] for group in groups if (name, group) in found]
         if not made:
             continue
-        left_out = [next(iter(row["left_out"].values())) for row in made]
+        left_out = [_only(row["left_out"]) for row in made]
         shown = dict(zip((row["without"] for row in made), left_out, strict=True))
         cells = [
             f"{shown[group]['auroc']:.4f}, {shown[group]['bpcer']:.3f}" if group in shown else "-"

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fauxface.bundle import DEFAULT_BUNDLE, Bundle, write_manifest
+from fauxface.bundle import Bundle, write_manifest
 from fauxface.files import atomic_write
 from fauxface.locator import MAX_SIDE, MIN_SCALE
 from fauxface_export import card, require
@@ -17,6 +17,7 @@ from fauxface_export.export import kept_figures
 from fauxface_export.reading import read_metrics, read_terms
 
 HERE = Path(__file__).parent
+BUNDLE = HERE.parents[1] / "runtime" / "fauxface" / "default_bundle"
 
 
 def recorded(bundle: Bundle, folder: str, precision: str) -> dict[str, Any]:
@@ -51,12 +52,12 @@ def made(bundle: Bundle) -> tuple[dict[str, Any], str]:
 
 def main() -> None:
     """Write both."""
-    bundle = Bundle.load()
+    bundle = Bundle.load(BUNDLE)
     document, text = made(bundle)
-    with atomic_write(DEFAULT_BUNDLE / bundle.manifest.card) as temporary:
+    with atomic_write(BUNDLE / bundle.manifest.card) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    write_manifest(DEFAULT_BUNDLE, document)
-    sys.stdout.write(f"{DEFAULT_BUNDLE}: model {Bundle.load().sha256}\n")
+    write_manifest(BUNDLE, document)
+    sys.stdout.write(f"{BUNDLE}: model {Bundle.load(BUNDLE).sha256}\n")
 
 
 if __name__ == "__main__":

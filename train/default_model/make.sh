@@ -2,7 +2,8 @@
 # Makes the default bundle, and pictures to choose the demo's from, from data that isn't part of the repository.
 #
 # Usage: train/default_model/make.sh SHARED RUNS
-#   SHARED  folder with faces/{train,val,test}/{real,fake}/SOURCE/, scenes/backgrounds/, and models/ with
+#   SHARED  folder with faces/{train,val,test}/{real,fake}/SOURCE/; scenes/backgrounds/ (pictures without faces),
+#           scenes/images/ (with faces, but dlib_dogs.jpg) and scenes/videos/ to compare locators on; and models/ with
 #           face_detection_yunet_2026may.onnx (YuNet, OpenCV Zoo) and resnet18_imagenet_partial.npz
 #   RUNS    folder for runs and prepared data; a training or comparison whose result exists is skipped, one that
 #           broke off goes on
@@ -13,6 +14,12 @@ set -euo pipefail
 shared=$1 runs=$2
 here=$(cd "$(dirname "$0")" && pwd)
 bundle=$here/../../runtime/fauxface/default_bundle
+for needed in faces/{train,val,test}/{real,fake} scenes/{backgrounds,images/dlib_dogs.jpg,videos} \
+  models/{face_detection_yunet_2026may.onnx,resnet18_imagenet_partial.npz}; do
+  [ -e "$shared/$needed" ] || { echo "$shared has no $needed; see the top of $0" >&2; exit 2; }
+done
+python -c 'import sys, os.path, fauxface.bundle as b; sys.exit(not os.path.samefile(b.DEFAULT_BUNDLE, sys.argv[1]))' "$bundle" ||
+  { echo "the installed fauxface isn't this checkout; run pip install -e '.[cpu,demo,train,export]' in it" >&2; exit 2; }
 mkdir -p "$runs"
 
 teacher=$shared/models/face_detection_yunet_2026may.onnx
@@ -30,7 +37,7 @@ compare_locator() { # NAME FILE [OPTION...]
   shift 2
   [ -f "$locator/$name.json" ] || (locator=$(cd "$locator" && pwd) && cd "$shared" && fauxface locator compare \
     "$locator/$file" models/face_detection_yunet_2026may.onnx faces/test scenes/images scenes/videos --every 10 "$@" \
-    --negatives scenes/images/*dogs* --negatives scenes/backgrounds --json "$locator/$name.json" --markdown "$locator/$name.md")
+    --negatives scenes/images/dlib_dogs.jpg --negatives scenes/backgrounds --json "$locator/$name.json" --markdown "$locator/$name.md")
 }
 compare_locator compare locator.onnx --side 320 --side 640 --conditions faces/test
 as_scans=(--side 1280 --min-scale 0.6) # how a scan searches large pictures
@@ -89,15 +96,15 @@ generator=$runs/generator
 fauxface generator train "$runs/prepared" --out "$generator"
 fauxface generator sample "$generator/generator.pt" --out "$runs/samples" --seeds "$(seq -s, 0 47)" --truncation 0.6
 mobilestylegan "$runs/failures" 48 100000
-cp "$bundle"/../demo_media/own_generator_*.png "$runs/failures"
+cp "$here"/../../runtime/fauxface/demo_media/own_generator_*.png "$runs/failures"
 
 fauxface export "$classifier" --out "$runs/bundle" --name fauxface-default --locator "$locator/locator.onnx" \
   --locator-int8 "$locator/locator.int8.onnx" --data "$runs/prepared" --metrics "$runs/evaluation/metrics.json" --require "$here/require.toml" \
   --terms "$here/terms.csv" --license "$here/LICENSE-WEIGHTS.md" --failures "$runs/failures" --formats onnx --int8 \
   --overwrite
-rm -rf "$bundle" && cp -r "$runs/bundle" "$bundle"
-# What ships, in the precision that this machine takes by default.
-fauxface evaluate "$bundle" "$runs/prepared" --out "$runs/evaluation-bundle" --pairs "$pairs"
+rm -rf "$bundle.new" && cp -r "$runs/bundle" "$bundle.new" && rm -rf "$bundle" && mv "$bundle.new" "$bundle"
+# What ships, in the precision that CPUs take by default.
+fauxface evaluate "$bundle" "$runs/prepared" --provider cpu --precision int8 --out "$runs/evaluation-bundle" --pairs "$pairs"
 
 # Data sets of which training saw nothing, with the camera faces of the test split: StyleGAN2's own samples as an npm
 # package carries them; and pictures by recent generators of pictures and clips from text, with photographs of two

@@ -299,7 +299,7 @@ def _refuse_strangers(root: Path, folders: Sequence[Path], known: str) -> None:
         )
 
 
-def _walk(root: Path) -> Iterator[Path]:
+def walk(root: Path) -> Iterator[Path]:
     """Yield the files below a folder in order, hidden ones left out; links are followed, loops aren't.
 
     Raises:
@@ -326,7 +326,7 @@ def _pictures(root: Path) -> tuple[list[Path], Counter[str]]:
     """List the pictures below a folder in order, and count its other files by suffix."""
     pictures: list[Path] = []
     ignored: Counter[str] = Counter()
-    for path in _walk(root):
+    for path in walk(root):
         if _is_picture(path):
             pictures.append(path)
         else:

@@ -200,10 +200,12 @@ def compare(
         machine_info = {"fauxface": fauxface.__version__, "machine": machine()}
         verdict = {"asked": asdict(bar), "missed": misses} if asked else {}
         with atomic_write(report_file) as path:
-            path.write_text(json.dumps(models | machine_info | report | verdict, indent=2) + "\n")
+            path.write_text(
+                json.dumps(models | machine_info | report | verdict, indent=2) + "\n", encoding="utf-8"
+            )
     if markdown is not None:
         with atomic_write(markdown) as path:
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
     if misses:
         raise GateError(f"{judged.name} misses what was asked: " + "; ".join(misses))
 

@@ -226,3 +226,12 @@ def test_int8_may_neither_change_two_of_ten_labels_nor_reverse_one(bundle):
     bundle.manifest = dataclasses.replace(bundle.manifest, thresholds=narrow)
     one = compare_labels(bundle, "int8", np.float32([[0.1, -0.1]]), np.float32([[-0.1, 0.1]]))
     assert (one.reversed_labels, one.passed) == (1, False)
+
+
+def test_one_percent_of_many_crops_may_change(bundle):
+    expected = np.float32([[-0.4, 0.4]] * 3 + [BONA_FIDE] * 147)
+    for moved, passed in ((2, True), (3, False)):
+        actual = expected.copy()
+        actual[:moved] += np.float32([-0.03, 0.03])
+        found = compare_labels(bundle, "int8", expected, actual)
+        assert (found.changed_labels, found.allowed_changes, found.passed) == (moved, 2, passed)

@@ -13,6 +13,7 @@ from fauxface.errors import DataError, FauxfaceError
 from fauxface.locator import Location, Locator
 from fauxface.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from fauxface.video import FrameReader
+from fauxface_train import layouts
 from fauxface_train.locator import conditions as conditions_module
 from fauxface_train.locator.cost import multiply_adds
 from fauxface_train.locator.decode import MULTIPLE
@@ -69,13 +70,13 @@ def gather(paths: Sequence[Path], negatives: Sequence[Path] = ()) -> list[File]:
         negatives: The same, where every face that is found is a false one.
 
     Raises:
-        DataError: A path is missing, or a folder holds nothing readable by its suffix.
+        DataError: A path is missing, or a folder holds nothing readable by its suffix, or can't be read.
     """
     files: dict[Path, File] = {}
     for given, negative in [*((p, False) for p in paths), *((p, True) for p in negatives)]:
         if not given.exists():
             raise DataError(f"no such file or folder: {given}; give pictures, videos or folders")
-        below = sorted(p for p in given.rglob("*") if p.is_file()) if given.is_dir() else [given]
+        below = sorted(p for p in layouts.walk(given) if p.is_file()) if given.is_dir() else [given]
         below = [p for p in below if p.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES]
         if not below:
             raise DataError(f"no picture or video in {given}; give pictures, videos or folders")
@@ -164,8 +165,8 @@ def compare(
                 "conditions": {name: tally.to_dict() for name, tally in hard.get(side, {}).items()},
                 "time": _time(pair, copies, side)
                 | {
-                    "locator_macs": multiply_adds(locator, round_up(side)),
-                    "reference_macs": multiply_adds(reference, round_up(side)),
+                    "locator_macs": multiply_adds(locator, searched(pair.judged, side)),
+                    "reference_macs": multiply_adds(reference, searched(pair.judge, side)),
                 },
             }
             for side, pair in pairs.items()
@@ -174,9 +175,10 @@ def compare(
     }
 
 
-def round_up(side: int) -> int:
-    """Return the side of the input to which FaceDetectorYN pads a picture."""
-    return -(-side // MULTIPLE) * MULTIPLE
+def searched(locator: Locator, side: int) -> int:
+    """Return the side of the input in which a locator searches a square picture of this side."""
+    copy = round(side * locator.scale(side, side))
+    return -(-copy // MULTIPLE) * MULTIPLE
 
 
 @dataclass(slots=True)

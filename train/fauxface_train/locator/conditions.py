@@ -1,6 +1,7 @@
 """Face pictures made harder: dark, blurred, turned, partly hidden; and which of them show children."""
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def is_child(path: Path) -> bool:
 
 def rng_for(path: Path, condition: str, seed: int) -> np.random.Generator:
     """Return a source of chance that depends on a file's name, the condition and the seed alone."""
-    digest = hashlib.sha256(f"{path.name}/{condition}".encode()).digest()
+    digest = hashlib.sha256(os.fsencode(f"{path.name}/{condition}")).digest()
     return np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
 
 

@@ -38,11 +38,6 @@ class Detections:
         """Return the faces that an index or a mask selects."""
         return Detections(self.boxes[index], self.landmarks[index], self.scores[index])
 
-    def scaled(self, factor_x: float, factor_y: float) -> "Detections":
-        """Return the same faces in a picture stretched by these factors."""
-        factors = np.array([factor_x, factor_y], np.float32)
-        return Detections(self.boxes * np.tile(factors, 2), self.landmarks * factors, self.scores)
-
 
 def pack(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
     """Concatenate the twelve outputs into one array.

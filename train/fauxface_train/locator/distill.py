@@ -164,6 +164,8 @@ class Run:
                 raise CheckpointError(
                     f"{self.out} was started from other weights; drop --init, or choose another folder"
                 )
+        else:
+            (self.out / "log.csv").unlink(missing_ok=True)  # of a run that is no more
         self._save()
         forward = self._compiled() if self.config.compiled else self.student.with_features
         composer = self._composer()

@@ -6,18 +6,19 @@ import cv2
 import numpy as np
 
 from fauxface.errors import DataError
+from fauxface_train import layouts
 
 _SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"))
 _CACHE_BYTES = 2_500_000_000
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Return the pictures below a folder, sorted.
+    """Return the pictures below a folder, sorted; links are followed.
 
     Raises:
-        DataError: The folder is missing or holds no picture.
+        DataError: The folder is missing or holds no picture, or a folder in it can't be read.
     """
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+    paths = sorted(p for p in layouts.walk(folder) if p.suffix.lower() in _SUFFIXES and p.is_file())
     if not paths:
         raise DataError(f"no pictures below {folder}; give a folder with JPEG, PNG, WebP, BMP or TIFF files")
     return paths

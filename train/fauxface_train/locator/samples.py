@@ -1,6 +1,7 @@
 """Composites with what the teacher sees in them, as a data set for worker processes."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import cv2
@@ -65,7 +66,7 @@ def split_held_out(paths: list[Path]) -> tuple[list[Path], list[Path]]:
 
     A set too small to spare any is used for both.
     """
-    chosen = [hashlib.sha256(p.name.encode()).digest()[0] < 256 * _HELD_OUT for p in paths]
+    chosen = [hashlib.sha256(os.fsencode(p.name)).digest()[0] < 256 * _HELD_OUT for p in paths]
     held = [p for p, out in zip(paths, chosen, strict=True) if out]
     rest = [p for p, out in zip(paths, chosen, strict=True) if not out]
     return (rest, held) if rest and held else (paths, paths)

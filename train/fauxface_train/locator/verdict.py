@@ -111,7 +111,7 @@ def render(report: dict[str, Any], misses: list[str] | None = None) -> str:
         time = values["time"]
         lines += [
             "",
-            f"Time on {side} x {side} px, {report['opencv_threads']} OpenCV thread(s): median "
+            f"Time on {side} x {side} px, each network on one thread: median "
             f"{time['locator_ms']:.2f} ms (p90 {time['locator_ms_p90']:.2f}), reference "
             f"{time['reference_ms']:.2f} ms (p90 {time['reference_ms_p90']:.2f}), ratio {time['ratio']:.3f}. "
             f"Million multiply-adds: {_millions(time['locator_macs'])}, reference "
