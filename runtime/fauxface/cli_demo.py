@@ -24,11 +24,12 @@ def demo(
     """
     from fauxface.demo import claim, collect_pictures, make_clip, photographs
     from fauxface.files import atomic_write
-    from fauxface.output import ResultLog, Table
+    from fauxface.output import ResultLog
     from fauxface.scan_items import list_items
     from fauxface.scan_run import EXIT_INTERRUPTED, ScanRun
     from fauxface.scanner import Scanner
     from fauxface.sources import parse
+    from fauxface.table import Table
 
     scanner = Scanner(bundle)
     photographs()  # before anything is written

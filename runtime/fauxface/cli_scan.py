@@ -89,12 +89,13 @@ def scan(
     heap.share_among_threads()
     import cv2
 
-    from fauxface.output import ResultLog, Table
+    from fauxface.output import ResultLog
     from fauxface.scan_items import list_items
     from fauxface.scan_run import ScanRun
     from fauxface.scanner import Scanner
     from fauxface.signals import ended_as_by_ctrl_c
     from fauxface.sources import Kind, parse
+    from fauxface.table import Table
 
     place = parse(source)
     if max_frames is not None and (place.is_files or place.kind is Kind.STDIN):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fauxface.errors import SourceError
-from fauxface.output import printable
 from fauxface.sources import Kind, PictureSource, Source
+from fauxface.table import printable
 
 
 @dataclass(frozen=True, slots=True)

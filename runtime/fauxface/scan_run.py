@@ -17,13 +17,14 @@ import numpy as np
 from fauxface import images
 from fauxface.annotate import draw
 from fauxface.errors import FauxfaceError, NoFaceError, OutputError, SourceError, VideoError
-from fauxface.output import ResultLog, Table, Tally, alone, annotated_paths, printable
+from fauxface.output import ResultLog, alone, annotated_paths
 from fauxface.progress import Progress
 from fauxface.results import ItemError, Result
 from fauxface.scan_items import Item
 from fauxface.scanner import Scanner
 from fauxface.signals import ENDING
 from fauxface.sources import Kind, Source, fixed_folder, parse
+from fauxface.table import Table, Tally, printable
 from fauxface.video import FrameWriter, usable_fps, writable_size
 
 EXIT_SOME_UNREADABLE, EXIT_INTERRUPTED = 3, 130

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from fauxface import cli, heap, images, scan_items
-from fauxface.output import Table
 from fauxface.scanner import Scanner
+from fauxface.table import Table
 from fauxface.video import FrameReader
 from scan_files import EMPTY, GRAY, archive, clip, records, scene, tree
 

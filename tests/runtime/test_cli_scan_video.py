@@ -12,7 +12,8 @@ from fauxface import images
 from fauxface import output as output_module
 from fauxface import scanner as scanner_module
 from fauxface.errors import VideoError
-from fauxface.output import Table, Tally, alone
+from fauxface.output import alone
+from fauxface.table import Table, Tally
 from fauxface.video import Frame, FrameReader, FrameWriter
 from scan_files import clip, records, scene, tree
 

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 from fauxface import demo, images
 from fauxface.cli import build_app
 from fauxface.errors import MissingExtraError
-from fauxface.output import Table
 from fauxface.scanner import Scanner
+from fauxface.table import Table
 from fauxface.video import FrameReader
 
 TINY = Path(__file__).parent.parent / "data" / "tiny_bundle"
