@@ -59,3 +59,20 @@ def archive(folder):
     images.write(folder / "empty.png", EMPTY)
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 broken")
     clip(folder / "sub/clip.mp4")
+
+
+def summary(found):
+    return [
+        (r["source"], r["frame"], (r["error"] or {}).get("type"), [f["label"] for f in r["faces"]])
+        for r in found
+    ]
+
+
+ARCHIVE = [
+    ("in/a.png", None, None, ["generated"]),
+    ("in/broken.jpg", None, "ImageError", []),
+    ("in/empty.png", None, "NoFaceError", []),
+    ("in/sub/a.png", None, None, ["bona_fide"]),
+    ("in/sub/b.webp", None, None, ["generated"]),
+    *[("in/sub/clip.mp4", i, None, ["bona_fide"]) for i in range(6)],
+]

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -180,6 +181,43 @@ def options(inputs, tmp_path):
         return Options(**(fields | changes))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def made(inputs, tmp_path_factory):
+    """One export with everything; the other tests look at it."""
+    from fauxface_export import export as exporting
+
+    out = tmp_path_factory.mktemp("made") / "bundle"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exporting, "RANDOM_CROPS", 3)
+        exporting.export(
+            exporting.Options(
+                checkpoint=inputs.checkpoint,
+                out=out,
+                locator=inputs.locator,
+                metrics=inputs.metrics,
+                terms=inputs.terms,
+                weights_license=inputs.licence,
+                golden=inputs.golden,
+                name="made",
+            )
+        )
+    return out
+
+
+@pytest.fixture
+def quick(made, monkeypatch):
+    """Few comparisons of files that were exported before, for tests of the gate and of what follows it."""
+    from fauxface_export import export as exporting
+    from fauxface_export import onnx_graph, parity, program, torchscript
+
+    monkeypatch.setattr(exporting, "RANDOM_CROPS", 1)
+    monkeypatch.setattr(parity, "BATCHES", (1, 2))
+    for module, name in ((onnx_graph, "onnx"), (torchscript, "torchscript.pt"), (program, "pt2")):
+        path = made / f"classifier.{name}"
+        monkeypatch.setattr(module, "save", lambda _, target, *__, path=path: shutil.copy(path, target))
+    monkeypatch.setattr(program, "capture", lambda _: None)
 
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

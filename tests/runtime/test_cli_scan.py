@@ -18,26 +18,9 @@ from fauxface import cli, heap, images, scan_items
 from fauxface.scanner import Scanner
 from fauxface.table import Table
 from fauxface.video import FrameReader
-from scan_files import EMPTY, GRAY, archive, clip, records, scene, tree
+from scan_files import ARCHIVE, EMPTY, archive, clip, records, scene, summary, tree
 
 TINY_BUNDLE = Path(__file__).parents[1] / "data/tiny_bundle"
-
-
-def summary(found):
-    return [
-        (r["source"], r["frame"], (r["error"] or {}).get("type"), [f["label"] for f in r["faces"]])
-        for r in found
-    ]
-
-
-ARCHIVE = [
-    ("in/a.png", None, None, ["generated"]),
-    ("in/broken.jpg", None, "ImageError", []),
-    ("in/empty.png", None, "NoFaceError", []),
-    ("in/sub/a.png", None, None, ["bona_fide"]),
-    ("in/sub/b.webp", None, None, ["generated"]),
-    *[("in/sub/clip.mp4", i, None, ["bona_fide"]) for i in range(6)],
-]
 
 
 def test_picture_prints_a_table(scan):
@@ -76,27 +59,6 @@ def test_folder_and_glob(scan, source):
     assert "4 pictures, 1 video (6 frames), 1 without a face, 1 that couldn't be read" in out
 
 
-def test_finished_scan_has_nothing_to_do(scan):
-    archive(Path("in"))
-    Path("in/broken.jpg").unlink()
-    scan("in", "--out", "out")
-    before = {name: Path("out", name).stat().st_mtime_ns for name in tree("out")}
-    code, out, _ = scan("in", "--out", "out")
-    assert code == 0
-    assert out.startswith("nothing to do: out/results.jsonl")
-    assert {name: Path("out", name).stat().st_mtime_ns for name in tree("out")} == before
-
-
-def test_new_files_are_added(scan):
-    images.write("in/a.png", scene())
-    scan("in", "--jsonl", "r.jsonl")
-    images.write("in/b.png", scene(GRAY))
-    code, out, _ = scan("in", "--jsonl", "r.jsonl")
-    assert code == 0
-    assert [r["source"] for r in records("r.jsonl")] == ["in/a.png", "in/b.png"]
-    assert "1 of 2 files were recorded by an earlier scan" in out
-
-
 def test_a_glob_that_matches_more_later_keeps_its_tree(scan):
     """Where the tree begins is said by the pattern, not by what matches today."""
     for year in ("2024", "2025"):
@@ -113,60 +75,6 @@ def test_files_that_are_left_out_are_counted(scan):
     _, out, _ = scan("in")
     assert "4 files left out, which fauxface doesn't read: 2 .heic, 1 without suffix, 1 .txt" in out
     assert "left out" not in scan("in/a.png")[1]
-
-
-@pytest.mark.parametrize("stop_after", [0, 1, 3, 5, 6, 8, 10, 11])
-def test_interrupted_folder_is_resumed(scan, monkeypatch, stop_after):
-    archive(Path("in"))
-    judged = 0
-    verdicts = Scanner._verdicts
-
-    def interrupted(self, *arguments):
-        nonlocal judged
-        for scanned in verdicts(self, *arguments):
-            if judged == stop_after:
-                raise KeyboardInterrupt
-            judged += 1
-            yield scanned
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Scanner, "_verdicts", interrupted)
-        code, _, err = scan("in", "--out", "out")
-    if stop_after < len(ARCHIVE):
-        assert code == 130
-        assert err.strip().splitlines()[-1].startswith("interrupted")
-        assert "run the same command again" in err
-        assert not Path("out/results.jsonl").exists()
-        assert Path("out/results.jsonl.part").exists() == (stop_after > 0)
-    code, _, _ = scan("in", "--out", "out")
-    assert code == 3
-    found = summary(records("out/results.jsonl"))
-    assert sorted(found, key=str) == sorted(ARCHIVE, key=str)
-    assert found == ARCHIVE or stop_after == len(ARCHIVE)  # a finished scan's unreadable files come anew
-    assert len(tree("out")) == 6
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "message"),
-    [
-        (["v.mp4"], ["v.mp4", "--every", "2"], "--every"),
-        (["a.png"], ["a.png", "--faces", "whole"], "--faces"),
-        (["in"], ["in", "--faces", "whole"], "--faces"),
-    ],
-)
-def test_other_settings_are_refused(scan, first, second, message):
-    images.write("a.png", scene())
-    images.write("in/empty.png", EMPTY)
-    clip(Path("v.mp4"))
-    assert scan(*first, "--jsonl", "r.jsonl")[0] == 0
-    before = Path("r.jsonl").read_bytes()
-    code, _, err = scan(*second, "--jsonl", "r.jsonl")
-    assert code == 1
-    assert err.startswith("error: OutputError: ")
-    assert message in err
-    assert Path("r.jsonl").read_bytes() == before
-    assert scan(*second, "--jsonl", "r.jsonl", "--overwrite")[0] == 0
-    assert Path("r.jsonl").read_bytes() != before
 
 
 @pytest.mark.parametrize("mode", ["locate", "whole"])
@@ -446,32 +354,3 @@ def test_scan_makes_the_settings_of_its_process(scan, monkeypatch):
         assert (called, cv2.getNumThreads()) == ([True], 1)
     finally:
         cv2.setNumThreads(before)
-
-
-def test_what_could_not_be_read_is_tried_again_by_a_later_scan(scan):
-    archive(Path("in"))
-    scan("in", "--out", "out")
-    images.write("in/mended.png", scene())
-    Path("in/broken.jpg").unlink()
-    Path("in/mended.png").rename("in/broken.jpg")
-    code, out, _ = scan("in", "--out", "out")
-    assert code == 0
-    assert "of 6 files were recorded by an earlier scan" in out
-    found = summary(records("out/results.jsonl"))
-    assert sorted(found, key=str) == sorted(
-        [("in/broken.jpg", None, None, ["generated"]), *(row for row in ARCHIVE if "broken" not in row[0])],
-        key=str,
-    )
-    assert scan("in", "--out", "out")[1].startswith("nothing to do")
-
-
-def test_an_empty_annotated_file_is_no_ones(scan):
-    """A power cut leaves one where its picture's record may be lost."""
-    images.write("in/a.png", scene())
-    images.write("in/b.png", scene())
-    Path("out/annotated").mkdir(parents=True)
-    Path("out/annotated/a.png").touch()
-    assert scan("in", "--out", "out")[0] == 0
-    Path("out/annotated/b.png").write_bytes(b"")
-    assert scan("in", "--out", "out")[0] == 0
-    assert all(Path("out/annotated", name).stat().st_size > 0 for name in ("a.png", "b.png"))
