@@ -13,7 +13,9 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder for pictures, clip and results.")] = Path("fauxface-demo"),
+    out: Annotated[
+        Path, typer.Option(help="Folder for pictures, clip and results: a new one, or an earlier demo's.")
+    ] = Path("fauxface-demo"),
     bundle: Annotated[
         Path | None, typer.Option(help="A bundle's folder; the shipped one by default.")
     ] = None,
