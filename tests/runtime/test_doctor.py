@@ -300,6 +300,7 @@ def test_doctor_tells_whether_cuda_graphs_are_in_use(run, monkeypatch, graphs, s
 
 def test_doctor_says_why_a_preferred_provider_is_not_in_use(run, monkeypatch):
     monkeypatch.setattr(precision, "auto_providers", lambda: ("cuda", "cpu"))
+    monkeypatch.setattr(session, "missing_libraries", lambda *_: "its libraries are gone")
     report = examine(TINY)
     (reason,) = report.timing.passed_over
     assert reason.startswith("the provider cuda can't be used: ")

@@ -1,6 +1,5 @@
 import json
 import os
-import resource
 from pathlib import Path
 
 import pytest
@@ -287,6 +286,7 @@ def test_link_stays_and_its_target_is_written(tmp_path, exists):
 @pytest.fixture
 def file_size_limit():
     """A function that limits how long files may become, in bytes; writing more fails as on a full disk."""
+    resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     resource.setrlimit(resource.RLIMIT_FSIZE, before)

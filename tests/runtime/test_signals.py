@@ -4,9 +4,9 @@ import signal
 
 import pytest
 
-from fauxface.signals import ended_as_by_ctrl_c, leave_to_the_main_process
+from fauxface.signals import ENDING, ended_as_by_ctrl_c, leave_to_the_main_process
 
-NUMBERS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+NUMBERS = list(ENDING)
 
 
 @pytest.fixture(autouse=True)
