@@ -1,14 +1,15 @@
 """Markdown from plain data, for the model card."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from fauxface_train.pages import without_tags
 
 
 def text(value: object) -> str:
     """Return a value as one line of Markdown that can't break a table or start a tag."""
     line = " ".join(str(value).split()).replace("|", "\\|")
-    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", line)
+    return without_tags(line)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -22,6 +22,9 @@ STREAM_TIMEOUT_MS = 10_000
 NO_FRAME = "no frame could be decoded"
 """What is said of a video without any."""
 
+LOST_FRAMES = "can't be decoded"
+"""What is said of single frames of a video."""
+
 _LIVE_THREADS = 4
 """Each thread that decodes holds back a frame: so many seconds of a camera that sends one per second."""
 

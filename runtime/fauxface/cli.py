@@ -66,7 +66,8 @@ def main() -> None:
     """Run the command line; a typed error, or the system's, becomes one line on standard error and code 1."""
     _open_streams()
     try:
-        build_app()(windows_expand_args=False)  # patterns in quotes are ours to expand
+        # The patterns of a scan, which it expands by itself, stay as they are on Windows, too.
+        build_app()(windows_expand_args=sys.argv[1:2] != ["scan"])
     except FauxfaceError as error:
         sys.stderr.write(f"error: {type(error).__name__}: {' '.join(str(error).split())}\n")
         raise SystemExit(1) from None

@@ -81,8 +81,9 @@ def bench(
 ) -> None:
     """Measure how fast faces are judged here: latency, throughput and video, by provider, precision, threads.
 
-    A configuration that judges the bundle's golden crops otherwise is refused, and the command fails. With
-    --target-fps, only the scenarios that are named are run beside the budget.
+    A configuration that judges the bundle's golden crops otherwise is refused, and the command fails, unless
+    it wasn't named and another provider runs its precision. With --target-fps, only the scenarios that are
+    named are run beside the budget.
     """
     from fauxface import heap
 

@@ -29,7 +29,7 @@ def info(
 
     loaded = Bundle.load(bundle)
     if as_json:
-        typer.echo(json.dumps({"model": loaded.sha256, **loaded.document()}, indent=2))
+        typer.echo(json.dumps({**loaded.document(), "model": loaded.sha256}, indent=2))
         return
     manifest = loaded.manifest
     crop, locator = manifest.crop, manifest.locator

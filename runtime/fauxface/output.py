@@ -14,7 +14,8 @@ from typing import BinaryIO
 if sys.platform != "win32":
     import fcntl
 
-from fauxface.errors import OutputError
+from fauxface.captures import LOST_FRAMES
+from fauxface.errors import OutputError, SourceError
 from fauxface.files import atomic_write, synced
 from fauxface.results import ItemError, Result
 
@@ -45,13 +46,19 @@ class Recorded:
         """Whether the picture or video couldn't be read, or not to its end."""
         return self.error is not None and self.error.type != "NoFaceError"
 
+    @property
+    def unlisted(self) -> bool:
+        """Whether it is a folder that couldn't be listed."""
+        return self.error is not None and self.error.type == SourceError.__name__
+
     def fits(self, every: int, *, whole: bool) -> bool:
         """Tell whether a scan with these settings can have recorded it.
 
-        Where frames were lost, which an error tells at the end, those that are left may fit a multiple of
-        `every` as well.
+        Where frames couldn't be decoded, which an error tells at the end, those that are left may fit a
+        multiple of `every` as well.
         """
-        steps = self.every is None or self.every == every or (self.unreadable and self.every % every == 0)
+        lost = self.error is not None and LOST_FRAMES in self.error.message
+        steps = self.every is None or self.every == every or (lost and self.every % every == 0)
         return steps and self.whole in (None, whole)
 
     def add(self, result: Result) -> None:

@@ -178,16 +178,16 @@ class PictureSource:
         elif source.kind is Kind.FOLDER:
             self.paths = self._chosen(self._walk(Path(source.text)))
             if not self.paths:
-                problem = f" ({len(self.unreadable)} folders unreadable)" if self.unreadable else ""
                 raise SourceError(
-                    f"{source.text}: the folder holds no picture or video{problem}; check the path"
+                    f"{source.text}: the folder holds no picture or video{self._problem()}; check the path"
                 )
         elif source.kind is Kind.GLOB:
             matches = (path for path in _matches(source.text, self._failed) if not os.path.isdir(path))  # noqa: PTH112  (never raises)
             self.paths = self._chosen(_each_once(map(Path, matches)))
             if not self.paths:
                 raise SourceError(
-                    f"{source.text}: no picture or video matches; check the pattern and quote it"
+                    f"{source.text}: no picture or video matches{self._problem()}; "
+                    "check the pattern and quote it"
                 )
         else:
             raise SourceError(f"{source.shown}: a {source.kind} has no files; read its frames instead")
@@ -213,6 +213,9 @@ class PictureSource:
             else:
                 self.skipped[path.suffix.lower()] += 1
         return sorted(set(chosen), key=lambda path: path.parts)
+
+    def _problem(self) -> str:
+        return f" ({len(self.unreadable)} folders unreadable)" if self.unreadable else ""
 
     def _failed(self, error: OSError) -> None:
         if (folder := Path(error.filename)) not in self.unreadable:
@@ -259,7 +262,8 @@ def _expanded(parts: Sequence[str], failed: Callable[[OSError], None]) -> Iterat
             ]
         else:
             found = [os.path.join(folder, part) for folder in found]  # noqa: PTH118
-    yield from filter(os.path.lexists, found)
+    # What was listed is there; asking would fail in a folder that can't be entered.
+    yield from found if parts and glob.has_magic(parts[-1]) else filter(os.path.lexists, found)
 
 
 def _visible(folder: str, hidden: bool, failed: Callable[[OSError], None]) -> list[str]:

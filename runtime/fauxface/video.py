@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from fauxface.captures import (
+    LOST_FRAMES,
     NO_FRAME,
     STREAM_TIMEOUT_MS,
     check_file,
@@ -251,7 +252,7 @@ class FrameReader:
             expected = f" of about {self.frame_count}" if self.frame_count else ""
             raise VideoError(f"{name}: the video ends early, after {frames} frames{expected}; copy it again")
         if lost:
-            raise VideoError(f"{name}: {lost} of its {frames} frames can't be decoded; copy it again")
+            raise VideoError(f"{name}: {lost} of its {frames} frames {LOST_FRAMES}; copy it again")
 
 
 class FrameWriter:

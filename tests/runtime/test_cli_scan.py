@@ -290,13 +290,17 @@ def test_folder_that_cannot_be_listed_is_recorded(scan, monkeypatch):
         files.unreadable.append(Path("in/locked"))
         return files
 
-    monkeypatch.setattr(scan_items, "PictureSource", partly)
-    for _ in range(2):
-        assert scan("in", "--jsonl", "r.jsonl")[0] == 3
-        assert summary(records("r.jsonl")) == [
-            ("in/a.png", None, None, ["generated"]),
-            ("in/locked", None, "SourceError", []),
-        ]
+    with monkeypatch.context() as patch:
+        patch.setattr(scan_items, "PictureSource", partly)
+        for _ in range(2):
+            assert scan("in", "--jsonl", "r.jsonl")[0] == 3
+            assert summary(records("r.jsonl")) == [
+                ("in/a.png", None, None, ["generated"]),
+                ("in/locked", None, "SourceError", []),
+            ]
+    images.write("in/locked/b.png", scene())
+    assert scan("in", "--jsonl", "r.jsonl")[0] == 0  # it can be listed now
+    assert [row[0] for row in summary(records("r.jsonl"))] == ["in/a.png", "in/locked/b.png"]
 
 
 def test_precision(scan, variant_bundle):

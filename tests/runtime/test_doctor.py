@@ -266,9 +266,11 @@ def test_info_command_as_json(run):
 
 def test_info_as_json_shows_fields_of_later_releases(run, tmp_path):
     shutil.copytree(TINY, tmp_path / "bundle")
-    document = json.loads((TINY / "bundle.json").read_text()) | {"later": {"kept": 1}}
+    document = json.loads((TINY / "bundle.json").read_text()) | {"later": {"kept": 1}, "model": "faked"}
     (tmp_path / "bundle" / "bundle.json").write_text(json.dumps(document))
-    assert json.loads(run("info", tmp_path / "bundle", "--json").stdout)["later"] == {"kept": 1}
+    shown = json.loads(run("info", tmp_path / "bundle", "--json").stdout)
+    assert shown["later"] == {"kept": 1}
+    assert shown["model"] == Bundle.load(tmp_path / "bundle").sha256
 
 
 def test_info_of_nothing(run, tmp_path):

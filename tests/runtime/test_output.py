@@ -153,18 +153,22 @@ def test_step_is_known_where_frames_are_missing(tmp_path, indices, every):
     assert ResultLog(tmp_path / "r.jsonl", MODEL).recorded["v.mp4"].every == every
 
 
+LOST = "a.mp4: 1 of its 3 frames can't be decoded; copy it again"
+
+
 @pytest.mark.parametrize(
     ("step", "broken", "every", "fits"),
     [
-        (None, False, 3, True),
-        (3, False, 3, True),
-        (60, False, 30, False),
-        (60, True, 30, True),  # a lost frame leaves a larger step, and an error at the end
-        (30, True, 60, False),
+        (None, "", 3, True),
+        (3, "", 3, True),
+        (60, "", 30, False),
+        (60, LOST, 30, True),  # a lost frame leaves a larger step, and an error at the end
+        (60, "a.mp4: the video ends early, after 2 frames; copy it again", 30, False),
+        (30, LOST, 60, False),
     ],
 )
 def test_lost_frames_do_not_make_it_another_scan(step, broken, every, fits):
-    error = ItemError("VideoError", "1 of its 2 frames can't be decoded") if broken else None
+    error = ItemError("VideoError", broken) if broken else None
     record = Recorded(frames=2, every=step, error=error, whole=False)
     assert record.fits(every, whole=False) == fits
     assert not record.fits(every, whole=True)

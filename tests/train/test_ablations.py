@@ -201,6 +201,25 @@ def test_further_data_are_part_of_what_a_result_is_of(plan, tmp_path):
     assert not run.is_of(tmp_path / "result.json", recipe, sources, "reconstructions")
 
 
+@pytest.mark.parametrize(
+    ("weights", "added", "goes_on"),
+    [("none", ["cd"], True), ("imagenet", ["cd"], False), ("none", [], False)],
+)
+def test_a_run_goes_on_with_what_it_was_started_from_alone(
+    plan, tmp_path, monkeypatch, weights, added, goes_on
+):
+    recipe = run.recipe_of(plan, "reconstructed", "sdxl")
+    stored = {
+        "data": {"manifest_sha256": "ab", "added": [{"manifest_sha256": "cd"}]},
+        "initial": {"kind": "none", "sha256": None, "fresh": []},
+        "recipe": dataclasses.asdict(recipe),
+    }
+    (tmp_path / "resume.pt").touch()
+    monkeypatch.setattr(run, "read_resume", lambda _: stored)
+    assert run._goes_on(tmp_path, recipe, weights, ["ab", *added]) == goes_on
+    assert not run._goes_on(tmp_path, recipe.changed(seed=5), "none", ["ab", "cd"])
+
+
 def test_the_table_shows_what_was_run():
     plan = {
         "variants": {"robust": {}, "plain": {"why": "framing only"}, "later": {}},

@@ -108,8 +108,9 @@ def figures(document: Mapping[str, Any], excluded: tuple[str, ...]) -> dict[str,
 def run(
     prepared: Path, folder: Path, recipe: Recipe, weights: str, added: Sequence[Path] = ()
 ) -> dict[str, Any]:
-    """Train and measure one run; return its result. What isn't of this recipe and data makes way."""
-    resume = _goes_on(folder, provenance.hashes(prepared)["manifest_sha256"], recipe)
+    """Train and measure one run; return its result. What isn't of this recipe and these sources makes way."""
+    digests = [provenance.hashes(each)["manifest_sha256"] for each in (prepared, *added)]
+    resume = _goes_on(folder, recipe, weights, digests)
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
     outcome = trainer.train(prepared, folder, recipe, weights=weights, added=added, resume=resume)
@@ -227,13 +228,18 @@ def _place(runs: Path, variant: str, group: str) -> Path:
     return runs / variant / group.replace(" ", "-")
 
 
-def _goes_on(folder: Path, data: str, recipe: Recipe) -> bool:
-    """Tell whether a run of this recipe and data broke off in the folder."""
+def _goes_on(folder: Path, recipe: Recipe, weights: str, digests: Sequence[str]) -> bool:
+    """Tell whether a run of this recipe, these weights and data (its own, then further) is in the folder."""
     if not (folder / RESUME_FILE).exists():
         return False
     try:
         stored = read_resume(folder)
-        return stored["data"]["manifest_sha256"] == data and Recipe.from_dict(stored["recipe"]) == recipe
+        data = [each["manifest_sha256"] for each in (stored["data"], *stored["data"].get("added", ()))]
+        return (
+            data == list(digests)
+            and Initial.from_dict(stored["initial"]).is_of(weights)
+            and Recipe.from_dict(stored["recipe"]) == recipe
+        )
     except CheckpointError:
         return False
 

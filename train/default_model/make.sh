@@ -102,7 +102,10 @@ fauxface export "$classifier" --out "$runs/bundle" --name fauxface-default --loc
   --locator-int8 "$locator/locator.int8.onnx" --data "$runs/prepared" --metrics "$runs/evaluation/metrics.json" --require "$here/require.toml" \
   --terms "$here/terms.csv" --license "$here/LICENSE-WEIGHTS.md" --failures "$runs/failures" --formats onnx --int8 \
   --overwrite
-rm -rf "$bundle.new" && cp -r "$runs/bundle" "$bundle.new" && rm -rf "$bundle" && mv "$bundle.new" "$bundle"
+rm -rf "$bundle.new"
+cp -r "$runs/bundle" "$bundle.new"
+rm -rf "$bundle"
+mv "$bundle.new" "$bundle"
 # What ships, in the precision that CPUs take by default.
 fauxface evaluate "$bundle" "$runs/prepared" --provider cpu --precision int8 --out "$runs/evaluation-bundle" --pairs "$pairs"
 

@@ -92,7 +92,13 @@ def roc_det(scored: Scored, document: dict[str, Any]) -> Figure:
     bpcer, apcer = overall["bpcer"]["value"], overall["apcer"]["value"]
     left.plot([0, 1], [0, 1], ":", color="#999999", label="chance")
     left.plot(bpcer, 1 - apcer, "D", color=COLORS[BONA_FIDE], markersize=8, label="operating point, all")
-    right.plot(*_deviate(np.array([bpcer, apcer])), "D", color=COLORS[BONA_FIDE], markersize=8, clip_on=False)
+    right.plot(
+        *_deviate(np.clip([bpcer, apcer], *_DET_EDGES)),
+        "D",
+        color=COLORS[BONA_FIDE],
+        markersize=8,
+        clip_on=False,
+    )
     left.set(xlabel="BPCER (false positive rate)", ylabel="1 - APCER (true positive rate)", title="ROC")
     left.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
     left.legend(loc="lower right", frameon=False)
@@ -352,8 +358,8 @@ def _grid(
 
 
 def _deviate(rates: np.ndarray) -> np.ndarray:
-    """Return the normal deviate of rates; those beyond what is drawn are moved to its edge."""
-    return norm.ppf(np.clip(rates, *_DET_EDGES))
+    """Return the normal deviate of rates; 0 and 1 are moved to finite places, beyond what is drawn."""
+    return norm.ppf(np.clip(rates, 1e-4, 1 - 1e-4))
 
 
 def _plain_counts(axes: Axes) -> None:

@@ -1,7 +1,7 @@
 """An operating point for the place where a bundle is used, from a few pictures of it; docs/evaluation.md."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 import numpy as np
@@ -142,7 +142,7 @@ def refit(
         try:
             inner = _point(logits[kept], labels[kept], names[kept], **rule)
         except DataError:  # without these, a real face too many has probability 1
-            inner = parent[0], replace(parent[1], generated_from=1.0)
+            inner = parent
         crossed[fold] = _verdicts(logits[fold], *inner)
     return Refit(
         calibration,

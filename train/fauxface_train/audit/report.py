@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fauxface_train.pages import table, without_tags
+from fauxface_train.pages import table
 
 _PLOTS = {
     "groups.png": "AUROC of each nuisance at each stage",
@@ -42,11 +42,11 @@ def render(document: dict[str, Any], plots: Sequence[str] = ()) -> str:
     """
     data, settings = document["data"], document["settings"]
     as_far = "" if _is_balanced(document) else ", as far as there are pictures"
-    joined = "".join(f", and the train pictures of `{without_tags(name)}`" for name in data.get("added", ()))
+    joined = "".join(f", and the train pictures of `{name}`" for name in data.get("added", ()))
     lines = [
         "# Data audit",
         "",
-        f"- Data: `{without_tags(data['name'])}`, split {data['split']}{joined}: "
+        f"- Data: `{data['name']}`, split {data['split']}{joined}: "
         f"{data['bona_fide']} bona fide and {data['generated']} generated pictures, "
         f"balanced over labels and sources{as_far}",
         f"- Originals: {originals(data['originals'])}",

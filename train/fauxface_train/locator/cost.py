@@ -11,7 +11,8 @@ _CONVOLUTIONS = ("Conv", "ConvInteger", "ConvTranspose", "QLinearConv")
 def multiply_adds(data: bytes, side: int) -> int | None:
     """Return the multiplications with addition of all convolutions for one square picture.
 
-    None where a kernel isn't stored as a plain initializer, as in a quantised network.
+    A network whose input is fixed is counted at that. None where a kernel isn't stored as a plain
+    initializer, as in a quantised network.
 
     Args:
         data: Content of an ONNX file in YuNet's format.
@@ -21,7 +22,7 @@ def multiply_adds(data: bytes, side: int) -> int | None:
     for dimension, value in zip(
         model.graph.input[0].type.tensor_type.shape.dim, (1, 3, side, side), strict=True
     ):
-        dimension.dim_value = value
+        dimension.dim_value = dimension.dim_value or value
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
     del model.graph.value_info[:]

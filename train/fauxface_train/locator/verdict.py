@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fauxface_train.pages import table
+from fauxface_train.pages import table, without_tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,13 @@ def render(report: dict[str, Any], misses: list[str] | None = None) -> str:
             "",
         ]
     if misses is not None:
-        lines += ["## What was asked", "", *([f"- missed: {line}" for line in misses] or ["All kept."]), ""]
-    lines += [f"- skipped: {line}" for line in report["skipped"]]
+        lines += [
+            "## What was asked",
+            "",
+            *([f"- missed: {without_tags(line)}" for line in misses] or ["All kept."]),
+            "",
+        ]
+    lines += [f"- skipped: {without_tags(line)}" for line in report["skipped"]]
     return "\n".join(lines).rstrip() + "\n"
 
 
