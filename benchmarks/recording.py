@@ -73,8 +73,8 @@ def save(arguments: argparse.Namespace, began: start.Before, body: dict[str, Any
         began: What was asked before the run.
         body: What was measured.
     """
-    share = start.busy_share()
-    late = share is not None and share > start.BUSY_SHARE and not arguments.busy
+    share = None if arguments.busy else start.busy_share()
+    late = share is not None and share > start.BUSY_SHARE
     if late:
         sys.stderr.write(f"other processes take {share:.0%} of the processors: this counts as a trial run\n")
     header = harness.header(arguments, began)
