@@ -210,13 +210,13 @@ class ScanRun:
     def _kept(self, todo: set[str]) -> set[str]:
         """Return the sources whose earlier records stay."""
         assert self._log is not None
-        listed = {item.source for item in self._items}
-        keep = {
+        items = {item.source for item in self._items}
+        mended = {  # folders that couldn't be listed before, and were now
             source
             for source, record in self._log.recorded.items()
-            # of a folder that could not be listed before, and was now
-            if source not in todo and not (source not in listed and record.unlisted and Path(source).is_dir())
+            if record.unlisted and source not in items and Path(source).is_dir()
         }
+        keep = set(self._log.recorded) - todo - mended
         if self._log.interrupted is not None and not _is_file(self._log.interrupted):
             keep.add(self._log.interrupted)  # nobody can scan it again
         return keep

@@ -89,10 +89,9 @@ class FrameReader:
     container (MP4/MOV, AVI, Matroska/WebM) announces more bytes than the file has, and not all announced
     frames came; or, for other containers and URLs, less than 80 % of them came, and less than 80 % of the
     announced time. FFmpeg's frame count alone isn't trusted further, since trimmed and variable-rate videos
-    announce more frames than they show. A
-    camera or a stream that stops delivering raises VideoError too: live, or from an HTTP server that
-    announces no length. Frames that can't be decoded are passed over, and of a file they are a VideoError at
-    its end.
+    announce more frames than they show. A camera or a stream that stops delivering raises VideoError too:
+    live, or from an HTTP server that announces no length. Frames that can't be decoded are passed over, and
+    of a file they are a VideoError at its end.
 
     Times never fall. Where a file's own jump back, as where recordings were joined, they go on from the last
     one.
@@ -165,7 +164,8 @@ class FrameReader:
         while (skipped := self._grab()) is not None:
             start = time.monotonic() if start is None else start
             lost, index = lost + skipped, index + skipped
-            reached = max(reached, self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+            if self.frame_count is not None:  # else nothing is announced that could be reached
+                reached = max(reached, self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
             if index % self._every == 0:
                 good, pixels = self._capture.retrieve()
                 if good and pixels is not None and pixels.size:
