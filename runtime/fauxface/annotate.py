@@ -42,7 +42,7 @@ def draw(image: np.ndarray, result: Result) -> np.ndarray:
         result: What was found in it.
 
     Returns:
-        uint8 [H, W, 3], RGB, of the same size.
+        uint8 [H, W, 3], RGB, of the same size; writable.
     """
     canvas = Image.fromarray(image)
     pen = ImageDraw.Draw(canvas)
@@ -63,7 +63,7 @@ def draw(image: np.ndarray, result: Result) -> np.ndarray:
     if not result.faces:
         label = _fit(["no face found", "no face", "none"], text_px, None, width, width / 2)
         _draw_label(pen, (0, 0, label.size[0], label.size[1]), label)
-    return np.asarray(canvas)
+    return np.array(canvas)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """Running a session on a GPU: fixed batch sizes, with buffers that stay on the device."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from fauxface.crew import Crew
 from fauxface.crops import INPUT_SIZE
 from fauxface.providers import BUCKETS
 
@@ -46,7 +47,7 @@ class BucketRunner:
             size: _bucket(ort, session, size, number if graphs else None, device)
             for number, size in enumerate(BUCKETS, start=1)
         }
-        self._thread = ThreadPoolExecutor(1, "fauxface-gpu")
+        self._thread = Crew(1, "fauxface-gpu", outlived=False)
         for size, bucket in self._buckets.items():
             for _ in range(_WARM_UP):
                 self.run(bucket.crops[:size])
@@ -61,7 +62,7 @@ class BucketRunner:
             [N, 2], as the model gives it.
         """
         bucket = self._buckets[next(size for size in BUCKETS if size >= len(crops))]
-        return self._thread.submit(_run, self._session, bucket, crops).result()
+        return self._thread.submit(partial(_run, self._session, bucket, crops)).result()
 
 
 def _run(session: Any, bucket: _Bucket, crops: np.ndarray) -> np.ndarray:

@@ -109,7 +109,8 @@ def open_capture(source: Source, threads: int | None) -> cv2.VideoCapture:
             threads = min(threads or available_cores(), _LIVE_THREADS)
         asked = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, STREAM_TIMEOUT_MS]
         asked += [cv2.CAP_PROP_READ_TIMEOUT_MSEC, STREAM_TIMEOUT_MS, cv2.CAP_PROP_N_THREADS, threads or 0]
-        return cv2.VideoCapture(source.text, cv2.CAP_FFMPEG, asked)
+        scheme, separator, rest = source.text.partition("://")  # FFmpeg knows them in lower case only
+        return cv2.VideoCapture(scheme.lower() + separator + rest, cv2.CAP_FFMPEG, asked)
     if source.kind is Kind.GSTREAMER:
         if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
             raise VideoError(

@@ -12,7 +12,7 @@ from pathlib import Path
 import typer
 
 from fauxface import cli_bench, cli_bundle, cli_demo, cli_scan
-from fauxface.errors import FauxfaceError, MissingExtraError
+from fauxface.errors import FauxfaceError, MissingExtraError, printable
 
 
 def require_extra(extra: str, *modules: str) -> None:
@@ -72,7 +72,7 @@ def main() -> None:
         sys.stderr.write(f"error: {type(error).__name__}: {' '.join(str(error).split())}\n")
         raise SystemExit(1) from None
     except OSError as error:
-        where = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+        where = "" if error.filename is None else f"{printable(os.fsdecode(error.filename))}: "
         reason = error.strerror or str(error)
         sys.stderr.write(
             f"error: {type(error).__name__}: {where}{reason}; check the path and the room on it\n"

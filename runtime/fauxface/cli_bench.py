@@ -168,7 +168,6 @@ def _write(
     title: str, sections: list[Any], document: dict[str, Any], json_file: Path | None, markdown: Path | None
 ) -> None:
     from fauxface.bench.tables import to_markdown, to_text
-    from fauxface.cli_bundle import printable
     from fauxface.files import atomic_write
 
     if json_file is not None:
@@ -176,5 +175,5 @@ def _write(
             temporary.write_text(json.dumps(document, allow_nan=False) + "\n", encoding="utf-8")
     if markdown is not None:
         with atomic_write(markdown) as temporary:
-            temporary.write_text(printable(to_markdown(title, sections)), encoding="utf-8")
-    typer.echo(printable(to_text(sections)), nl=False)
+            temporary.write_text(to_markdown(title, sections), encoding="utf-8")
+    typer.echo(to_text(sections), nl=False)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fauxface.errors import printable
+
 if TYPE_CHECKING:
     from fauxface.manifest import OperatingPoint
 
@@ -55,7 +57,7 @@ def info(
         rows.append(("gates", shown))
     _print_rows(rows)
     typer.echo()
-    typer.echo(printable(loaded.card()).strip())
+    typer.echo(printable(loaded.card(), keep="\n\t").strip())
 
 
 def doctor(
@@ -160,12 +162,7 @@ def _variant(variant: object, precision: str) -> list[tuple[str, str]]:
     return [(f"{precision} against fp32", f"AUROC loss {round(loss, 4) + 0:.4f}{changed}")]
 
 
-def printable(text: str) -> str:
-    """Return the text without the control characters by which a file could steer a terminal."""
-    return "".join(character for character in text if character.isprintable() or character in "\n\t")
-
-
 def _print_rows(rows: list[tuple[str, str]]) -> None:
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
-        typer.echo(f"{name:<{width}}  {printable(value)}".rstrip())
+        typer.echo(f"{printable(name):<{width}}  {printable(value)}".rstrip())

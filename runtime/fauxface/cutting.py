@@ -56,6 +56,11 @@ class Item:
         return 0 if self.picture is None else self.picture.pixels.shape[0] * self.picture.pixels.shape[1]
 
 
+def is_picture(pixels: np.ndarray) -> bool:
+    """Tell whether an array is a picture with pixels, uint8 [H, W, 3]."""
+    return pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3 and 0 not in pixels.shape
+
+
 def cut(source: str, picture: Frame, places: list[Location] | None, margin: float) -> Item:
     """Cut faces out of a full-resolution picture.
 
@@ -89,7 +94,14 @@ def cut_frame(source: str, frame: Frame, find: Find | None, margin: float, *, pi
         find: Finds its faces; None cuts the largest central square instead.
         margin: Side of the crop over the longer side of the face box.
         picture: Keep the frame in the item.
+
+    Raises:
+        ValueError: The frame isn't uint8 [H, W, 3].
     """
+    if not is_picture(frame.pixels):
+        raise ValueError(
+            f"a frame must be uint8 [H, W, 3], not {frame.pixels.dtype} {list(frame.pixels.shape)}"
+        )
     item = cut(source, frame, None if find is None else find(frame), margin)
     item.frame, item.time_s = frame.index, frame.time_s
     if not picture:

@@ -1,6 +1,16 @@
 """Typed errors. Every message is one line: what was wrong, then what to do."""
 
 
+def printable(text: str, keep: str = "") -> str:
+    """Escape control characters and undecodable bytes, so that no name drives a terminal or breaks a line.
+
+    Args:
+        text: Any text.
+        keep: Characters that stay as they are, such as line breaks.
+    """
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
+
+
 class FauxfaceError(Exception):
     """Base of every error that fauxface raises on purpose.
 
@@ -10,8 +20,7 @@ class FauxfaceError(Exception):
     """
 
     def __init__(self, message: str = "") -> None:
-        escaped = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in message)
-        super().__init__("".join(escaped))
+        super().__init__(printable(message))
 
 
 class ImageError(FauxfaceError):

@@ -14,13 +14,14 @@ Only JPEG, PNG, WebP, BMP and TIFF are ever opened, by their content and not by 
 
 import io
 import os
+import re
 import struct
 import sys
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
@@ -63,6 +64,7 @@ MOST_BYTES = _BYTES_PER_PIXEL * DEFAULT_MAX_PIXELS + _BYTES_BESIDE
 """No picture under the default cap has a longer file."""
 
 _CHUNK = 1 << 20
+_UNPACKS_TOO_LARGE = re.compile("Decompressed data too large|Too much memory used in text chunks")
 _ORIENTATION = 0x0112
 _SAVE_OPTIONS = {
     ".jpg": ("JPEG", {"quality": 92}),
@@ -95,14 +97,17 @@ def sniff(prefix: bytes) -> str | None:
 
 
 def read(
-    path: str | os.PathLike[str], *, max_pixels: int = DEFAULT_MAX_PIXELS, tolerant: bool = False
+    path: str | os.PathLike[str],
+    *,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    take_room: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Read a picture file.
 
     Args:
         path: The file.
         max_pixels: Pixel cap, checked in the header before any pixel is decoded.
-        tolerant: Accept truncated pixel data; see `decode`.
+        take_room: Called with the number of pixels before they are decoded; it may wait for memory.
 
     Returns:
         uint8 [H, W, 3], RGB, contiguous and writable.
@@ -126,7 +131,7 @@ def read(
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{name}: can't be read: {reason}; check the path and the disk") from error
-    return decode(data, name=name, max_pixels=max_pixels, tolerant=tolerant)
+    return decode(data, name=name, max_pixels=max_pixels, take_room=take_room)
 
 
 def _bytes_of(file: BinaryIO, name: str, max_pixels: int, size: int = 0) -> bytes:
@@ -150,15 +155,12 @@ def _bytes_of(file: BinaryIO, name: str, max_pixels: int, size: int = 0) -> byte
     raise ImageError(f"{name}: has more bytes than a picture of {max_pixels} pixels needs; scale or crop it")
 
 
-def read_stdin(
-    stream: BinaryIO | None = None, *, max_pixels: int = DEFAULT_MAX_PIXELS, tolerant: bool = False
-) -> np.ndarray:
+def read_stdin(stream: BinaryIO | None = None, *, max_pixels: int = DEFAULT_MAX_PIXELS) -> np.ndarray:
     """Read one picture from standard input.
 
     Args:
         stream: A binary stream; standard input when not given.
         max_pixels: Pixel cap.
-        tolerant: Accept truncated pixel data; see `decode`.
 
     Returns:
         uint8 [H, W, 3], RGB, contiguous and writable.
@@ -177,11 +179,16 @@ def read_stdin(
         raise ImageError(
             f"{name}: can't be read: {error.strerror or error}; pipe a picture into it"
         ) from error
-    return decode(data, name=name, max_pixels=max_pixels, tolerant=tolerant)
+    return decode(data, name=name, max_pixels=max_pixels)
 
 
 def decode(
-    data: bytes, *, name: str = "picture", max_pixels: int = DEFAULT_MAX_PIXELS, tolerant: bool = False
+    data: bytes,
+    *,
+    name: str = "picture",
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    tolerant: bool = False,
+    take_room: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """Decode a picture from the bytes of its file. Safe to call from several threads.
 
@@ -192,6 +199,7 @@ def decode(
         tolerant: Accept pixel data that end early or break off: what is missing stays as the decoder left it
             (black or gray). A broken header is an error all the same, and so is any cut WebP, whose decoder
             takes whole files only.
+        take_room: As in `read`.
 
     Returns:
         uint8 [H, W, 3], RGB, contiguous and writable.
@@ -208,9 +216,10 @@ def decode(
         with _quiet():
             image = _OPENERS[kind](io.BytesIO(data))
             _check_size(image.size, max_pixels, name)
-            if kind == "TIFF":  # whose loader reads further tags, and may warn of them
-                _load(image, data, kind, tolerant)
-        if kind != "TIFF":
+        if take_room is not None:  # not with the lock of `_quiet`, which those whose room it is may need
+            take_room(image.size[0] * image.size[1])
+        # TIFF's loader reads further tags, and may warn of them.
+        with _quiet() if kind == "TIFF" else nullcontext():
             _load(image, data, kind, tolerant)
         upright = pixels.turned(pixels.to_rgb(image, data, kind), _orientation(image))
     except ImageError:
@@ -220,6 +229,12 @@ def decode(
     except MemoryError:
         raise ImageError(f"{name}: not enough memory to decode it; scale it down") from None
     except Exception as error:  # hostile bytes make the decoders raise anything from KeyError to struct.error
+        if kind == "PNG" and _UNPACKS_TOO_LARGE.search(str(error)):
+            leaner = _without_compressed_text(data)
+            if len(leaner) < len(data):
+                return decode(
+                    leaner, name=name, max_pixels=max_pixels, tolerant=tolerant, take_room=take_room
+                )
         if _is_truncated(data, kind, error):
             raise ImageError(f"{name}: truncated {kind}: the data end early; copy the file again") from error
         reason = " ".join(str(error).split())[:120] or type(error).__name__
@@ -326,6 +341,17 @@ def _check_png(data: bytes, name: str) -> None:
             return
         position = end
     raise ImageError(f"{name}: truncated PNG: the data end early; copy the file again")
+
+
+def _without_compressed_text(data: bytes) -> bytes:
+    """Leave out a PNG's colour profile and compressed texts, which don't change its pixels."""
+    parts, position = [_PNG_MAGIC], len(_PNG_MAGIC)
+    while position + 12 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, position)
+        if kind not in (b"iCCP", b"zTXt", b"iTXt"):
+            parts.append(data[position : position + 12 + length])
+        position += 12 + length
+    return b"".join(parts)
 
 
 def _is_truncated(data: bytes, kind: str, error: Exception) -> bool:

@@ -164,6 +164,7 @@ class Locator:
 
         Raises:
             BundleError: The network fails.
+            MemoryError: There isn't enough memory.
         """
         height, width = image.shape[:2]
         scale = self.scale(width, height)
@@ -174,6 +175,8 @@ class Locator:
             tensor = self._tensor(small, bgr)
             outputs = self._session.run(list(OUTPUTS), {self._name: tensor})
             rows = decode(outputs, tensor.shape[2:], self._score, self._nms)
+        except MemoryError:
+            raise
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise BundleError(f"the locator failed: {_line(error)}; use one in YuNet's format") from None
         return _locations(rows, np.array(factors), (width, height))

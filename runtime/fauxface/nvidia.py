@@ -5,6 +5,7 @@ import ctypes
 import importlib.util
 import io
 import sys
+import threading
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +17,9 @@ _TENSORRT = (
     if sys.platform == "win32"
     else ("libnvinfer.so.10", "libnvonnxparser.so.10")
 )
+
+_preloading = threading.Lock()
+_preloaded: dict[ModuleType, list[str]] = {}
 
 
 def missing_libraries(ort: ModuleType, provider: str) -> str | None:
@@ -32,12 +36,7 @@ def missing_libraries(ort: ModuleType, provider: str) -> str | None:
         ctypes.CDLL(_DRIVER)
     except OSError:
         return f"there is no NVIDIA driver ({_DRIVER}) on this machine; install it, or use --provider cpu"
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said):
-        if hasattr(ort, "preload_dlls"):  # an older one finds what is on the library path
-            ort.preload_dlls(directory="")
-    # Other lines are no failure, such as that libraries of an imported torch are taken.
-    failed = [line.strip() for line in said.getvalue().splitlines() if line.startswith("Failed to load")]
+    failed = _preload(ort)
     if failed and provider == "cuda":
         return f"{failed[0][:200]}; run: pip install 'fauxface[gpu]'"
     if provider == "tensorrt" and not _load_tensorrt():
@@ -46,6 +45,20 @@ def missing_libraries(ort: ModuleType, provider: str) -> str | None:
             "or use --provider cuda"
         )
     return None
+
+
+def _preload(ort: ModuleType) -> list[str]:
+    """Load CUDA's libraries, once; return what ONNX Runtime says that it couldn't load."""
+    with _preloading:  # standard output belongs to the process
+        if ort not in _preloaded:
+            said = io.StringIO()
+            with contextlib.redirect_stdout(said):
+                if hasattr(ort, "preload_dlls"):  # an older one finds what is on the library path
+                    ort.preload_dlls(directory="")
+            # Other lines are no failure, such as that libraries of an imported torch are taken.
+            lines = said.getvalue().splitlines()
+            _preloaded[ort] = [line.strip() for line in lines if line.startswith("Failed to load")]
+        return _preloaded[ort]
 
 
 def _load_tensorrt() -> bool:

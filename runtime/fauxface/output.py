@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import secrets
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,6 +22,8 @@ from fauxface.results import ItemError, Result
 
 _WRITABLE_PICTURES = {".jpg", ".jpeg", ".png"}
 _LONGEST_NAME = 255  # bytes
+_DOUBTFUL = '<>:"|?*\\'
+"""What names on some file systems may hold and on others not, beside what can't be printed."""
 
 
 @dataclass(slots=True)
@@ -171,17 +174,22 @@ class ResultLog:
         Both at once, since the last line tells which video is interrupted: without the lines of the one that
         was, it would tell of the video before.
         """
-        with atomic_write(self.part) as temporary, temporary.open("wb") as file:
-            if self._earlier is not None:
-                for kept, result in _records(self._earlier, partial=self._earlier == self.part):
-                    if result.source in keep:
-                        file.write(kept)
-            file.write(line)
+        with atomic_write(self.part) as temporary:
+            with temporary.open("wb") as file:
+                if self._earlier is not None:
+                    for kept, result in _records(self._earlier, partial=self._earlier == self.part):
+                        if result.source in keep:
+                            file.write(kept)
+                file.write(line)
+            synced(temporary)  # it hides FILE from the next scan
         self.begun = True
 
     def _found(self) -> Path | None:
-        """Return the file that an earlier scan left."""
-        return next((path for path in (self.part, self.path) if path.exists()), None)
+        """Return the file that an earlier scan left; a power cut may leave an empty FILE.part beside FILE."""
+        found = [path for path in (self.part, self.path) if path.exists()]
+        if len(found) == 2 and found[0].stat().st_size == 0:
+            found.reverse()
+        return next(iter(found), None)
 
     def _require_unchanged(self) -> None:
         """Raise an OutputError where another scan wrote results between the reading and the lock."""
@@ -238,7 +246,7 @@ def alone(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             held = os.path.samestat(os.fstat(file.fileno()), lock.stat())
-        except (BlockingIOError, FileNotFoundError):
+        except (BlockingIOError, PermissionError, FileNotFoundError):  # the second on network shares
             held = False
         except OSError:  # a file system without locks
             held = True
@@ -289,25 +297,26 @@ def annotated_paths(sources: Iterable[tuple[str, bool]], root: Path, folder: Pat
     """Plan a file for each annotated picture and video that keeps the tree below `root`.
 
     JPEG, PNG and MP4 keep their names; other pictures get ".png" and other videos ".mp4" behind theirs. A
-    name that is taken gets a number, so that no two sources share a file, and one that gets too long for file
-    systems is cut.
+    name that is taken gets a number, so that no two sources share a file, one that gets too long for file
+    systems is cut, and characters that this one refuses become "_".
 
     Args:
         sources: Path and whether it's a video, for each source.
         root: The folder below which the tree is kept.
-        folder: Where the annotated files go.
+        folder: Where the annotated files go; it exists.
 
     Raises:
         OutputError: A planned file is one of the sources.
     """
     sources = list(sources)
     inputs = {os.path.realpath(source) for source, _ in sources}
+    refused = dict.fromkeys(map(ord, _refused((source for source, _ in sources), folder)), "_")
     taken: set[str] = set()
     planned: dict[str, Path] = {}
     for source, video in sources:
         path = Path(source)
         inside = path.relative_to(root) if path.is_relative_to(root) else Path(path.name)
-        inside = Path(*(part for part in inside.parts if part != ".."))
+        inside = Path(*(part.translate(refused) for part in inside.parts if part != ".."))
         suffix = inside.suffix.lower()
         keeps = suffix == ".mp4" if video else suffix in _WRITABLE_PICTURES
         ending = inside.suffix if keeps else ".mp4" if video else ".png"
@@ -321,6 +330,25 @@ def annotated_paths(sources: Iterable[tuple[str, bool]], root: Path, folder: Pat
         taken.add(str(target).casefold())
         planned[source] = target
     return planned
+
+
+def _refused(names: Iterable[str], folder: Path) -> set[str]:
+    """Return the characters of these names that a folder's file system has no files with.
+
+    Windows', FAT's and some network shares' are narrower than those that the names come from may be.
+    """
+    doubtful = {c for c in set().union(*names) if c in _DOUBTFUL or not c.isprintable()}
+    return {character for character in doubtful if not _takes(folder, character)}
+
+
+def _takes(folder: Path, character: str) -> bool:
+    probe = folder / f".{secrets.token_hex(6)}{character}x"
+    try:
+        probe.touch()
+        probe.unlink()
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _fitting(stem: str, ending: str) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
+from fauxface.crew import Worker
+
 T = TypeVar("T")
 U = TypeVar("U")
 V = TypeVar("V")
@@ -27,8 +29,12 @@ class Gather(Protocol[U]):
         ...
 
 
-class _StoppedError(Exception):
-    """Ends the threads of a pipeline that is closed."""
+class _StoppedError(SystemExit):
+    """Ends the threads of a pipeline that is closed, without a word.
+
+    Whoever takes results in a thread of their own gets it only where the program ends: it isn't an error to
+    recover from there.
+    """
 
 
 class _Channel(Generic[T]):
@@ -160,8 +166,8 @@ class Pipeline:
                 channel.room.notify_all()
             for ticket in self._tickets:
                 ticket.turn.notify()
-            if threading.current_thread() in self._threads:
-                return  # collected in one of its own threads, which would wait for itself
+            if threading.current_thread() in self._threads or isinstance(threading.current_thread(), Worker):
+                return  # collected in one of its own threads, or in one that these may wait for
             while any(_launched(thread) for thread in self._running):
                 try:
                     self._ended.wait(_WAIT_S)

@@ -5,9 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fauxface.errors import SourceError
+from fauxface.errors import SourceError, printable
 from fauxface.sources import Kind, PictureSource, Source
-from fauxface.table import printable
 
 
 @dataclass(frozen=True, slots=True)

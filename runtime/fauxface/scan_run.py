@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 import signal
+import stat
 import sys
 import threading
 import time
@@ -11,21 +12,21 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from fauxface import images
 from fauxface.annotate import draw
-from fauxface.errors import FauxfaceError, NoFaceError, OutputError, SourceError, VideoError
+from fauxface.errors import FauxfaceError, NoFaceError, OutputError, SourceError, VideoError, printable
 from fauxface.output import ResultLog, alone, annotated_paths
 from fauxface.progress import Progress
+from fauxface.recording import Recording, of_size, unused
 from fauxface.results import ItemError, Result
 from fauxface.scan_items import Item
 from fauxface.scanner import Scanner
 from fauxface.signals import ENDING
 from fauxface.sources import Kind, Source, fixed_folder, parse
-from fauxface.table import Table, Tally, printable
-from fauxface.video import FrameWriter, usable_fps, writable_size
+from fauxface.table import Table, Tally
+from fauxface.video import usable_fps, writable_size
 
 EXIT_SOME_UNREADABLE, EXIT_INTERRUPTED = 3, 130
 
@@ -74,9 +75,11 @@ class ScanRun:
         self._stop: BaseException | None = None
         self._ending = ExitStack()
         self._write: Callable[[Result], None] = self._write_stdout
-        sources = {os.path.realpath(item.source) for item in items} if place.is_files else set()
-        if log is not None and not sources.isdisjoint(map(os.path.realpath, (log.path, log.part))):
-            raise OutputError(f"{log.path} is a source of this scan; choose another file")
+        written = [] if log is None else [path for path in (log.path, log.part) if path.exists()]
+        if log is not None and written and place.is_files:
+            sources = {os.path.realpath(item.source) for item in items}
+            if not sources.isdisjoint(map(os.path.realpath, written)):
+                raise OutputError(f"{log.path} is a source of this scan; choose another file")
         if log is not None and not place.is_files:
             log.resume = "rename it, since cameras, streams and standard input can't be resumed"
         self._made: list[Path] = []
@@ -151,10 +154,10 @@ class ScanRun:
                 f"can't make the folder {annotate}: {error.strerror}; choose another"
             ) from error
         if self._place.kind is Kind.STDIN:
-            return {self._items[0].source: _unused(annotate / "stdin.png")}
+            return {self._items[0].source: unused(annotate / "stdin.png")}
         if not self._place.is_files:
             name = re.sub(r"[^A-Za-z0-9._]+", "-", self._items[0].source).strip("-.")[:80]
-            return {self._items[0].source: _unused(annotate / f"{name or 'stream'}.mp4")}
+            return {self._items[0].source: unused(annotate / f"{name or 'stream'}.mp4")}
         files = [item for item in self._items if item.kind != "folder"]
         path = self._place.text
         root = fixed_folder(path) if self._place.kind is Kind.GLOB else Path(path)
@@ -163,8 +166,15 @@ class ScanRun:
         return annotated_paths([(item.source, item.kind == "video") for item in files], root, annotate)
 
     def _keep_others(self, todo: list[Item]) -> None:
-        """Refuse to replace files that were there before and that no result of this scan is about."""
-        if self._overwrite:
+        """Refuse to replace files that were there before and that no result of this scan is about.
+
+        A source isn't replaced even so: by another spelling, the folder may be that of the sources.
+        """
+        for item in todo:
+            target = self._targets.get(item.source)
+            if target is not None and _is_same_file(target, item.source):
+                raise OutputError(f"annotating would overwrite {item.source}; give --annotate another folder")
+        if self._overwrite or not self._targets:
             return
         ours = set() if self._log is None else self._log.about()
         for item in todo:
@@ -214,7 +224,7 @@ class ScanRun:
         mended = {  # folders that couldn't be listed before, and were now
             source
             for source, record in self._log.recorded.items()
-            if record.unlisted and source not in items and Path(source).is_dir()
+            if record.unlisted and source not in items and os.path.isdir(source)  # noqa: PTH112  (never raises)
         }
         keep = set(self._log.recorded) - todo - mended
         if self._log.interrupted is not None and not _is_file(self._log.interrupted):
@@ -245,9 +255,10 @@ class ScanRun:
             for kind, group in itertools.groupby(todo, key=lambda item: item.kind):
                 if kind == "picture":
                     names = (item.source for item in group)
-                    for result, image in self._scanner.scan_pictures(names, keep=bool(self._targets)):
-                        self._picture(result, image)
-                        progress.advance()
+                    with closing(self._scanner.scan_pictures(names, keep=bool(self._targets))) as scanned:
+                        for result, image in scanned:
+                            self._picture(result, image)
+                            progress.advance()
                     continue
                 for item in group:
                     try:
@@ -278,7 +289,7 @@ class ScanRun:
             drawn = draw(image, result)
             if target.suffix.lower() in images.JPEG_SUFFIXES:
                 size = writable_size(image.shape[1], image.shape[0], images.LONGEST_JPEG_SIDE)
-                drawn = _of_size(drawn, size)
+                drawn = of_size(drawn, size)
             images.write(target, drawn)
         self._tally.add(result)
         self._table.result(result)
@@ -288,7 +299,7 @@ class ScanRun:
         live = not self._place.is_files
         tally = Tally()
         error: ItemError | None = None
-        writer: FrameWriter | None = None
+        recording: Recording | None = None
         target = self._targets.get(item.source)
         with ExitStack() as stack:
             place = self._place if not self._batch else Source(Kind.VIDEO, item.source)
@@ -307,11 +318,10 @@ class ScanRun:
             with self._completing(tally):
                 for result, image in scanned:
                     if target is not None and image is not None:
-                        if writer is None:
+                        if recording is None:
                             fps = usable_fps(reader.fps) / self._every
-                            size = writable_size(image.shape[1], image.shape[0])
-                            writer = stack.enter_context(FrameWriter(target, fps, size))
-                        writer.write(_of_size(draw(image, result), writer.size))
+                            recording = stack.enter_context(Recording(target, fps, live=live))
+                        recording.write(image, result)
                     self._write(result)
                     tally.add(result)
                     self._tally.add(result)
@@ -360,7 +370,18 @@ def _typed(error: ItemError, source: str) -> FauxfaceError:
 
 def _has_content(path: Path) -> bool:
     """Tell whether there is such a path, and no empty file, which a power cut leaves of one just written."""
-    return path.exists() and not (path.is_file() and path.stat().st_size == 0)
+    try:
+        found = path.stat()
+    except OSError:  # a name that the file system refuses among them
+        return False
+    return not (stat.S_ISREG(found.st_mode) and found.st_size == 0)
+
+
+def _is_same_file(path: Path, source: str) -> bool:
+    try:
+        return path.samefile(source)
+    except OSError:  # one of them isn't there
+        return False
 
 
 def _is_file(source: str) -> bool:
@@ -381,16 +402,3 @@ def _deaf() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _unused(path: Path) -> Path:
-    """Return a path, with a number where there is such a file: what a camera saw can't be had again."""
-    names = itertools.chain(
-        [path], (path.with_stem(f"{path.stem}-{number}") for number in itertools.count(2))
-    )
-    return next(name for name in names if not name.exists())
-
-
-def _of_size(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scale a picture to the size of a video's first frame, as streams may change theirs, or of a format."""
-    return image if image.shape[1::-1] == size else cv2.resize(image, size, interpolation=cv2.INTER_AREA)

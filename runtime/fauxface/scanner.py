@@ -2,38 +2,34 @@
 
 import hashlib
 import os
-import threading
+import queue
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
-from dataclasses import replace
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from fauxface import images
 from fauxface.bundle import Bundle
 from fauxface.cutting import HELD_PIXELS, Core, Find, Groups, Item, cut, cut_frame, no_budget, with_error
-from fauxface.errors import BundleError, ImageError, NoFaceError
-from fauxface.following import Follower, check_every, locate_frame
-from fauxface.locator import FaceLocator, Location, Locator, OneAtATime
+from fauxface.errors import ImageError, NoFaceError
+from fauxface.finding import Finder, open_locator
+from fauxface.following import check_every
+from fauxface.locator import FaceLocator, Location
+from fauxface.pictures import Picture, Room, in_order, load, name_of
 from fauxface.pipeline import Pipeline, decoding_threads, newest
-from fauxface.precision import locator_beside, open_classifier
+from fauxface.precision import open_classifier
 from fauxface.results import Face, ItemError, Result
 from fauxface.session import Classifier
 from fauxface.sources import Kind, Source, parse
 from fauxface.video import Frame, FrameReader
 
-Picture = str | os.PathLike[str] | np.ndarray
 Scanned = tuple[Result, np.ndarray | None]
 """A result and the upright RGB uint8 [H, W, 3] picture it is about, None where it couldn't be read."""
 
-ARRAY_SOURCE = "<array>"
 _BATCH, _CPU_BATCH = 32, 8
 _WORKERS = 8
-LOCATOR_THREADS = 4
 _CPU_PROVIDERS = ("cpu", "openvino")
 
 
@@ -56,7 +52,7 @@ class Scanner:
     Attributes:
         model: The sha256 that stands in every result.
         provider: Short name of the execution provider that is really in use.
-        threads: Threads of one inference, and the cores that a pipelined video shares.
+        threads: Threads of one inference, and the cores that a pipelined video and files read ahead share.
         precision: What the classifier in use computes in: "fp32", "fp16" or "int8".
         passed_over: Why providers that "auto" prefers weren't taken, one line each.
         batch: Most faces per inference where a method isn't told: 8 on the CPU, where larger batches need
@@ -94,10 +90,14 @@ class Scanner:
         self.threads = self._classifier.threads
         self.passed_over = self._classifier.passed_over
         self._sharing: Classifier | None = None
-        self._locating = threading.Lock()
         self._point = self.bundle.manifest.operating_point(self.precision)
         self.batch = _CPU_BATCH if self.provider in _CPU_PROVIDERS else _BATCH
-        self._locator = self._open_locator(locator, max_side) if faces == "locate" else None
+        self._find: Finder | None = None
+        if faces == "locate":
+            opened, changes = open_locator(self.bundle, self.precision, locator, max_side, self.threads)
+            self._find = Finder(opened)
+            if changes:
+                self.model = hashlib.sha256((self.model + changes).encode()).hexdigest()
 
     def image(self, picture: Picture, source: str | None = None) -> Result:
         """Judge every face of one picture.
@@ -112,17 +112,18 @@ class Scanner:
         Raises:
             ImageError: The picture can't be read, or the array has another type or shape.
         """
-        image = _load(picture)
-        item = self._located(source or _name(picture), image)
+        item = self._located(source or name_of(picture), load(picture), self._find)
         return next(self._judged(iter([item]), self.batch, 1))[0]
 
     def images(self, pictures: Iterable[Picture], batch: int | None = None) -> Iterator[Result]:
         """Judge many pictures; faces of several pictures share one inference.
 
+        Files are read and searched ahead, in as many threads as the scanner has, at most 8.
+
         Args:
-            pictures: Paths or upright RGB uint8 [H, W, 3] arrays; taken lazily.
+            pictures: Paths or upright RGB uint8 [H, W, 3] arrays; taken lazily, in the caller's thread.
             batch: Most faces per inference, and most pictures that are held back for one; `batch` of the
-                scanner when not given.
+                scanner when not given. With 1, each result comes before the next picture is taken.
 
         Yields:
             One result per picture, in order. What can't be read is recorded as its `error`.
@@ -135,8 +136,9 @@ class Scanner:
             isinstance(pictures, np.ndarray) and pictures.shape[2:] == (3,)
         ):
             raise TypeError("images takes several pictures; give a list, or one picture to image()")
-        for result, _ in self.scan_pictures(pictures, batch, keep=False):
-            yield result
+        with closing(self.scan_pictures(pictures, batch, keep=False)) as scanned:
+            for result, _ in scanned:
+                yield result
 
     def video(
         self, source: str | os.PathLike[str] | Source, every: int = 1, *, locate_every: int = 1
@@ -195,10 +197,14 @@ class Scanner:
 
     def scan_pictures(
         self, pictures: Iterable[Picture], batch: int | None = None, *, keep: bool = True
-    ) -> Iterator[Scanned]:
+    ) -> Generator[Scanned, None, None]:
         """Do what `images` does, and hand out each picture with its result, unless it isn't kept."""
         batch = self.batch if batch is None else batch
-        return self._judged(map(partial(self._read, keep=keep), pictures), batch, batch)
+        workers = 1 if batch == 1 else min(self.threads, _WORKERS)
+        at_once = partial(self._read, find=self._find, keep=keep)
+        ahead = self._reader(workers, keep=keep)
+        with closing(in_order(pictures, at_once, ahead, workers, lambda item: item.cost)) as items:
+            yield from self._judged(items, batch, batch)
 
     def scan_frames(
         self,
@@ -214,7 +220,7 @@ class Scanner:
         """Do what `video` does with any frames, and hand out each frame's picture with its result.
 
         Args:
-            frames: Frames in order.
+            frames: Frames in order, each in an array of its own: several are in work at once.
             source: What the results name as their source.
             live: Hand out each frame's result before the next frame is taken.
             batch: Most faces per inference, and most frames that are held back for one; `batch` of the
@@ -226,7 +232,7 @@ class Scanner:
 
         Raises:
             VideoError: There is no frame.
-            ValueError: `batch` or `locate_every` is below 1.
+            ValueError: `batch` or `locate_every` is below 1, or a frame isn't uint8 [H, W, 3].
         """
         check_every(locate_every)
         batch = self.batch if batch is None else batch
@@ -250,32 +256,6 @@ class Scanner:
                     with pipeline.core(1) if pictures else nullcontext():
                         yield scanned
 
-    def _open_locator(
-        self, locator: FaceLocator | str | os.PathLike[str] | None, max_side: int | None
-    ) -> FaceLocator:
-        spec = self.bundle.manifest.locator
-        if locator is not None and not isinstance(locator, str | os.PathLike):
-            return OneAtATime(locator)
-        data = own = locator_beside(self.bundle, self.precision)
-        changes = ""
-        if locator is not None:
-            try:
-                data = Path(locator).read_bytes()
-            except OSError as error:
-                raise BundleError(
-                    f"can't read the locator {locator}: {error.strerror}; give a YuNet-format .onnx file"
-                ) from error
-            if data != own:
-                changes += hashlib.sha256(data).hexdigest()
-        if max_side is not None:
-            spec = replace(spec, max_side=max_side, min_scale=None)
-        if spec != self.bundle.manifest.locator:
-            changes += f" max_side {max_side}"
-        if changes:
-            self.model = hashlib.sha256((self.model + changes).encode()).hexdigest()
-        threads = min(self.threads, LOCATOR_THREADS)
-        return Locator.from_spec(data, spec, threads=threads)
-
     def _cutters(
         self, source: str, locate_every: int, pictures: bool, workers: int, core: Core
     ) -> list[Callable[[Frame | Item], Item]]:
@@ -283,16 +263,11 @@ class Scanner:
 
         Only our own locator can be used in several threads; following faces takes one frame after the other.
         """
-        locator = self._locator
-        if isinstance(locator, Locator) and workers > 1:
-            locator = locator.reopened(threads=1)  # several frames are searched at once instead
         finders: list[Find | None] = [None] * workers
-        if locator is not None and locate_every > 1:
-            finders = [Follower(locator, locate_every).locate]
-        elif isinstance(locator, Locator):
-            finders = [partial(locate_frame, locator.shared()) for _ in range(workers)]
-        elif locator is not None:
-            finders = [self._find]
+        if self._find is not None and locate_every > 1:
+            finders = [self._find.following(locate_every, workers)]
+        elif self._find is not None:
+            finders = [*self._find.side_by_side(workers)]
         margin = self.bundle.manifest.crop.margin
 
         def cutter(find: Find | None) -> Callable[[Frame | Item], Item]:
@@ -332,37 +307,54 @@ class Scanner:
 
         return judge
 
-    def _read(self, picture: Picture, *, keep: bool) -> Item:
+    def _reader(self, workers: int, *, keep: bool) -> Callable[[Picture], Item]:
+        """Return a function that reads a file and cuts its faces, for so many threads."""
+        room, finders = Room(), queue.SimpleQueue[Find | None]()
+        for find in [None] * workers if self._find is None else self._find.side_by_side(workers):
+            finders.put(find)
+
+        def read(picture: Picture) -> Item:
+            find = finders.get()
+            try:
+                with room.for_one() as take_room:
+                    return self._read(picture, find, take_room, keep=keep)
+            finally:
+                finders.put(find)
+
+        return read
+
+    def _read(
+        self,
+        picture: Picture,
+        find: Find | None,
+        take_room: Callable[[int], None] | None = None,
+        *,
+        keep: bool,
+    ) -> Item:
         try:
-            item = self._located(_name(picture), _load(picture))
+            item = self._located(name_of(picture), load(picture, take_room), find)
             item.picture = item.picture if keep else None
             return item
         except ImageError as error:
-            return Item(_name(picture), error=ItemError.of(error))
+            return Item(name_of(picture), error=ItemError.of(error))
 
-    def _located(self, source: str, image: np.ndarray) -> Item:
+    def _located(self, source: str, image: np.ndarray, find: Find | None) -> Item:
         """Find the faces of a picture and cut them out.
 
         Raises:
-            ImageError: A square around a face is too large for the memory.
+            ImageError: A copy of the picture, or a square around a face, is too large for the memory.
         """
         frame = Frame(0, 0.0, image)
-        places = None if self._locator is None else self._find(frame)
         try:
+            places = None if find is None else find(frame)
             item = cut(source, frame, places, self.bundle.manifest.crop.margin)
         except MemoryError:
-            raise ImageError(f"{source}: a face's crop doesn't fit the memory; scale the picture") from None
+            raise ImageError(f"{source}: its faces don't fit the memory; scale the picture") from None
         if not item.places:
             item.error = ItemError.of(
                 NoFaceError('no face was found; ready crops need --faces whole, in Python faces="whole"')
             )
         return item
-
-    def _find(self, frame: Frame) -> list[Location]:
-        """Find the faces of a frame, one at a time."""
-        assert self._locator is not None
-        with self._locating:
-            return locate_frame(self._locator, frame)
 
     def _judged(self, items: Iterator[Item], batch: int, hold: int) -> Iterator[Scanned]:
         """Judge items in order, a group at a time."""
@@ -416,17 +408,3 @@ def _logits(
         with cores():
             parts.append(classifier.logits(np.stack(crops[start : start + batch])))
     return np.concatenate(parts)
-
-
-def _name(picture: Picture) -> str:
-    return ARRAY_SOURCE if isinstance(picture, np.ndarray) else os.fspath(picture)
-
-
-def _load(picture: Picture) -> np.ndarray:
-    if not isinstance(picture, np.ndarray):
-        return images.read(picture)
-    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or 0 in picture.shape:
-        raise ImageError(
-            f"an array must be RGB uint8 [H, W, 3] with pixels, not {picture.dtype} {list(picture.shape)}"
-        )
-    return picture

@@ -12,7 +12,7 @@ import numpy as np
 from fauxface import providers
 from fauxface.buckets import BucketRunner
 from fauxface.crops import INPUT_SIZE
-from fauxface.errors import BundleError, ProviderError
+from fauxface.errors import BundleError, FauxfaceError, ProviderError
 from fauxface.nvidia import missing_libraries
 from fauxface.onnx_wire import check_self_contained
 from fauxface.threads import available_cores
@@ -51,7 +51,7 @@ _MAX_THREADS = 1024
 _CHUNK = 64
 # ONNX Runtime's errors begin with the file, the line and the signature of the function that raised them.
 _SOURCE_PLACE = re.compile(r"^/onnxruntime_src/\S+ .*?\) (const )?(\[with [^\]]*\] )?")
-_LOG_WARNING, _LOG_ERROR, _LOG_FATAL = 2, 3, 4
+_LOG_WARNING, _LOG_FATAL = 2, 4
 
 
 def installed_distributions() -> dict[str, str]:
@@ -173,6 +173,8 @@ class Classifier:
         Raises:
             ValueError: The crops aren't uint8 [N, 128, 128, 3].
             BundleError: The model fails, or gives something else than finite float32 [N, 2].
+            ProviderError: The GPU fails.
+            MemoryError: There isn't enough memory.
         """
         crops = np.asarray(crops)
         if crops.dtype != np.uint8 or crops.ndim != 4 or crops.shape[1:] != (INPUT_SIZE, INPUT_SIZE, 3):
@@ -182,8 +184,10 @@ class Classifier:
             part = crops[start : start + self._largest]
             try:
                 output = self._run_on_host(part) if self._runner is None else self._runner.run(part)
+            except MemoryError:
+                raise
             except Exception as error:  # ONNX Runtime's errors share no base class
-                raise BundleError(f"the classifier failed: {_first_line(error)}; export it again") from None
+                raise self._failure(error) from None
             if output.dtype != np.float32 or output.shape != (len(part), 2):
                 raise BundleError(
                     f"the classifier gave {output.dtype} {list(output.shape)}, not float32 [{len(part)}, 2]; "
@@ -193,6 +197,12 @@ class Classifier:
                 raise BundleError("the classifier gave logits that aren't finite; export it again")
             result[start : start + len(part)] = output
         return result
+
+    def _failure(self, error: Exception) -> FauxfaceError:
+        said = f"the classifier failed: {_first_line(error)}"
+        if self.provider in _ON_GPU:  # where the model has run before, at the warm-up
+            return ProviderError(f"{said}; check the GPU's memory, its driver and its state, and start again")
+        return BundleError(f"{said}; export it again")
 
     def _run_on_host(self, crops: np.ndarray) -> Any:
         # No buckets: the CPU provider plans its memory anew for a shape within microseconds, and computing
@@ -308,7 +318,7 @@ def _session(ort: ModuleType, model: _Model, provider: str, *, graphs: bool) -> 
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = _LOG_ERROR if provider == "cpu" else _LOG_FATAL
+    options.log_severity_level = _LOG_FATAL  # what it would print, names of the model's nodes too, is raised
     options.add_session_config_entry("session.load_model_format", "ONNX")
     # Threads spin within a run, which is faster, but not between two frames, which would keep the cores busy.
     options.add_session_config_entry("session.force_spinning_stop", "1")

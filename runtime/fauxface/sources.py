@@ -223,14 +223,33 @@ class PictureSource:
 
     def _walk(self, root: Path) -> Iterator[Path]:
         seen: set[str] = set()
-        for folder, folders, files in os.walk(root, onerror=self._failed, followlinks=True):
+        left = [root]  # not os.walk, which calls itself once more for each level
+        while left:
+            folder = left.pop()
             real = os.path.realpath(folder)
             if real in seen:
-                folders.clear()
                 continue
             seen.add(real)
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            yield from (Path(folder, name) for name in files if not name.startswith("."))
+            try:
+                with os.scandir(folder) as entries:
+                    found = [entry for entry in entries if not entry.name.startswith(".")]
+            except OSError as error:
+                self._failed(error)
+                continue
+            inner: list[Path] = []
+            for entry in found:
+                if _is_folder(entry):
+                    inner.append(Path(entry.path))
+                else:
+                    yield Path(entry.path)
+            left += sorted(inner, reverse=True)
+
+
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # as os.walk has it
+        return False
 
 
 def _matches(pattern: str, failed: Callable[[OSError], None]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import TextIO
 import typer
 
 from fauxface.annotate import WORDS, percent
+from fauxface.errors import printable
 from fauxface.results import ItemError, Result
 from fauxface.verdicts import BONA_FIDE, GENERATED, UNSURE
 
@@ -118,11 +119,6 @@ class Table:
         self._stream.flush()
         if self._copy is not None:
             self._copy.write(_COLOR_CODE.sub("", text) + "\n")
-
-
-def printable(text: str) -> str:
-    """Escape control characters and undecodable bytes, so that no file name drives the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _count(number: int, noun: str) -> str:

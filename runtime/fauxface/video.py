@@ -2,6 +2,7 @@
 
 import math
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -121,6 +122,8 @@ class FrameReader:
             raise ValueError(f"threads must be at least 1, not {threads}")
         self.source = source if isinstance(source, Source) else Source(Kind.VIDEO, os.fspath(source))
         self._every = every
+        # Reentrant: the garbage collector may close a dropped reader in a thread that uses it.
+        self._in_use = threading.RLock()
         is_file = self.source.kind is Kind.VIDEO
         self._layout = check_file(self.source.text) if is_file else Layout(None, True)
         with quiet():
@@ -155,7 +158,8 @@ class FrameReader:
 
     def close(self) -> None:
         """Release the file or device; iterating afterwards yields nothing."""
-        self._capture.release()
+        with self._in_use:
+            self._capture.release()
 
     def __iter__(self) -> Iterator[Frame]:
         index, start = 0, None
@@ -164,17 +168,17 @@ class FrameReader:
         while (skipped := self._grab()) is not None:
             start = time.monotonic() if start is None else start
             lost, index = lost + skipped, index + skipped
-            if self.frame_count is not None:  # else nothing is announced that could be reached
-                reached = max(reached, self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
-            if index % self._every == 0:
-                good, pixels = self._capture.retrieve()
-                if good and pixels is not None and pixels.size:
-                    position = self._position_s(index, start)
-                    if position < before - _JUMP_S:
-                        offset = last_s - position + self._every / usable_fps(self.fps)
-                    before = position
-                    last_s = max(last_s, offset + position)
-                    yield Frame(index, last_s, self._bgr(pixels), "BGR")
+            with self._in_use:
+                if self.frame_count is not None:  # else nothing is announced that could be reached
+                    reached = max(reached, self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+                good, pixels = self._capture.retrieve() if index % self._every == 0 else (False, None)
+                position = self._position_s(index, start) if good else 0.0
+            if good and pixels is not None and pixels.size:
+                if position < before - _JUMP_S:
+                    offset = last_s - position + self._every / usable_fps(self.fps)
+                before = position
+                last_s = max(last_s, offset + position)
+                yield Frame(index, last_s, self._bgr(pixels), "BGR")
             index += 1
         if self._capture.isOpened():
             self._check_end(index, lost, reached)
@@ -190,10 +194,11 @@ class FrameReader:
         may_fail = _MOST_LOST if self.source.kind in (Kind.VIDEO, Kind.URL) else 0
         begun = time.monotonic()
         for lost in range(may_fail + 1):
-            if not self._capture.isOpened():
-                return None
-            if self._capture.grab():
-                return lost
+            with self._in_use:
+                if not self._capture.isOpened():
+                    return None
+                if self._capture.grab():
+                    return lost
             waited_ms = 1000 * (time.monotonic() - begun)
             if self.source.kind is Kind.URL and waited_ms > 0.9 * STREAM_TIMEOUT_MS:  # nothing comes any more
                 return None

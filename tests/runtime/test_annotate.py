@@ -37,6 +37,7 @@ def test_verdict_has_its_color_and_the_input_is_left_alone(label):
     drawn = draw(image, result(face((200, 150, 120, 160), label)))
     assert drawn.shape == image.shape
     assert drawn.dtype == np.uint8
+    assert drawn.flags.writeable
     assert (image == 128).all()
     assert where(drawn, COLORS[label]).sum() > 200
     assert not any(where(drawn, COLORS[other]).any() for other in LABELS if other != label)

@@ -123,3 +123,14 @@ def test_why_a_provider_was_passed_over_is_told_at_the_start(scan, monkeypatch):
     monkeypatch.setattr(scanner, "open_classifier", passing)
     code, _, err = scan("in/a.png")
     assert (code, err) == (0, "note: the provider cuda can't be used: no driver; scanning on cpu\n")
+
+
+def test_a_source_stays_under_another_spelling_of_its_folder(scan):
+    """A mount, or a file system that takes upper and lower case for the same, gives one folder two paths."""
+    images.write("in/a.png", scene())
+    Path("seen").mkdir()
+    Path("seen/a.png").hardlink_to("in/a.png")
+    original = Path("in/a.png").read_bytes()
+    code, _, err = scan("in", "--annotate", "seen", "--overwrite")
+    assert (code, err.count("annotating would overwrite in/a.png")) == (1, 1)
+    assert Path("in/a.png").read_bytes() == original

@@ -1,5 +1,6 @@
 """Scans that go on, or are run once more."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,23 @@ def test_an_empty_annotated_file_is_no_ones(scan):
     Path("out/annotated/b.png").write_bytes(b"")
     assert scan("in", "--out", "out")[0] == 0
     assert all(Path("out/annotated", name).stat().st_size > 0 for name in ("a.png", "b.png"))
+
+
+def test_a_folder_that_still_cannot_be_reached_does_not_block_a_scan(scan, monkeypatch):
+    images.write("in/a.png", scene())
+    assert scan("in", "--jsonl", "r.jsonl")[0] == 0
+    line = json.loads(Path("r.jsonl").read_text())
+    error = {"type": "SourceError", "message": "in/b: the folder can't be listed; check its rights"}
+    with Path("r.jsonl").open("a") as file:
+        file.write(json.dumps(line | {"source": "in/b", "faces": [], "error": error}) + "\n")
+    reached = Path.stat
+
+    def stat(path, **options):
+        if path.name == "b":
+            raise PermissionError(13, "Permission denied", str(path))
+        return reached(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    code, out, err = scan("in", "--jsonl", "r.jsonl")
+    assert (code, err) == (0, "")
+    assert "nothing to do" in out

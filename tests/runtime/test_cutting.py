@@ -72,3 +72,11 @@ def failing():
 def test_a_video_without_frames_is_an_error(items):
     with pytest.raises(VideoError, match="no frame"):
         list(with_error(items(), "clip"))
+
+
+@pytest.mark.parametrize(
+    "pixels", [PIXELS / np.float32(255), PIXELS.astype(np.uint16), PIXELS[:, :, 0], PIXELS[:0]]
+)
+def test_a_frame_that_is_no_picture_is_refused(pixels):
+    with pytest.raises(ValueError, match=r"a frame must be uint8 \[H, W, 3\]"):
+        cut_frame("clip", Frame(0, 0.0, pixels), None, 1.0, picture=False)

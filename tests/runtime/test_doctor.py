@@ -277,8 +277,15 @@ def test_info_of_nothing(run, tmp_path):
     assert isinstance(run("info", tmp_path).exception, BundleError)
 
 
-def test_text_from_a_bundle_can_not_steer_the_terminal():
-    assert cli_bundle.printable("a\x1b[31mb\x07\tc\nd\u202e") == "a[31mb\tc\nd"
+def test_text_from_a_bundle_can_not_steer_the_terminal(run, tmp_path):
+    shutil.copytree(TINY, tmp_path / "bundle")
+    document = json.loads((TINY / "bundle.json").read_text())
+    document["classifier"]["x\x1b]0;a\x07\nmodel  0123"] = document["classifier"]["fp32"]
+    (tmp_path / "bundle" / "bundle.json").write_text(json.dumps(document))
+    shown = run("info", tmp_path / "bundle").stdout
+    assert "\x1b" not in shown
+    assert [line.split()[0] for line in shown.splitlines() if line.startswith("model ")] == ["model"]
+    assert r"x\x1b]0;a\x07\nmodel  0123 calibration" in shown
 
 
 def test_reports_are_plain_values():

@@ -1,6 +1,7 @@
 import io
 import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -409,3 +410,15 @@ def test_a_file_that_does_not_fit_the_memory_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", lambda self, *a: Full(plain_open(self, *a)))
     with pytest.raises(ImageError, match="doesn't fit the memory"):
         images.read(path)
+
+
+@pytest.mark.parametrize("kind", [b"iCCP", b"zTXt", b"iTXt"])
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_png_with_a_long_profile_or_text_is_sound(kind, behind):
+    """Pillow refuses those that unpack to more than a megabyte."""
+    packed = zlib.compress(b"x" * 2_000_000)
+    long = chunk(kind, (b"name\0\1\0en\0\0" if kind == b"iTXt" else b"name\0\0") + packed)
+    at = VALID["png"].index(b"IEND" if behind and kind != b"iCCP" else b"IDAT") - 4
+    data = VALID["png"][:at] + long + VALID["png"][at:]
+    np.testing.assert_array_equal(images.decode(data), NOISE)
+    np.testing.assert_array_equal(images.decode(data, tolerant=True), NOISE)

@@ -1,6 +1,9 @@
 import ctypes
 import importlib.util
 import re
+import sys
+import threading
+import time
 from importlib.machinery import ModuleSpec
 
 import pytest
@@ -75,3 +78,27 @@ def test_tensorrt_of_the_pip_package_is_loaded_the_parser_last(system, tmp_path)
     loaded = system(DRIVER, *files, folder=str(tmp_path))
     assert nvidia.missing_libraries(Runtime(), "tensorrt") is None
     assert loaded == [DRIVER, *files]
+
+
+def test_libraries_are_loaded_once_whichever_threads_ask(system):
+    system(DRIVER)
+    calls, both = [], threading.Barrier(2)
+
+    class Slow(Runtime):
+        def preload_dlls(self, directory):
+            calls.append(directory)
+            time.sleep(0.05)
+
+    runtime, before = Slow(), sys.stdout
+
+    def ask():
+        both.wait(10)
+        assert nvidia.missing_libraries(runtime, "cuda") is None
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert calls == [""]
+    assert sys.stdout is before

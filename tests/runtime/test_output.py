@@ -349,3 +349,62 @@ def test_source_is_never_overwritten(tmp_path):
     (tmp_path / "a.jpg").touch()
     with pytest.raises(OutputError, match="overwrite"):
         annotated_paths([(str(tmp_path / "a.jpg"), False)], tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "x"), BlockingIOError(11, "x")])
+def test_a_lock_that_a_network_share_refuses_is_held_by_another_scan(tmp_path, monkeypatch, error):
+    """Linux tells of a lock on a CIFS share that another one holds as of a lack of rights."""
+    output = pytest.importorskip("fauxface.output")
+
+    def flock(*_):
+        raise error
+
+    monkeypatch.setattr(output.fcntl, "flock", flock)
+    with (
+        pytest.raises(OutputError, match="another scan is writing"),
+        ResultLog(tmp_path / "r.jsonl", MODEL).writing(set()),
+    ):
+        pytest.fail("both write")
+
+
+def test_an_empty_part_does_not_hide_a_finished_file(tmp_path):
+    write(tmp_path / "r.jsonl", picture("a.jpg"))
+    (tmp_path / "r.jsonl.part").touch()
+    log = ResultLog(tmp_path / "r.jsonl", MODEL)
+    with log.writing(log.recorded) as add:
+        add(picture("b.jpg"))
+    assert keys(tmp_path / "r.jsonl") == [("a.jpg", None), ("b.jpg", None)]
+
+
+def test_what_hides_the_finished_file_outlives_a_power_cut(tmp_path, monkeypatch):
+    write(tmp_path / "r.jsonl", picture("a.jpg"))
+    kept = []
+    monkeypatch.setattr(
+        "fauxface.output.synced", lambda path: kept.append((path.name, path.is_file() and keys(path)))
+    )
+    log = ResultLog(tmp_path / "r.jsonl", MODEL)
+    with log.writing(log.recorded) as add:
+        add(picture("b.jpg"))
+        (name, lines), part = kept[0], log.part.name
+        assert lines == [("a.jpg", None), ("b.jpg", None)]
+        assert name != part
+
+
+def test_characters_that_the_annotated_files_place_refuses_are_replaced(tmp_path, monkeypatch):
+    touch = Path.touch
+
+    def narrow(path, *arguments, **options):
+        if set(path.name) & set(":\n"):
+            raise OSError(22, "Invalid argument")
+        touch(path, *arguments, **options)
+
+    monkeypatch.setattr(Path, "touch", narrow)
+    sources = [(f"in/{name}", False) for name in ("10:30.jpg", "10_30.jpg", "a\nb?.jpg", "x:y/c.webp")]
+    planned = annotated_paths(sources, Path("in"), tmp_path)
+    assert [target.relative_to(tmp_path).as_posix() for target in planned.values()] == [
+        "10_30.jpg",
+        "10_30-2.jpg",
+        "a_b?.jpg",
+        "x_y/c.webp.png",
+    ]
+    assert list(tmp_path.iterdir()) == []

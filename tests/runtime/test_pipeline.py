@@ -376,10 +376,6 @@ def test_newest_carries_the_error_behind_the_last_item():
         next(stream)
 
 
-def test_newest_that_was_never_started_can_be_closed():
-    newest(iter(())).close()
-
-
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 1), (4, 2), (16, 8)])
 def test_half_of_the_cores_decode(cores, threads):
     assert decoding_threads(cores) == threads
@@ -400,3 +396,27 @@ def test_program_may_end_while_a_pipeline_is_open():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=20
     )
     assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def test_program_may_end_while_a_thread_waits_for_a_result():
+    """It gets no error then that it might recover from, such as by opening its camera again."""
+    code = (
+        "import threading, time\n"
+        "from fauxface.pipeline import newest\n"
+        "waiting = threading.Event()\n"
+        "def frames():\n"
+        "    waiting.set()\n"
+        "    time.sleep(0.3)\n"
+        "    yield 1\n"
+        "def watch():\n"
+        "    try:\n"
+        "        list(newest(frames()))\n"
+        "    except Exception as error:\n"
+        "        print(repr(error))\n"
+        "threading.Thread(target=watch, daemon=True).start()\n"
+        "waiting.wait()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=20
+    )
+    assert (done.stdout, done.stderr) == ("", "")

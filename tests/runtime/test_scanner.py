@@ -12,7 +12,7 @@ from fauxface import Scanner, cutting, images
 from fauxface import scanner as scanner_module
 from fauxface.bundle import Bundle, write_manifest
 from fauxface.errors import BundleError, ImageError, ProviderError
-from fauxface.locator import Location
+from fauxface.locator import Location, Locator
 
 TINY_BUNDLE = Path(__file__).parents[1] / "data/tiny_bundle"
 LABELS = {GRAY: "bona_fide", PINK: "unsure", RED: "generated"}
@@ -156,9 +156,9 @@ def test_a_crop_that_does_not_fit_the_memory_is_that_pictures_error(scanner, mon
         return whole(source, *arguments)
 
     monkeypatch.setattr(scanner_module, "cut", cut)
-    with pytest.raises(ImageError, match="huge: a face's crop doesn't fit the memory"):
+    with pytest.raises(ImageError, match="huge: its faces don't fit the memory"):
         scanner.image(scene(RED), "huge")
-    monkeypatch.setattr(scanner_module, "_name", lambda _: "huge")
+    monkeypatch.setattr(scanner_module, "name_of", lambda _: "huge")
     (result,) = scanner.images([scene(RED)])
     assert result.error.type == "ImageError"
 
@@ -212,7 +212,7 @@ def test_locator_file_that_is_none(bundle, tmp_path, monkeypatch, locator):
 
 
 def test_other_locator_file_changes_the_model(bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(scanner_module.Locator, "from_spec", lambda *args, **options: Blobs())
+    monkeypatch.setattr(Locator, "from_spec", lambda *args, **options: Blobs())
     (tmp_path / "same.onnx").write_bytes(bundle.locator_bytes())
     (tmp_path / "other.onnx").write_bytes(b"other")
     models = {name: Scanner(bundle, locator=tmp_path / name).model for name in ("same.onnx", "other.onnx")}
@@ -225,9 +225,7 @@ def test_other_locator_file_changes_the_model(bundle, tmp_path, monkeypatch):
 def test_the_locator_runs_in_int8_beside_such_a_classifier(precision, wanted, with_int8_locator, monkeypatch):
     monkeypatch.setattr("fauxface.precision.int8_instructions", lambda bits=8: "avx512_vnni")
     opened = []
-    monkeypatch.setattr(
-        scanner_module.Locator, "from_spec", lambda data, *_, **options: opened.append(data) or Blobs()
-    )
+    monkeypatch.setattr(Locator, "from_spec", lambda data, *_, **options: opened.append(data) or Blobs())
     bundle = Bundle.load(with_int8_locator)
     scanner = Scanner(bundle, provider="cpu", precision=precision)
     assert opened == [bundle.locator_bytes(wanted)]
@@ -299,3 +297,30 @@ def test_a_dropped_scanner_is_freed_at_once(bundle):
         assert classifier() is None
     finally:
         gc.enable()
+
+
+def test_files_read_ahead_give_what_one_after_the_other_gives(bundle, tmp_path):
+    names = [tmp_path / f"{i:02}.png" for i in range(20)]
+    for i, name in enumerate(names):
+        images.write(name, scene(*[RED, GRAY, PINK][: i % 4]))
+    names[7].write_bytes(b"no picture")
+    results = {}
+    for threads in (1, 3):
+        made = Scanner(bundle, provider="cpu", threads=threads, locator=Blobs())
+        results[threads] = list(made.images(names))
+    assert results[1] == results[3]
+    assert [result.source for result in results[3]] == [str(name) for name in names]
+
+
+def test_with_a_batch_of_one_no_picture_is_taken_before_the_last_ones_result(bundle, tmp_path):
+    images.write(tmp_path / "a.png", scene(RED))
+    taken = []
+
+    def names():
+        for i in range(5):
+            taken.append(i)
+            yield tmp_path / "a.png"
+
+    stream = Scanner(bundle, provider="cpu", threads=2, locator=Blobs()).images(names(), batch=1)
+    next(stream)
+    assert taken == [0]

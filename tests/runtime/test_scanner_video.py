@@ -117,7 +117,7 @@ def test_error_of_a_stage_reaches_the_caller(scanner, monkeypatch, broken):
     def fail(*_):
         raise BundleError("broken")
 
-    monkeypatch.setattr(scanner._locator if broken == "locate" else scanner._classifier, broken, fail)
+    monkeypatch.setattr(scanner._find._locator if broken == "locate" else scanner._classifier, broken, fail)
     with pytest.raises(BundleError, match="broken"):
         list(scanner.scan_frames(frames(3), "clip"))
 

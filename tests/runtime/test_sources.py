@@ -445,3 +445,14 @@ def test_a_folder_that_a_glob_cannot_list_is_told(tree, monkeypatch, pattern):
     listing = PictureSource(Source(Kind.GLOB, pattern))
     assert listing.unreadable == [Path("photos/sub")]
     assert listing.paths == [Path("photos/other/x.png")]
+
+
+def test_folders_may_lie_as_deep_as_a_path_reaches(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    deep = Path(*["d"] * 1500)
+    for _ in range(3):  # by parts, since a path has at most 4096 bytes
+        Path(*["d"] * 500).mkdir(parents=True)
+        monkeypatch.chdir(Path(*["d"] * 500))
+    Path("a.png").touch()
+    monkeypatch.chdir(tmp_path)
+    assert PictureSource(parse(".")).paths == [deep / "a.png"]

@@ -3,8 +3,9 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fauxface.errors import printable
 from fauxface.results import ItemError
-from fauxface.table import Table, Tally, printable
+from fauxface.table import Table, Tally
 from made_results import face, frame, picture
 
 

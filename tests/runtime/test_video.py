@@ -291,6 +291,13 @@ def test_few_threads_decode_a_live_stream(monkeypatch, kind, text, given, used):
     assert said.get(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC) == said.get(cv2.CAP_PROP_READ_TIMEOUT_MSEC) == waits
 
 
+def test_a_scheme_is_given_to_ffmpeg_as_it_knows_it(monkeypatch):
+    opened = []
+    monkeypatch.setattr(captures.cv2, "VideoCapture", lambda *arguments: opened.append(arguments[0]))
+    captures.open_capture(Source(Kind.URL, "RTSP://Camera/Stream"), None)
+    assert opened == ["rtsp://Camera/Stream"]
+
+
 def test_trimmed_mp4_that_announces_more_frames_is_no_error(tmp_path, clips):
     """A sample count in the index beyond what plays isn't a cut: all bytes are there."""
     path = tmp_path / "clip.mp4"

@@ -133,7 +133,7 @@ def _prepared(parent: "Bundle", data: list[str], out: Path, faces: str) -> "Prep
 
 def _say_left_out(report: dict[str, Any], most: int = 10) -> None:
     """Name the first pictures of a report that can't be used, and why."""
-    from fauxface.table import printable
+    from fauxface.errors import printable
 
     lines = [f"{bad['file']}: {bad['reason']}" for bad in report["bad_files"]]
     lines += [f"{same['file']}: {same['outcome']} of {same['of']}" for same in report["duplicates"]]

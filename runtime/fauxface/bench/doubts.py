@@ -11,7 +11,10 @@ _BUSY = 0.5
 def doubts(report: BenchReport) -> Iterator[str]:
     """Yield, in one line each, why figures shouldn't be used: a busy machine, drift, no warm state."""
     machine = report.machine
-    if machine.load_before is not None and machine.load_before > _BUSY * machine.cores:
+    # In a container, the load is that of the whole machine.
+    if machine.load_before is not None and machine.load_before > _BUSY * max(
+        machine.cores, machine.logical_cpus
+    ):
         yield f"the machine was busy before the run: load average {machine.load_before:.2f}; run it idle"
     for entry in report.accepted:
         if entry.configuration.threads > machine.cores:

@@ -19,6 +19,7 @@ from fauxface.bench.results import (
     Measurement,
     VideoMeasurement,
 )
+from fauxface.errors import printable
 
 _HUNDRED = 100
 
@@ -77,9 +78,9 @@ def to_text(sections: Iterable[Section]) -> str:
     """Return sections for a terminal; the first column is flush left, numbers are flush right."""
     parts = []
     for section in sections:
-        lines = [section.title, *(f"  {line}" for line in section.lines)]
+        lines = [printable(section.title), *(f"  {printable(line)}" for line in section.lines)]
         if section.rows:
-            table = [section.header, *section.rows]
+            table = [[printable(cell) for cell in row] for row in (section.header, *section.rows)]
             widths = [max(len(row[i]) for row in table) for i in range(len(section.header))]
             for row in table:
                 cells = [row[0].ljust(widths[0])]
@@ -93,7 +94,7 @@ def to_markdown(title: str, sections: Iterable[Section]) -> str:
     """Return sections as a Markdown page."""
     lines = [f"# {title}", ""]
     for section in sections:
-        lines += [f"## {section.title[:1].upper()}{section.title[1:]}", ""]
+        lines += [f"## {_escaped(section.title[:1].upper() + section.title[1:])}", ""]
         if section.lines:
             lines += [f"- {_escaped(line)}" for line in section.lines] + [""]
         if section.rows:
@@ -107,7 +108,8 @@ def _row(cells: Iterable[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    for character in "\\|<*`":
+    text = printable(text)
+    for character in "\\|<*`[":
         text = text.replace(character, "\\" + character)
     return text
 

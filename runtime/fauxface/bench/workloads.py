@@ -9,9 +9,9 @@ import numpy as np
 from fauxface.bundle import Bundle
 from fauxface.crops import Box, extract, face_square, to_input, whole_square
 from fauxface.cutting import cut
+from fauxface.finding import LOCATOR_THREADS
 from fauxface.locator import FaceLocator, Location, Locator
 from fauxface.precision import locator_beside
-from fauxface.scanner import LOCATOR_THREADS
 from fauxface.session import Classifier
 from fauxface.video import Frame
 

@@ -7,7 +7,7 @@ from fauxface.bench.budget import Budget
 from fauxface.bench.compare import compare
 from fauxface.bench.configurations import Accepted, Accuracy, Configuration, Refusal
 from fauxface.bench.results import WarmUp
-from fauxface.bench.tables import comparison_sections, report_sections, to_markdown, to_text
+from fauxface.bench.tables import Section, comparison_sections, report_sections, to_markdown, to_text
 
 FP32 = Configuration("cpu", "fp32", 2)
 
@@ -84,8 +84,8 @@ def test_a_refused_configuration_is_shown_with_its_reason_and_in_no_table(report
     ("change", "note"),
     [
         (
-            lambda r: dataclasses.replace(r, machine=dataclasses.replace(r.machine, load_before=1.5)),
-            "the machine was busy before the run: load average 1.50",
+            lambda r: dataclasses.replace(r, machine=dataclasses.replace(r.machine, load_before=4.5)),
+            "the machine was busy before the run: load average 4.50",
         ),
         (
             lambda r: dataclasses.replace(
@@ -147,6 +147,11 @@ def test_markdown_has_the_same_cells(make):
 def test_markdown_cells_can_not_break_the_table(report):
     odd = dataclasses.replace(report, bundle="a|b<i>")
     assert "a\\|b\\<i>" in to_markdown("x", report_sections(odd))
+    odd = dataclasses.replace(report, bundle="![](https://x/y.png)\n# b")
+    assert "- bundle: !\\[](https://x/y.png)\\\\n# b" in to_markdown("x", report_sections(odd))
+    assert "\n# b" not in to_text(report_sections(odd))
+    heading = to_markdown("x", [Section("<img src=x>", (), (), ())])
+    assert "## \\<img src=x>\n" in heading
 
 
 def test_comparison_tells_who_is_faster(make):
@@ -156,7 +161,7 @@ def test_comparison_tells_who_is_faster(make):
         *("2.000x", "2.000 to 2.000", "B is faster"),
     ]
     assert "A: " not in text
-    busy = dataclasses.replace(make(), machine=dataclasses.replace(make().machine, load_before=1.5))
+    busy = dataclasses.replace(make(), machine=dataclasses.replace(make().machine, load_before=4.5))
     assert "  A: the machine was busy" in to_text(comparison_sections(compare(busy, make())))
     assert "  B: the machine was busy" in to_text(comparison_sections(compare(make(), busy)))
     text = to_text(comparison_sections(compare(make(rounds=1), make())))
