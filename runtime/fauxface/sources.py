@@ -1,20 +1,20 @@
 """What a scan reads: from the text a user gives to files, a camera, a stream or standard input."""
 
 import codecs
-import fnmatch
 import glob
 import itertools
 import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from fauxface.errors import SourceError
 from fauxface.images import FOREIGN, sniff
+from fauxface.listing import each_once, matches, walk
 
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".dib", ".tif", ".tiff"}
@@ -77,11 +77,6 @@ class Source:
     def is_files(self) -> bool:
         """Whether `PictureSource` can list it: an image, a video, a folder or a glob."""
         return self.kind in (Kind.IMAGE, Kind.VIDEO, Kind.FOLDER, Kind.GLOB)
-
-    @property
-    def is_frames(self) -> bool:
-        """Whether `fauxface.video.FrameReader` reads it: a video, a camera, a URL or a pipeline."""
-        return self.kind in (Kind.VIDEO, Kind.CAMERA, Kind.URL, Kind.GSTREAMER)
 
     @property
     def is_live(self) -> bool:
@@ -176,14 +171,14 @@ class PictureSource:
         if source.kind in (Kind.IMAGE, Kind.VIDEO):
             self.paths = [Path(source.text)]
         elif source.kind is Kind.FOLDER:
-            self.paths = self._chosen(self._walk(Path(source.text)))
+            self.paths = self._chosen(walk(Path(source.text), self._failed))
             if not self.paths:
                 raise SourceError(
                     f"{source.text}: the folder holds no picture or video{self._problem()}; check the path"
                 )
         elif source.kind is Kind.GLOB:
-            matches = (path for path in _matches(source.text, self._failed) if not os.path.isdir(path))  # noqa: PTH112  (never raises)
-            self.paths = self._chosen(_each_once(map(Path, matches)))
+            found = (path for path in matches(source.text, self._failed) if not os.path.isdir(path))  # noqa: PTH112  (never raises)
+            self.paths = self._chosen(each_once(map(Path, found)))
             if not self.paths:
                 raise SourceError(
                     f"{source.text}: no picture or video matches{self._problem()}; "
@@ -220,119 +215,6 @@ class PictureSource:
     def _failed(self, error: OSError) -> None:
         if (folder := Path(error.filename)) not in self.unreadable:
             self.unreadable.append(folder)
-
-    def _walk(self, root: Path) -> Iterator[Path]:
-        seen: set[str] = set()
-        left = [root]  # not os.walk, which calls itself once more for each level
-        while left:
-            folder = left.pop()
-            real = os.path.realpath(folder)
-            if real in seen:
-                continue
-            seen.add(real)
-            try:
-                with os.scandir(folder) as entries:
-                    found = [entry for entry in entries if not entry.name.startswith(".")]
-            except OSError as error:
-                self._failed(error)
-                continue
-            inner: list[Path] = []
-            for entry in found:
-                if _is_folder(entry):
-                    inner.append(Path(entry.path))
-                else:
-                    yield Path(entry.path)
-            left += sorted(inner, reverse=True)
-
-
-def _is_folder(entry: "os.DirEntry[str]") -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # as os.walk has it
-        return False
-
-
-def _matches(pattern: str, failed: Callable[[OSError], None]) -> Iterator[str]:
-    """Yield what a pattern matches as `glob.iglob` does, hidden names left out, but walk no folder twice.
-
-    `glob.iglob` would follow links that lead upwards until the system refuses, which takes forever with two.
-    """
-    parts = Path(pattern).parts
-    if "**" not in parts:
-        if not pattern.endswith(os.sep):  # which asks for folders
-            yield from _expanded(parts, failed)
-        return
-    first = parts.index("**")
-    tail = parts[first + 1 :]
-    for root in _expanded(parts[:first], failed) if first else [os.curdir]:
-        for folder in _below(root, failed):
-            yield from _matches(str(Path(glob.escape(folder), *(tail or "*"))), failed)
-
-
-def _expanded(parts: Sequence[str], failed: Callable[[OSError], None]) -> Iterator[str]:
-    """Yield what a pattern without ** matches; `glob.iglob` would pass over folders that can't be listed."""
-    found = [""]
-    for part in parts:
-        if glob.has_magic(part):
-            found = [
-                os.path.join(folder, name)  # noqa: PTH118  (a path may be empty)
-                for folder in found
-                for name in fnmatch.filter(_visible(folder or os.curdir, part.startswith("."), failed), part)
-            ]
-        else:
-            found = [os.path.join(folder, part) for folder in found]  # noqa: PTH118
-    # What was listed is there; asking would fail in a folder that can't be entered.
-    yield from found if parts and glob.has_magic(parts[-1]) else filter(os.path.lexists, found)
-
-
-def _visible(folder: str, hidden: bool, failed: Callable[[OSError], None]) -> list[str]:
-    """Return the names in a folder in order, hidden ones only where they are asked for."""
-    try:
-        return sorted(name for name in os.listdir(folder) if hidden or not name.startswith("."))  # noqa: PTH208
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        failed(error)
-        return []
-
-
-def _below(root: str, failed: Callable[[OSError], None]) -> Iterator[str]:
-    """Yield a folder and those below it, nearer ones first, each by one of the paths that lead to it.
-
-    Args:
-        root: The folder; nothing comes of what is none.
-        failed: Told of each folder that can't be listed.
-    """
-    seen: set[str] = set()
-    level = [root] if Path(root).is_dir() else []
-    while level:
-        deeper: list[str] = []
-        for folder in level:
-            real = os.path.realpath(folder)
-            if real in seen:
-                continue
-            seen.add(real)
-            yield folder
-            try:
-                inner = sorted(path for path in Path(folder).iterdir() if not path.name.startswith("."))
-            except OSError as error:
-                failed(error)
-                continue
-            deeper += [str(path) for path in inner if os.path.isdir(path)]  # noqa: PTH112  (never raises)
-        level = deeper
-
-
-def _each_once(paths: Iterable[Path]) -> Iterator[Path]:
-    """Yield one path of those that lead to the same folder and name, by whatever symbolic links."""
-    reals: dict[Path, str] = {}
-    seen: set[tuple[str, str]] = set()
-    for path in sorted(paths, key=lambda path: (len(path.parts), path.parts)):
-        if path.parent not in reals:
-            reals[path.parent] = os.path.realpath(path.parent)
-        key = (reals[path.parent], path.name)
-        if key not in seen:
-            seen.add(key)
-            yield path
 
 
 def is_special(path: Path) -> bool:
