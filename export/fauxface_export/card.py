@@ -221,8 +221,18 @@ def _precisions(manifest: Mapping[str, Any]) -> list[str]:
         _PRECISIONS,
         "On the test split, each at its own operating point. AUROC is lost and verdicts are changed against "
         + ("fp32, of which the evaluation below is." if manifest.get("metrics") else "fp32."),
+        *_measured_on(manifest),
         table(header, rows),
     ]
+
+
+def _measured_on(manifest: Mapping[str, Any]) -> list[str]:
+    """Say what is to be known of the pictures that other precisions were measured on, once for all alike."""
+    found = {name: mapping(variant, "data") for name, variant in _variants(manifest).items()}
+    said = {name: measured.seen(data) for name, data in found.items() if data}
+    if len(set(said.values())) == 1 and len(said) == len(found):
+        return [text for text in dict.fromkeys(said.values()) if text]
+    return [f"{name}: {text}" for name, text in said.items() if text]
 
 
 def _not_evaluated(manifest: Mapping[str, Any]) -> str:

@@ -28,7 +28,11 @@ _SEEN = {
     "all": "**Pictures that were trained on are among these; the figures say little about others.**",
     "val": "The model was selected and calibrated on this split, which flatters the figures.",
 }
-_ADDED = "The train split of these data joined the training; this split didn't."
+_ADDED = "The train split of these data joined the training, this split didn't; " + (
+    "whether pictures of it are among what else was trained on wasn't checked."
+)
+_LEARNED = "What its initial weights or teachers had learned from before wasn't compared with these pictures."
+_WHOLE = "These are whole pictures, which a scan judges so with --faces whole alone."
 _OTHERS = "These aren't the prepared data that the model was trained on."
 _FITTED = "The operating point was fitted to pictures of these data, which flatters its figures."
 _FRAMED = "The faces were cut by another locator than the bundle's, so a scan frames them otherwise."
@@ -67,7 +71,7 @@ Single pictures of faces were tested: no video, no document, no injected stream;
 unless an artefact is named so above."""
 
 
-def _seen(data: Mapping[str, Any]) -> str:
+def seen(data: Mapping[str, Any]) -> str:
     """Say whether the measured pictures were trained on, as far as it is known."""
     related, split, overlap = data.get("trained_on"), data.get("split", ""), mapping(data, "overlap")
     others = related == "others"
@@ -77,8 +81,9 @@ def _seen(data: Mapping[str, Any]) -> str:
         said = _SEEN.get(split, "")
     else:
         said = _OTHERS if others else _UNKNOWN
-    if data.get("fitted_to"):
-        said = f"{said} {_FITTED}".lstrip()
+    for key, sentence in (("learned_before", _LEARNED), ("whole", _WHOLE), ("fitted_to", _FITTED)):
+        if data.get(key):
+            said = f"{said} {sentence}".lstrip()
     if data.get("other_locator"):
         said = f"{said} {_FRAMED}".lstrip()
     if overlap:
@@ -97,7 +102,7 @@ def evaluation(metrics: Mapping[str, Any]) -> list[str]:
         f"Split `{text(data.get('split', 'not recorded'))}` of `{text(data.get('name', 'not recorded'))}`: "
         f"{overall.get('samples', '?')} pictures, {overall.get('bona_fide', '?')} bona fide and "
         f"{overall.get('generated', '?')} generated, measured {metrics.get('created', '(no date)')}. "
-        f"95 % intervals in brackets. {_seen(data)}".rstrip(),
+        f"95 % intervals in brackets. {seen(data)}".rstrip(),
         table(
             ("figure", "value"), [(name, figure(overall[key])) for key, name in _OVERALL if key in overall]
         ),

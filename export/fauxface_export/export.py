@@ -148,13 +148,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
     license_text = (
         read_bytes(options.weights_license, "licence", DataError) if options.weights_license else None
     )
-    margin = float(loaded.info["margin"])
-    if prepared is not None and other_locator(prepared, _sha256(locator_bytes)):
-        raise DataError(
-            f"{options.data} was cut with another locator than the bundle's; give that with --locator"
-        )
-    if options.precisions:
-        variants.check_data(prepared, margin)
+    margin = _checked_margin(loaded, prepared, options, locator_bytes, say)
     pictures = _golden_pictures(options, locator, margin, prepared)
     crops = np.concatenate([pictures, golden.patterns()])
     generated = failures.pictures(options.failures, _hashes(prepared)) if options.failures else []
@@ -185,7 +179,8 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
             if kind not in options.formats:
                 (folder / file).unlink()
 
-        made = _variants(options, folder, prepared, OperatingPoint(calibration, thresholds), say)
+        point = OperatingPoint(calibration, thresholds)
+        made = _variants(options, folder, prepared, point, info=loaded.info, say=say)
         logits = {each: variants.scorer(folder / VARIANTS[each])(crops) for each in made}
         golden.save(folder / GOLDEN, crops, {"fp32": parity.eager(deployed)(crops), **logits})
         written = {LOCATOR: locator_bytes, LOCATOR_INT8: locator_int8, LICENSE: license_text}
@@ -228,7 +223,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
                     "checkpoint_sha256": digest,
                     "opset": onnx_graph.opset(folder / CLASSIFIER),
                     "architecture": loaded.info["architecture"],
-                    "training": loaded.info.get("provenance", {}),
+                    "training": _training(loaded),
                     "config": loaded.info.get("config", {}),
                     "data": loaded.info.get("data", {}),
                     "held": loaded.info.get("held", {}),
@@ -354,19 +349,47 @@ def _variants(
     folder: Path,
     prepared: PreparedData | None,
     point: OperatingPoint,
+    *,
+    info: Mapping[str, Any],
     say: Callable[[str], None],
 ) -> dict[str, variants.Variant]:
     """Write the other precisions that were asked for."""
     if prepared is None or not options.precisions:
         return {}
     say(f"making {' and '.join(options.precisions)}; fp32 scores val and test first")
-    against = variants.reference(folder / CLASSIFIER, prepared, point)
+    against = variants.reference(folder / CLASSIFIER, prepared, point, info)
     made = {}
     for name in options.precisions:
         made[name] = variants.make(name, folder / CLASSIFIER, folder / VARIANTS[name], against, say)
         if options.require:
             require.check(options.require, made[name].figures(), say, precision=name)
     return made
+
+
+def _checked_margin(
+    loaded: checkpoints.Checkpoint,
+    prepared: PreparedData | None,
+    options: Options,
+    locator: bytes,
+    say: Callable[[str], None],
+) -> float:
+    """Return the checkpoint's margin; raise unless the data were cut as a scan with the bundle cuts."""
+    margin = float(loaded.info["margin"])
+    if loaded.info.get("faces") == "whole":
+        say("note: the model was trained on whole pictures, so the bundle is for scans with --faces whole")
+    if prepared is not None and other_locator(prepared, _sha256(locator)):
+        raise DataError(
+            f"{options.data} was cut with another locator than the bundle's; give that with --locator"
+        )
+    if options.precisions:
+        variants.check_data(prepared, margin)
+    return margin
+
+
+def _training(loaded: checkpoints.Checkpoint) -> dict[str, Any]:
+    """Return the provenance of the training, with what its pictures were where no faces were cut out."""
+    whole = {"faces": "whole"} if loaded.info.get("faces") == "whole" else {}
+    return {**loaded.info.get("provenance", {}), **whole}
 
 
 def _onnx_metadata(margin: float, digest: str) -> dict[str, str]:

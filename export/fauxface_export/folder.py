@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fauxface.errors import BundleError, OutputError
-from fauxface.files import is_about
+from fauxface.files import is_about, synced
 from fauxface.manifest import MANIFEST_NAME, Manifest
 from fauxface.strict_json import MAX_MANIFEST_BYTES
 
@@ -54,6 +54,8 @@ def staged(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
+        for file in temporary.rglob("*"):
+            synced(file)  # a replaced bundle goes
         _swap(temporary, out, overwrite=overwrite)
     except OSError as error:
         if not is_about(error, temporary, out):

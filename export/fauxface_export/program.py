@@ -38,7 +38,7 @@ def capture(deployed: nn.Module) -> ExportedProgram:
         deployed: In eval mode; maps uint8 [N, 128, 128, 3] RGB to float32 logits [N, 2]. It isn't changed.
 
     Returns:
-        The program, without the stack traces that would carry file names of this machine.
+        The program, for any device, without the stack traces that would carry file names of this machine.
     """
     module = copy.deepcopy(deployed).eval().requires_grad_(False)
     for parent in list(module.modules()):
@@ -47,8 +47,13 @@ def capture(deployed: nn.Module) -> ExportedProgram:
                 setattr(parent, name, GlobalMean())
     shapes = {"crops": {0: Dim("batch", min=1)}}
     program = torch.export.export(module, (example_input(),), dynamic_shapes=shapes)
-    for node in program.graph.nodes:
+    graph = program.graph
+    for node in list(graph.nodes):
         node.meta.pop("stack_trace", None)
+        # It would hold the tensor to the device that was traced on.
+        if node.target is torch.ops.aten._assert_tensor_metadata.default:
+            graph.erase_node(node)
+    program.graph_module.recompile()
     return program
 
 

@@ -63,7 +63,7 @@ def requantise(
     with staged(out, overwrite=overwrite) as folder:
         bundle.copy_files(folder)
         fp32 = folder / manifest.classifier["fp32"]
-        against = variants.reference(fp32, data, manifest.operating_point())
+        against = variants.reference(fp32, data, manifest.operating_point(), manifest.provenance)
         for file in replaced:
             (folder / file).unlink()
         made = {name: _made(name, fp32, folder / VARIANTS[name], against, say) for name in precisions}

@@ -33,6 +33,7 @@ from fauxface_export.accuracy import (
 from fauxface_train import metrics
 from fauxface_train.dataset import PreparedData, Sample, load_crop
 from fauxface_train.intervals import REPLICATES
+from fauxface_train.provenance import fitted_to, learned_before, standing, trained_on, written
 from fauxface_train.scored import attach
 
 PRECISIONS = ("int8", "fp16")
@@ -59,6 +60,7 @@ class Reference:
         logits: float32 [N, 2] of fp32 for these.
         val: The val split.
         test: The test split.
+        about: What the test split is to the model, as metrics.json has it under "data".
     """
 
     point: OperatingPoint
@@ -66,6 +68,7 @@ class Reference:
     logits: np.ndarray
     val: Scored
     test: Scored
+    about: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +89,7 @@ class Variant:
 
     def figures(self) -> dict[str, Any]:
         """Return what `fauxface evaluate` says of it on the test split, undegraded, as in metrics.json."""
-        return {"data": {"split": "test"}, **metrics.evaluate(self.test, self.point.thresholds)}
+        return {"data": self.report["data"], **metrics.evaluate(self.test, self.point.thresholds)}
 
 
 def check_data(prepared: PreparedData | None, margin: float) -> PreparedData:
@@ -98,7 +101,7 @@ def check_data(prepared: PreparedData | None, margin: float) -> PreparedData:
     """
     if prepared is None:
         raise DataError("int8 and fp16 are calibrated and checked on prepared data; give --data")
-    if prepared.info.get("faces") != "whole" and abs(prepared.margin - margin) > 1e-6:
+    if not prepared.whole and abs(prepared.margin - margin) > 1e-6:
         raise DataError(
             f"{prepared.root} was cut with margin {prepared.margin:g}, the checkpoint wants {margin:g}; "
             "prepare the data again with the checkpoint's margin"
@@ -119,8 +122,17 @@ def check_data(prepared: PreparedData | None, margin: float) -> PreparedData:
     return prepared
 
 
-def reference(fp32: Path, prepared: PreparedData, point: OperatingPoint) -> Reference:
-    """Score val and test with the fp32 graph, and pick the crops that quantisation is calibrated on."""
+def reference(
+    fp32: Path, prepared: PreparedData, point: OperatingPoint, info: Mapping[str, Any]
+) -> Reference:
+    """Score val and test with the fp32 graph, and pick the crops that quantisation is calibrated on.
+
+    Args:
+        fp32: The graph.
+        prepared: Data that `check_data` passed.
+        point: The operating point of fp32.
+        info: A checkpoint's description, or a bundle's provenance.
+    """
     score = scorer(fp32)
     val, test = (prepared.samples(split=split) for split in ("val", "test"))
     crops = np.stack([load_crop(sample) for sample in balanced(prepared.samples(split="train"))])
@@ -130,6 +142,12 @@ def reference(fp32: Path, prepared: PreparedData, point: OperatingPoint) -> Refe
         score(crops),
         Scored(val, _score(score, val, "fp32 on val")),
         Scored(test, _score(score, test, "fp32 on test")),
+        {
+            "split": "test",
+            "name": written(prepared.root.resolve()),
+            **standing(prepared, test, trained_on(info), fitted_to(info)),
+            **({"learned_before": True} if learned_before(info) else {}),
+        },
     )
 
 
@@ -179,7 +197,8 @@ def make(precision: str, fp32: Path, target: Path, against: Reference, say: Say 
                 scored = attach(against.test.samples, point.calibration.probability(test))
                 overall = metrics.overall(scored, point.thresholds, replicates=REPLICATES, seed=0)
                 measured = {"metrics": {"overall": overall}, "machine": parity.machine()}
-                return Variant(precision, point, {"limits": LIMITS, **report, **figures, **measured}, scored)
+                about = {"limits": LIMITS, "data": dict(against.about)}
+                return Variant(precision, point, {**about, **report, **figures, **measured}, scored)
     worst = list(blame(precision, fp32, against, report.get("method", "minmax")).items())[:_NAMED]
     named = ", ".join(f"{name} ({value:.2g})" for name, value in worst)
     raise GateError(

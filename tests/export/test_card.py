@@ -125,15 +125,48 @@ def test_other_data_than_those_of_the_training_are_said_so():
 
 
 @pytest.mark.parametrize(
-    ("split", "said"), [("train", "**These pictures were trained on"), ("test", "didn't.")]
+    ("split", "said"), [("train", "**These pictures were trained on"), ("test", "wasn't checked.")]
 )
 def test_data_that_joined_the_training_are_said_so(split, said):
     measured = metrics(split)
     measured["data"] |= {"trained_on": "added"}
     rendered = card.render(MANIFEST, measured)
     assert said in rendered
-    assert ("The train split of these data joined the training; this split didn't." in rendered) == (
+    assert ("The train split of these data joined the training, this split didn't" in rendered) == (
         split == "test"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("learned_before", "had learned from before wasn't compared with these pictures."),
+        ("whole", "These are whole pictures, which a scan judges so with --faces whole alone."),
+    ],
+)
+def test_what_the_measured_pictures_are_is_said(key, said):
+    measured = metrics("test")
+    assert said not in card.render(MANIFEST, measured)
+    measured["data"] |= {"trained_on": "these", key: True}
+    assert said in card.render(MANIFEST, measured)
+
+
+def test_what_a_variant_was_measured_on_is_said():
+    def shown(*data):
+        names = ("int8", "fp16")[: len(data)]
+        test = {"auroc_loss": 0.001, "flips": 0.002, "samples": 9}
+        found = {
+            name: {"test": test, "data": {"split": "test", **each}}
+            for name, each in zip(names, data, strict=True)
+        }
+        return card.render(MANIFEST | {"variants": found}, None)
+
+    others = "These aren't the prepared data that the model was trained on."
+    assert others not in shown({"trained_on": "these"})
+    assert shown({"trained_on": "others"}, {"trained_on": "others"}).count(others) == 1
+    assert f"int8: {others}" in shown({"trained_on": "others"}, {"trained_on": "these"})
+    assert "The operating point was fitted to pictures of these data" in shown(
+        {"trained_on": "these", "fitted_to": True}
     )
 
 

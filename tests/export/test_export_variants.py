@@ -37,6 +37,7 @@ def stand_in(quick, monkeypatch):
         point = OperatingPoint(Calibration(1.5, 0.25, "tests"), Thresholds(0.35, 0.65, precision))
         report = {
             "method": "minmax",
+            "data": {"split": "test", "trained_on": "these"},
             "test": {"samples": 100, "auroc_fp32": 0.99, "auroc_loss": 0.0012, "flips": 0.0034},
             "metrics": {
                 "overall": {

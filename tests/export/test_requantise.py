@@ -40,14 +40,14 @@ def stand_in(monkeypatch):
     """Variants made elsewhere: copies of the float graph; returns what each was to be held against."""
     seen = []
     monkeypatch.setattr(requantise.variants, "check_data", lambda *_: None)
-    monkeypatch.setattr(requantise.variants, "reference", lambda _, __, point: point)
+    monkeypatch.setattr(requantise.variants, "reference", lambda _, __, point, info: point)
 
     def make(precision, fp32, target, against, say):
         seen.append((precision, against))
         say(f"made {precision}")
         shutil.copy(fp32, target)
         point = OperatingPoint(Calibration(1.5, 0.25, "tests"), Thresholds(0.35, 0.65, precision))
-        report = {"test": {"samples": 9, "auroc_loss": 0.0012, "flips": 0.0034}}
+        report = {"test": {"samples": 9, "auroc_loss": 0.0012, "flips": 0.0034}, "data": {"split": "test"}}
         return Variant(precision, point, report, SCORED)
 
     monkeypatch.setattr(requantise.variants, "make", make)

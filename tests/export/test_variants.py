@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -70,11 +71,11 @@ def prepared(monkeypatch, noisy_crops):
 
 @pytest.fixture
 def against(prepared, small_onnx, _coarse_entropy):
-    made = variants.reference(small_onnx, prepared, OperatingPoint(Calibration(), Thresholds()))
+    made = variants.reference(small_onnx, prepared, OperatingPoint(Calibration(), Thresholds()), {})
     point = OperatingPoint(
         *calibration.operating_point(made.val.logits, made.val.labels, made.val.sources, fitted_on="val")
     )
-    return variants.Reference(point, made.calibration, made.logits, made.val, made.test)
+    return dataclasses.replace(made, point=point)
 
 
 def test_reference(against, small_onnx, noisy_crops):
@@ -103,7 +104,8 @@ def test_a_variant_is_made_calibrated_and_checked(precision, against, small_onnx
     assert (overall["samples"], overall["auroc"]["value"]) == (24, 1)
     assert overall["apcer"]["total"] == overall["bpcer"]["total"] == 12
     figures = made.figures()
-    assert figures["data"] == {"split": "test"}
+    about = {"split": "test", "name": "prepared"}
+    assert figures["data"] == report["data"] == about
     assert figures["overall"] == overall
     assert [s["source"] for s in figures["sources"]] == [
         "source-0-0",

@@ -132,3 +132,18 @@ def test_a_disk_without_room_is_an_output_error(tmp_path, error):
         write()
     assert [path.name for path in tmp_path.iterdir()] == ["best.safetensors"]
     assert target.read_text() == "before"
+
+
+def test_a_worker_that_dies_meanwhile_is_no_full_disk(tmp_path):
+    """torch tells of it in the main thread, wherever that is."""
+    message = "DataLoader worker (pid 7) is killed by signal: Killed."
+    with pytest.raises(RuntimeError, match="DataLoader worker"), checkpoint.writing(tmp_path / "a.pt"):
+        raise RuntimeError(message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_written_outlives_a_loss_of_power(net, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(checkpoint, "synced", lambda path: kept.append(path.stat().st_size))
+    saved = checkpoint.save(tmp_path / "best", net.state_dict(), checkpoint.describe(1.2))
+    assert kept == [saved.stat().st_size, saved.with_suffix(".json").stat().st_size]

@@ -4,6 +4,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from fauxface.errors import DataError  # noqa: E402
+from fauxface_train import engine  # noqa: E402
 from fauxface_train.engine import Engine, disagreement, pick_device, pick_precision, rate  # noqa: E402
 from fauxface_train.model import build  # noqa: E402
 from fauxface_train.presets import PRESETS, preset  # noqa: E402
@@ -69,9 +70,49 @@ def test_devices_and_precisions():
 def test_a_graphics_card_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    monkeypatch.setattr(engine, "_why_unusable", lambda _: None)
     assert pick_device("cuda:1") == torch.device("cuda", 1)
+    assert pick_device("auto") == torch.device("cuda")
+    assert chosen == [
+        torch.device("cuda", 1)
+    ]  # what asks for "cuda" alone, such as a teacher, means this one
     with pytest.raises(DataError, match="device 'cuda:2' isn't available"):
         pick_device("cuda:2")
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda", "cuda:0"])
+def test_a_graphics_card_that_cannot_compute_is_refused(monkeypatch, name):
+    def no_kernel(*_, **__):
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    monkeypatch.setattr(torch, "ones", no_kernel)
+    with pytest.raises(
+        DataError, match=r"can't run this build of PyTorch: CUDA error: no kernel image .* device; use"
+    ):
+        pick_device(name)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_batch_that_does_not_fit_the_memory_is_one_line(monkeypatch, compiled):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    recipe = preset("robust").changed(batch=2, compile=compiled, precision="fp32")
+    monkeypatch.setattr(Engine, "_loss", full)
+
+    def train():
+        made = Engine(build(), recipe, torch.device("cpu"), lambda _: None, RANDOM)
+        made.step(torch.zeros(2, 128, 128, 3, dtype=torch.uint8), torch.tensor([0, 1]), 0.1, 0)
+
+    with pytest.raises(
+        DataError, match="a batch of 2 doesn't fit the memory of cpu; train with a smaller --batch"
+    ):
+        train()
 
 
 def test_a_run_goes_on_in_half_precision_elsewhere():

@@ -151,7 +151,29 @@ def test_another_margin_is_refused(write_prepared, tiny):
 
 def test_whole_pictures_pass(write_prepared, tiny):
     data = PreparedData.load(write_prepared([("test", "real", "a", 0, {})], margin=1.0, faces="whole"))
-    assert evaluate.evaluate(tiny, data, replicates=5).document["overall"]["samples"] == 1
+    document = evaluate.evaluate(tiny, data, replicates=5).document
+    assert document["overall"]["samples"] == 1
+    assert document["data"]["whole"] is True
+
+
+def test_a_model_of_whole_pictures_takes_no_faces_that_were_cut_out(write_prepared, tiny):
+    """Both have the margin 1, and show quite other things."""
+    whole = dataclasses.replace(tiny, point=dataclasses.replace(tiny.point, margin=1.0, whole=True))
+    rows = [("test", "real", "a", 0, {})]
+    data = PreparedData.load(write_prepared(rows, margin=1.0))
+    with pytest.raises(
+        DataError, match=r"was trained on whole pictures, .* prepare the data again with --faces whole"
+    ):
+        evaluate.evaluate(whole, data)
+
+
+def test_what_a_model_before_had_learned_from_is_said_unless_it_was_compared(steered, tiny):
+    data = PreparedData.load(steered)
+    later = dataclasses.replace(tiny, learned_before=True)
+    assert evaluate.evaluate(later, data, replicates=5).document["data"]["learned_before"] is True
+    for scorer, seen in ((tiny, ()), (later, (data,))):
+        found = evaluate.evaluate(scorer, data, replicates=5, seen=seen).document["data"]
+        assert "learned_before" not in found
 
 
 def test_a_missing_crop_is_refused(steered, tiny):

@@ -145,6 +145,21 @@ def test_the_calibration_interval_holds_errors_that_a_small_sample_does_not_show
     assert held >= 95
 
 
+def test_bins_of_one_label_add_to_what_resamples_show():
+    """Half of the pictures lie in a bin whose resamples vary, half in one that can hide errors."""
+    p = np.repeat([0.5, 0.01], 100)
+    labels = np.concatenate([np.tile([0, 1], 50), np.zeros(100, int)])
+    one = np.ones(200)
+    rng = np.random.default_rng(0)
+    drawn = np.array([np.bincount(rng.integers(0, 200, 200), minlength=200) for _ in range(400)], dtype=float)
+    found = intervals.calibration_residuals(p, labels, one[None])[0]
+    terms = intervals.calibration_residuals(p, labels, drawn)
+    unseen = intervals.unseen_error(p, labels, one)
+    alone = intervals.calibration_interval(found, terms)[1]
+    assert unseen == pytest.approx(0.5 * (1 - 0.05 ** (1 / 100)))
+    assert intervals.calibration_interval(found, terms, unseen)[1] == pytest.approx(alone + unseen)
+
+
 def test_no_error_is_unseen_where_both_labels_are():
     p, labels = np.tile([0.02, 0.98], 20), np.repeat([0, 1], 20)
     assert intervals.unseen_error(p, labels, np.ones(40)) == 0

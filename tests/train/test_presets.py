@@ -52,3 +52,7 @@ def test_recipes_survive_json():
 def test_a_recipe_of_another_release_is_told():
     with pytest.raises(CheckpointError, match=r"of another release of fauxface: .*'parts'"):
         Recipe.from_dict(preset("robust").to_dict() | {"parts": 0.7})
+    changed = preset("robust").to_dict()
+    changed["degradations"]["fog"] = 0.1
+    with pytest.raises(CheckpointError, match=r"of another release of fauxface: .*'fog'"):
+        Recipe.from_dict(changed)

@@ -57,3 +57,26 @@ def test_a_commit_is_marked_where_code_was_edited(edited, marked, tmp_path, monk
         assert provenance.commit() is None
     (tmp_path / edited).write_text("new")
     assert provenance.commit() == (f"{head}+changes" if marked else head)
+
+
+@pytest.mark.parametrize(
+    ("initial", "teachers", "expected"),
+    [
+        (["a" * 64], [], False),
+        (["a" * 64, "b" * 64], [], False),
+        (["c" * 64], [], True),
+        ([], [["a" * 64], ["c" * 64]], True),
+        ([], [], False),
+    ],
+)
+def test_what_models_before_had_learned_from_is_known(initial, teachers, expected):
+    info = {
+        "data": {"manifest_sha256": "a" * 64, "added": [{"manifest_sha256": "b" * 64}]},
+        "provenance": {
+            "initial_weights": {"kind": "bundle", "trained_on": initial},
+            "teachers": [{"kind": "bundle", "trained_on": each} for each in teachers],
+        },
+    }
+    assert provenance.learned_before(info) is expected
+    every = dict.fromkeys(["a" * 64, "b" * 64, *initial, *(name for each in teachers for name in each)])
+    assert provenance.trained_on(info) == tuple(every)

@@ -83,6 +83,24 @@ def test_every_kind_gives_the_same_scores(kind, crops, tmp_path):
     np.testing.assert_allclose(got, np.stack([-half, half], axis=1), atol=1e-5)
 
 
+class Precise(torch.nn.Module):
+    """Tells by its logits whether convolutions may be rounded to TF32."""
+
+    def forward(self, crops):
+        return torch.full((len(crops), 2), float(torch.backends.cudnn.allow_tf32))
+
+
+def test_pytorch_computes_in_the_precision_that_a_scan_has():
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        run = scorers._runner(Precise(), "cpu")
+        assert run(np.zeros((1, 128, 128, 3), np.uint8)).tolist() == [[0.0, 0.0]]
+        assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+
+
 @pytest.fixture(scope="module")
 def net():
     torch.manual_seed(0)

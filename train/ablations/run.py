@@ -20,6 +20,7 @@ from typing import Any
 from fauxface import heap
 from fauxface.errors import CheckpointError
 from fauxface.files import atomic_write
+from fauxface.signals import ended_as_by_ctrl_c
 from fauxface_train import provenance, trainer
 from fauxface_train.dataset import PreparedData
 from fauxface_train.evaluate import evaluate
@@ -263,4 +264,5 @@ def _keep(folder: Path, sources: Sources, plan: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with ended_as_by_ctrl_c():
+        main()

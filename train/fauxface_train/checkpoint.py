@@ -19,7 +19,7 @@ from torchvision.models import ResNet
 
 from fauxface.crops import INPUT_SIZE
 from fauxface.errors import CheckpointError, OutputError
-from fauxface.files import atomic_write
+from fauxface.files import atomic_write, synced
 from fauxface.verdicts import LABELS
 from fauxface_train.model import ARCHITECTURE, IMAGENET_MEAN, IMAGENET_STD, Deployed, build
 
@@ -51,7 +51,8 @@ def describe(margin: float, **fields: Any) -> dict[str, Any]:
 
     Args:
         margin: Side of the crop over the longer side of the face box.
-        **fields: Further entries: min_face_px, config, metrics, calibration, thresholds, data, provenance.
+        **fields: Further entries: min_face_px, faces ("whole" where no faces were cut out), config, metrics,
+            calibration, thresholds, data, provenance.
     """
     return {
         "format": FORMAT,
@@ -84,13 +85,16 @@ def save(path: str | os.PathLike[str], state: Mapping[str, torch.Tensor], info: 
     with writing(target) as temporary:
         save_file(tensors, temporary, metadata={_KEY: json.dumps(info)})
     with atomic_write(target.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(info, indent=2) + "\n")
+        temporary.write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
+        synced(temporary)
     return target
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """Write a file of tensors as `atomic_write` does; torch and safetensors have errors of their own for it.
+    """Write a file of tensors as `atomic_write` does, to outlive a loss of power.
+
+    torch and safetensors have errors of their own for what can't be written.
 
     Raises:
         OutputError: The file can't be written, for example for want of room.
@@ -98,7 +102,10 @@ def writing(path: Path) -> Iterator[Path]:
     with atomic_write(path) as temporary:
         try:
             yield temporary
+            synced(temporary)
         except (RuntimeError, SafetensorError) as error:
+            if "DataLoader worker" in str(error):  # of another process, told wherever the main thread is
+                raise
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
             raise OutputError(f"can't write {path}: {reason}; check the room on its disk") from error
 

@@ -144,6 +144,11 @@ class PreparedData:
         return cls(root, info, samples)
 
     @property
+    def whole(self) -> bool:
+        """Whether these are whole pictures, in place of faces that were located and cut out."""
+        return self.info.get("faces") == "whole"
+
+    @property
     def margin(self) -> float:
         """Side of the nominal crop over the longer side of the face box; 1.0 for whole pictures."""
         return float(self.info["crop"]["margin"])
@@ -151,7 +156,7 @@ class PreparedData:
     @property
     def min_face_px(self) -> int:
         """Smaller faces were left out, by the longer side of the face box in pixels; 0 for whole pictures."""
-        return int(self.info["crop"].get("min_face_px", 0)) if self.info.get("faces") != "whole" else 0
+        return int(self.info["crop"].get("min_face_px", 0)) if not self.whole else 0
 
     @property
     def room(self) -> float:

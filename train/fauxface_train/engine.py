@@ -25,15 +25,13 @@ Say = Callable[[str], None]
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device for "auto", "cpu", "cuda", "cuda:N" or "mps".
+    """Return the device for "auto", "cpu", "cuda", "cuda:N" or "mps"; that GPU is the process's from then on.
 
     Raises:
-        DataError: The device is unknown or isn't there.
+        DataError: The device is unknown, isn't there, or can't run this build of PyTorch.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -43,7 +41,21 @@ def pick_device(name: str) -> torch.device:
         device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
     ):
         raise DataError(f"device {name!r} isn't available on this machine; use --device auto")
+    if device.type == "cuda":
+        if device.index is not None:
+            torch.cuda.set_device(device)
+        if (problem := _why_unusable(device)) is not None:
+            raise DataError(f"device {name!r} can't run this build of PyTorch: {problem}; use --device cpu")
     return device
+
+
+def _why_unusable(device: torch.device) -> str | None:
+    """Return why a GPU can't compute, as an old one of which PyTorch has no kernels, or None."""
+    try:
+        torch.ones(1, device=device).add_(1).item()
+    except RuntimeError as error:
+        return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    return None
 
 
 def pick_precision(name: str, device: torch.device) -> torch.dtype:
@@ -140,19 +152,31 @@ class Engine:
 
         Returns:
             The batch's loss, a detached scalar on the device.
+
+        Raises:
+            DataError: The device has too little memory.
         """
         for group, factor in zip(self.optimizer.param_groups, self._factors, strict=True):
             group["lr"] = lr * factor
         self._module.train()
-        loss = self._loss(
-            crops.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True), number
-        )
-        self.optimizer.zero_grad(set_to_none=True)
-        self._scaler.scale(loss).backward()
-        self._scaler.step(self.optimizer)
+        try:
+            loss = self._loss(
+                crops.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True), number
+            )
+            self.optimizer.zero_grad(set_to_none=True)
+            self._scaler.scale(loss).backward()
+            self._scaler.step(self.optimizer)
+        except torch.OutOfMemoryError:
+            raise self._too_large() from None
         self._scaler.update()
         self._follow(number)
         return loss.detach()
+
+    def _too_large(self) -> DataError:
+        return DataError(
+            f"a batch of {self.recipe.batch} doesn't fit the memory of {self.device}; "
+            "train with a smaller --batch, or free the device"
+        )
 
     def _loss(self, crops: torch.Tensor, labels: torch.Tensor, number: int) -> torch.Tensor:
         smoothing = self.recipe.label_smoothing
@@ -207,6 +231,8 @@ class Engine:
         try:
             self._loss(crops, labels, 0).backward()
             return True
+        except torch.OutOfMemoryError:
+            raise self._too_large() from None
         except Exception as error:  # the compiler's back ends raise whatever they like
             reason = (str(error).strip().splitlines() or [""])[0][:160]
             say(

@@ -20,7 +20,7 @@ from fauxface_train import gated, matched, metrics, pages, plots, report, robust
 from fauxface_train.conditions import CLEAN, Condition
 from fauxface_train.dataset import SPLITS, PreparedData, Sample, load_crop, other_locator
 from fauxface_train.intervals import CONFIDENCE, REPLICATES
-from fauxface_train.provenance import hashes, marks, pictures_digest, relation, written
+from fauxface_train.provenance import pictures_digest, standing, written
 from fauxface_train.scored import attach
 from fauxface_train.scorers import OperatingPoint, Scorer
 
@@ -186,9 +186,9 @@ def evaluate(
             "split": split,
             "margin": data.margin,
             "pictures_sha256": pictures_digest(samples),
-            **({"trained_on": relation(scorer.trained_on, data)} if scorer.trained_on else {}),
-            **({"fitted_to": True} if _fitted(scorer, data, samples) else {}),
+            **standing(data, samples, scorer.trained_on, scorer.fitted_to),
             **({"overlap": _overlap(samples, seen)} if seen else {}),
+            **({"learned_before": True} if scorer.learned_before and not seen else {}),
             **({"other_locator": True} if _framed_otherwise(scorer, data) else {}),
         },
         "operating_point": {
@@ -213,11 +213,6 @@ def evaluate(
         mine = (scored.sources == source["source"]) & (scored.labels == LABELS.index(source["label"]))
         source["sharpness"] = {"value": float(np.median(scores.sharpness[mine]))}
     return Evaluation(samples, scores.logits[CLEAN], scored, document, p)
-
-
-def _fitted(scorer: Scorer, data: PreparedData, samples: Sequence[Sample]) -> bool:
-    """Tell whether the operating point was fitted to these data, or to any of these pictures."""
-    return not {hashes(data.root)["manifest_sha256"], *marks(samples)}.isdisjoint(scorer.fitted_to)
 
 
 def _framed_otherwise(scorer: Scorer, data: PreparedData) -> bool:
@@ -251,6 +246,8 @@ def write(evaluation: Evaluation, scorer: Scorer, data: PreparedData, out: str |
         OutputError: The folder or a file can't be written.
     """
     folder = usable_folder(out)
+    for name in (*report.PLOTS, "report.md", "report.html"):  # never beside another model's metrics.json
+        (folder / name).unlink(missing_ok=True)
     written = [folder / "scores.csv", folder / "metrics.json"]
     with atomic_write(written[0]) as temporary:
         _write_scores(temporary, evaluation, scorer, data)
@@ -275,9 +272,13 @@ def write(evaluation: Evaluation, scorer: Scorer, data: PreparedData, out: str |
 
 def _check_margin(scorer: Scorer, data: PreparedData) -> None:
     """Refuse data cut around faces with another margin than the model's; whole pictures may pass."""
+    if scorer.point.whole and not data.whole:
+        raise DataError(
+            f"{scorer.path} was trained on whole pictures, {data.root} holds faces that were cut out; "
+            "prepare the data again with --faces whole"
+        )
     wanted = scorer.point.margin
-    whole = data.info.get("faces") == "whole"
-    if wanted is None or whole or abs(wanted - data.margin) < 1e-6:
+    if wanted is None or data.whole or abs(wanted - data.margin) < 1e-6:
         return
     raise DataError(
         f"{data.root} was cut with margin {data.margin:g}, {scorer.path} wants {wanted:g}; "

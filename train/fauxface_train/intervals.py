@@ -151,9 +151,10 @@ def calibration_interval(found: np.ndarray, drawn: np.ndarray, unseen: float = 0
     Args:
         found: float [bins], the terms of all samples; see `calibration_residuals`.
         drawn: float [B, bins], those of the resamples.
-        unseen: Least distance, what no resample can show; see `unseen_error`.
+        unseen: The distance that no resample can show, of bins that hold one label; see `unseen_error`. It
+            comes on top, since resamples show next to nothing of these bins.
     """
-    reach = max(unseen, float(np.quantile(np.sum(np.abs(drawn - found), axis=1), CONFIDENCE)))
+    reach = unseen + float(np.quantile(np.sum(np.abs(drawn - found), axis=1), CONFIDENCE))
     value = float(np.sum(np.abs(found)))
     return max(0.0, value - reach), min(1.0, value + reach)
 

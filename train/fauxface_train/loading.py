@@ -216,7 +216,8 @@ def deaths_told() -> Iterator[None]:
             raise
         error.__traceback__ = None  # as in `handed_over`
         raise DataError(
-            "a worker process died, perhaps for lack of memory; resume with fewer --workers"
+            "a worker process died, perhaps for lack of memory, or of shared memory, which docker run "
+            "--shm-size=2g gives; run it again with fewer --workers"
         ) from None
 
 

@@ -27,7 +27,8 @@ def paste(
     """
     count, side = crops.shape[:2]
     mixed = crops.clone()
-    shown = labels.to(torch.float32).view(-1, 1, 1).repeat(1, side, side)
+    generated = labels.to(torch.float32)
+    shown = generated.view(-1, 1, 1).repeat(1, side, side)
     for index in rng.permutation(count)[: round(share * count) if count > 1 else 0]:
         other = (index + rng.integers(1, count)) % count
         area, aspect = rng.uniform(*_AREA), _ASPECT ** rng.uniform(-1, 1)
@@ -37,7 +38,7 @@ def paste(
         y, x = int(rng.integers(0, side - height + 1)), int(rng.integers(0, side - width + 1))
         part = (slice(y, y + height), slice(x, x + width))
         mixed[index][part] = crops[other][part]
-        shown[index][part] = float(labels[other])
+        shown[index][part] = generated[other]  # never read back, which a GPU would wait for
     return mixed, shown
 
 

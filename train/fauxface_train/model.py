@@ -1,6 +1,7 @@
 """The classifier: torchvision's ResNet18 with a two-way head, and the module that is exported and scored."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -11,6 +12,20 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Channel means of ImageNet, RGB, of pixels in [0, 1], as torchvision publishes them."""
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Channel standard deviations of ImageNet, RGB, of pixels in [0, 1], as torchvision publishes them."""
+
+
+@contextmanager
+def in_full_precision() -> Iterator[None]:
+    """Compute in float32 what is float32: cuDNN would round convolutions to the 10 bits of TF32.
+
+    That moves logits further than the parity gate allows, and a scan computes without it.
+    """
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def build(num_labels: int = 2) -> ResNet:

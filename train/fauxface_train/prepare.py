@@ -232,9 +232,13 @@ def _finished(root: Path, fingerprint: str) -> dict[str, Any] | None:
 
 
 def _crops_on_disk(root: Path) -> dict[str, Path]:
-    """Map the first 16 digits of a file's hash to its crop, wherever in the output folder it lies."""
+    """Map the first 16 digits of a file's hash to its crop, wherever in the output folder it lies.
+
+    An empty one, which a power cut leaves, is none.
+    """
     folders = (root / _WORK / "crops", root / "crops")
-    return {path.stem: path for folder in folders for path in folder.rglob("[!.]*.png")}
+    found = (path for folder in folders for path in folder.rglob("[!.]*.png"))
+    return {path.stem: path for path in found if path.stat().st_size}
 
 
 def _assign(entries: Sequence[Entry], rule: SplitRule, roots: Sequence[Path]) -> list[str]:

@@ -196,14 +196,14 @@ class Recipe:
             CheckpointError: It has other fields, as another release writes them.
         """
         fields = dict(values)
-        if fields.get("degradations") is not None:
-            ranges: dict[str, Any] = {
-                key: tuple(value) if isinstance(value, list) else value
-                for key, value in fields["degradations"].items()
-            }
-            fields["degradations"] = Degradations(**ranges)
         fields["exclude"] = tuple(fields.get("exclude", ()))
         try:
+            if fields.get("degradations") is not None:
+                ranges: dict[str, Any] = {
+                    key: tuple(value) if isinstance(value, list) else value
+                    for key, value in fields["degradations"].items()
+                }
+                fields["degradations"] = Degradations(**ranges)
             return cls(**fields)
         except TypeError as error:
             raise CheckpointError(f"the recipe is of another release of fauxface: {error}") from None

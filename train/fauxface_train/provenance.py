@@ -61,16 +61,45 @@ def trained_on(info: Mapping[str, Any]) -> tuple[str, ...]:
     The first is that of the data; those of folders whose train split joined them follow, and those that the
     initial weights and teachers had learned from. None where the data aren't named.
     """
+    own = _own(info)
+    return tuple(dict.fromkeys((*own, *_of_parents(info)))) if own else ()
+
+
+def learned_before(info: Mapping[str, Any]) -> bool:
+    """Tell whether initial weights or teachers had learned from other data than the model itself.
+
+    Training refuses pictures of its data that are in two splits. Those that a model before had learned from
+    aren't at hand: whether they are among the measured ones only `fauxface evaluate --trained-on` can tell.
+
+    Args:
+        info: A checkpoint's description, or a bundle's provenance.
+    """
+    return not set(_of_parents(info)) <= set(_own(info))
+
+
+def trained_whole(provenance: Mapping[str, Any]) -> bool:
+    """Tell whether a bundle's provenance says that its model was trained on whole pictures."""
+    training = provenance.get("training")
+    return isinstance(training, Mapping) and training.get("faces") == "whole"
+
+
+def _own(info: Mapping[str, Any]) -> list[str]:
+    """Return the digests of the data and of what joined them."""
     data = info.get("data")
     if not (isinstance(data, Mapping) and isinstance(data.get("manifest_sha256"), str)):
-        return ()
+        return []
     further = [each.get("manifest_sha256") for each in earlier(data, "added") if isinstance(each, Mapping)]
+    return [each for each in (data["manifest_sha256"], *further) if isinstance(each, str)]
+
+
+def _of_parents(info: Mapping[str, Any]) -> list[str]:
+    """Return the digests of what initial weights and teachers had learned from."""
     training = info.get("training") or info.get("provenance")  # a bundle's, a checkpoint's
-    initial = training.get("initial_weights") if isinstance(training, Mapping) else None
-    learned_from = [initial, *(earlier(training, "teachers") if isinstance(training, Mapping) else ())]
-    for model in learned_from:
-        further += earlier(model, "trained_on") if isinstance(model, Mapping) else []
-    return tuple(dict.fromkeys(each for each in (data["manifest_sha256"], *further) if isinstance(each, str)))
+    if not isinstance(training, Mapping):
+        return []
+    models = (training.get("initial_weights"), *earlier(training, "teachers"))
+    found = [each for model in models if isinstance(model, Mapping) for each in earlier(model, "trained_on")]
+    return [each for each in found if isinstance(each, str)]
 
 
 def from_bundle(info: Mapping[str, Any]) -> bool:
@@ -136,6 +165,37 @@ def derivation(parent: Bundle, data: PreparedData, used: Sequence[Sample] | None
         "parent": {"sha256": parent.sha256, "name": parent.manifest.name},
         "data": {"name": written(data.root.resolve()), "pictures_sha256": pictures_digest(samples)},
     }
+
+
+def fitted_to(info: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what a bundle was calibrated on, on site, from its provenance.
+
+    That is the SHA-256 of the manifest.csv of prepared data, and the pictures' `marks`.
+    """
+    return tuple(
+        str(name)
+        for data in calibrated_on(info)
+        for name in (data.get("manifest_sha256"), *earlier(data, "pictures"))
+    )
+
+
+def standing(
+    data: PreparedData, samples: Sequence[Sample], trained: Sequence[str], fitted: Sequence[str]
+) -> dict[str, Any]:
+    """Return what measured pictures are to a model, as metrics.json has it.
+
+    Args:
+        data: The prepared data.
+        samples: Those that are measured.
+        trained: What the model was trained on; see `trained_on`.
+        fitted: What it was calibrated on; see `fitted_to`.
+    """
+    found: dict[str, Any] = {"trained_on": relation(trained, data)} if trained else {}
+    if fitted and not {hashes(data.root)["manifest_sha256"], *marks(samples)}.isdisjoint(fitted):
+        found["fitted_to"] = True
+    if data.whole:
+        found["whole"] = True
+    return found
 
 
 def marks(samples: Sequence[Sample]) -> list[str]:

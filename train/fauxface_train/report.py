@@ -12,6 +12,8 @@ _ADDED = "; their train split joined the training"
 _OTHERS = "; not the prepared data that the model was trained on"
 _FITTED = "; the operating point was fitted to pictures of these data"
 _FRAMED = "; the faces were cut by another locator than the model's, so a scan frames them otherwise"
+_LEARNED = "; its initial weights or teachers had learned from other data, which weren't compared"
+_WHOLE = "; whole pictures, as a scan with --faces whole judges them"
 _UNCHECKED = ": whether these pictures are among those wasn't checked"
 
 _OVERALL = (
@@ -32,7 +34,7 @@ _OVERALL = (
     ("Negative log-likelihood", "nll"),
 )
 
-_PLOTS = {
+PLOTS = {
     "roc_det.png": "ROC and DET curves",
     "reliability.png": "Reliability",
     "risk_coverage.png": "Risk and coverage",
@@ -70,6 +72,10 @@ def show(value: dict[str, Any], interval: bool = True) -> str:
     return text
 
 
+def _precision(model: dict[str, Any]) -> str:
+    return f" in {model['precision']}" if model.get("precision") else ""
+
+
 def _relation(data: dict[str, Any]) -> str:
     """Say whether the pictures were trained on, as far as it is known."""
     overlap = data.get("overlap")
@@ -79,6 +85,8 @@ def _relation(data: dict[str, Any]) -> str:
     if overlap:
         known = f"the {overlap['pictures']} of `{overlap['name']}` for training and validation"
         said += f"; {overlap['shared']} of these pictures are among {known}"
+    said += _LEARNED if data.get("learned_before") else ""
+    said += _WHOLE if data.get("whole") else ""
     said += _FITTED if data.get("fitted_to") else ""
     return said + (_FRAMED if data.get("other_locator") else "")
 
@@ -96,7 +104,7 @@ def blocks(document: dict[str, Any], plots: Sequence[str] = ()) -> list[Block]:
         Heading("Evaluation", 1),
         Items(
             [
-                f"Model: {model['kind']} `{model['identity']}` on {model['provider']}",
+                f"Model: {model['kind']} `{model['identity']}` on {model['provider']}{_precision(model)}",
                 f"Data: `{data['name']}`, split {data['split']}: {overall['bona_fide']} bona fide, "
                 f"{overall['generated']} generated{_relation(data)}",
                 f"Operating point: bona fide below {point['bona_fide_below']:.6g}, generated from "
@@ -134,7 +142,7 @@ def blocks(document: dict[str, Any], plots: Sequence[str] = ()) -> list[Block]:
                     "them, unless you may publish the data."
                 )
             )
-        content += [Picture(name, _PLOTS.get(name, name)) for name in plots]
+        content += [Picture(name, PLOTS.get(name, name)) for name in plots]
     return content
 
 

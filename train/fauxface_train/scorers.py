@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 import torch
+from torch.export.passes import move_to_device_pass
 
 from fauxface.bundle import Bundle
 from fauxface.crops import INPUT_SIZE
@@ -20,7 +21,8 @@ from fauxface.precision import check_precision, open_classifier
 from fauxface.session import Classifier
 from fauxface.verdicts import Calibration, Thresholds
 from fauxface_train import checkpoint
-from fauxface_train.provenance import calibrated_on, earlier, trained_on, written
+from fauxface_train.model import in_full_precision
+from fauxface_train.provenance import fitted_to, learned_before, trained_on, trained_whole, written
 
 KINDS = ("checkpoint", "torchscript", "torch.export", "onnx", "bundle")
 
@@ -40,6 +42,7 @@ class OperatingPoint:
         gates: What a face must fulfil for its probability to count.
         min_face_px: Smaller faces are "unsure", in pixels of the original picture.
         shipped: False where the model came without one, so that temperature 1 and threshold 0.5 stand in.
+        whole: The model was trained on whole pictures, in place of faces that were cut out.
     """
 
     calibration: Calibration = _IDENTITY
@@ -48,6 +51,7 @@ class OperatingPoint:
     gates: Gates = _UNGATED
     min_face_px: float = 0
     shipped: bool = False
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,8 @@ class Scorer:
             pictures' `provenance.marks`.
         locator_sha256: Of the bundle's locator; "" where the model is none of a bundle.
         trained_on: Which data it was trained on; see `provenance.trained_on`.
+        learned_before: Whether its initial weights or teachers had learned from other data; see
+            `provenance.learned_before`.
     """
 
     kind: str
@@ -79,6 +85,7 @@ class Scorer:
     trained_on: tuple[str, ...] = ()
     fitted_to: tuple[str, ...] = ()
     locator_sha256: str = ""
+    learned_before: bool = False
 
     @property
     def calibration(self) -> Calibration:
@@ -186,6 +193,7 @@ def _open_checkpoint(path: Path, provider: str) -> Scorer:
         run,
         checkpoint_sha256=digest,
         trained_on=trained_on(loaded.info),
+        learned_before=learned_before(loaded.info),
     )
 
 
@@ -206,7 +214,8 @@ def _open_torchscript(path: Path, provider: str) -> Scorer:
 def _open_exported(path: Path, provider: str) -> Scorer:
     device = _device(provider)
     try:
-        module = torch.export.load(str(path)).module().to(device)
+        program = torch.export.load(str(path))
+        module = move_to_device_pass(program, device).module()
     except Exception as error:
         raise CheckpointError(
             f"{path} isn't a torch.export file ({_first_line(error)}); give one that `fauxface export` wrote"
@@ -219,7 +228,7 @@ def _runner(
     module: Callable[[torch.Tensor], torch.Tensor], device: str
 ) -> Callable[[np.ndarray], np.ndarray]:
     def run(crops: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
+        with torch.no_grad(), in_full_precision():
             return module(torch.from_numpy(np.ascontiguousarray(crops)).to(device)).cpu().numpy()
 
     return run
@@ -244,6 +253,7 @@ def _read(path: Path) -> bytes:
 
 class _Seen(TypedDict, total=False):
     trained_on: tuple[str, ...]
+    learned_before: bool
     fitted_to: tuple[str, ...]
     locator_sha256: str
 
@@ -260,30 +270,35 @@ def _beside(path: Path) -> tuple[OperatingPoint, _Seen]:
 def _of_bundle(bundle: Bundle, precision: str) -> tuple[OperatingPoint, _Seen]:
     manifest = bundle.manifest
     point, crop = manifest.operating_point(precision), manifest.crop
-    used = calibrated_on(manifest.provenance)
-    fitted_to = tuple(
-        str(name) for data in used for name in (data.get("manifest_sha256"), *earlier(data, "pictures"))
-    )
     return OperatingPoint(
-        point.calibration, point.thresholds, crop.margin, manifest.gates, crop.min_face_px, shipped=True
+        point.calibration,
+        point.thresholds,
+        crop.margin,
+        manifest.gates,
+        crop.min_face_px,
+        shipped=True,
+        whole=trained_whole(manifest.provenance),
     ), {
         "trained_on": trained_on(manifest.provenance),
-        "fitted_to": fitted_to,
+        "learned_before": learned_before(manifest.provenance),
+        "fitted_to": fitted_to(manifest.provenance),
         "locator_sha256": manifest.files[manifest.locator.file].sha256,
     }
 
 
 def _point_of_checkpoint(path: Path, info: Mapping[str, Any]) -> OperatingPoint:
-    margin = float(info["margin"])
+    margin, whole = float(info["margin"]), info.get("faces") == "whole"
     if not info.get("calibration") or not info.get("thresholds"):
-        return OperatingPoint(margin=margin)
+        return OperatingPoint(margin=margin, whole=whole)
     try:
         calibration, thresholds = Calibration(**info["calibration"]), Thresholds(**info["thresholds"])
         gates = Gates(**(info.get("gates") or {}))
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{path} has a bad operating point: {error}; train or copy it again") from error
     # A run that isn't finished writes a stand-in, which was fitted on nothing.
-    return OperatingPoint(calibration, thresholds, margin, gates, shipped=bool(calibration.fitted_on))
+    return OperatingPoint(
+        calibration, thresholds, margin, gates, shipped=bool(calibration.fitted_on), whole=whole
+    )
 
 
 def _other_contract(path: Path, found: str) -> CheckpointError:

@@ -20,6 +20,7 @@ from fauxface_train.provenance import (
     derivation,
     earlier,
     hashes,
+    learned_before,
     marks,
     pictures_digest,
     relation,
@@ -86,7 +87,7 @@ def calibrate(
     """
     manifest = bundle.manifest
     margin = manifest.crop.margin
-    if data.info.get("faces") != "whole" and abs(data.margin - margin) > 1e-6:
+    if not data.whole and abs(data.margin - margin) > 1e-6:
         raise DataError(
             f"{data.root} was cut with margin {data.margin:g}, the bundle wants {margin:g}; "
             "prepare it again, or give the pictures themselves"
@@ -120,6 +121,8 @@ def calibrate(
         metrics=document.get("metrics") or {},
     )
     record["data"] |= {"trained_on": known, "gated": stopped}
+    record["data"] |= {"learned_before": True} if learned_before(manifest.provenance) else {}
+    record["data"] |= {"whole": True} if data.whole else {}
     if len(samples) <= _MOST_MARKS:
         record["data"]["pictures"] = marks(samples)
     if signed_off_by:
@@ -314,11 +317,16 @@ def used(data: Mapping[str, Any]) -> str:
     stopped = sum(data["gated"].values())
     seen = {
         "these": "The network was trained on these data, so only their test split was used.",
-        "added": "Their train split joined the network's training, so it wasn't used.",
+        "added": "Their train split joined the network's training, so it wasn't used; whether others are "
+        "among what else the network saw wasn't checked.",
         "others": "Whether the network saw some of them in training, on other data, wasn't checked.",
         "unknown": "Whether the network saw some of them in training isn't known.",
     }[data["trained_on"]]
     left_out = f" {stopped} more are unsure by the bundle's gates and were left out."
+    if data.get("learned_before"):
+        seen += " What its initial weights or teachers had learned from before wasn't compared with them."
+    if data.get("whole"):
+        seen += " They are whole pictures, as a scan with --faces whole judges them."
     return seen + (left_out if stopped else "")
 
 

@@ -157,7 +157,11 @@ def lowest_generated_from(
     often = f"; {p.shape[1]} views of each face" if p.shape[1] > 1 else ""
     few = int(bpcer_target * len(names[real]) + 1e-9) < 1
     most = "at most one" if allowed_errors(int(np.count_nonzero(real)), bpcer_target) else "none"
-    together = f"{most} of all {np.count_nonzero(real)} reals" if few else "kept on all reals together"
+    together = "kept on all reals together"
+    if few:
+        count = int(np.count_nonzero(real))
+        hidden = 1 - (1 - CONFIDENCE) ** (1 / count)
+        together = f"{most} of all {count} reals (so few can't rule out a BPCER of {hidden:.2g})"
     under = "".join(f", {name}" for name in dict.fromkeys(conditions or ()))
     bound_by = f"set by {groups[binding].name}" if limits[binding] > GENERATED_AT_LEAST else "the floor"
     rule = (

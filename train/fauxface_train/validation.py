@@ -13,6 +13,7 @@ from fauxface.errors import DataError
 from fauxface.progress import track
 from fauxface_train.augment import degraded, nominal
 from fauxface_train.dataset import Sample, load_stored
+from fauxface_train.model import in_full_precision
 from fauxface_train.presets import Degradations
 
 MIN_SOURCE_SAMPLES = 40
@@ -88,7 +89,8 @@ def logits(
         for start in range(0, len(crops), batch):
             part = torch.from_numpy(crops[start : start + batch]).to(device)
             if autocast is None:
-                parts.append(module(part).cpu())
+                with in_full_precision():
+                    parts.append(module(part).cpu())
             else:
                 with autocast():
                     parts.append(module(part).cpu())
