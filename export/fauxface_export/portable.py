@@ -9,6 +9,7 @@ from typing import Any
 _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 _PATH_IN_WORD = re.compile(r"(^|[=:])/(?!/).*")
 _WINDOWS_PATH_IN_WORD = re.compile(r"(^|[=:])[A-Za-z]:[/\\].*")
+_WAY_UP_IN_WORD = re.compile(r"(^|[=:])\.\.[/\\].*")
 _PATH_IN_TEXT = re.compile(r"(?<![:/\w.~-])/(?:[\w.~+@%,-]+/)*([\w.~+@%,-]+)/?")
 _WINDOWS_PATH_IN_TEXT = re.compile(r"(?<![\w/\\])[A-Za-z]:[/\\](?:[\w.~+@%,-]+[/\\])*([\w.~+@%,-]+)[/\\]?")
 
@@ -16,7 +17,8 @@ _WINDOWS_PATH_IN_TEXT = re.compile(r"(?<![\w/\\])[A-Za-z]:[/\\](?:[\w.~+@%,-]+[/
 def portable(value: Any) -> Any:
     """Return JSON data with absolute paths cut to their last part: a bundle names no folders of a machine.
 
-    Bytes of a name that aren't UTF-8 are written as backslash and number.
+    So are those that lead upwards, in command lines. Bytes of a name that aren't UTF-8 are written as
+    backslash and number.
     """
     if isinstance(value, str):
         return _without_folders(value.encode("utf-8", "backslashreplace").decode())
@@ -41,7 +43,7 @@ def _without_folders(text: str) -> str:
 
 
 def _cut_word(word: str) -> str:
-    for pattern in (_WINDOWS_PATH_IN_WORD, _PATH_IN_WORD):
+    for pattern in (_WINDOWS_PATH_IN_WORD, _PATH_IN_WORD, _WAY_UP_IN_WORD):
         word = pattern.sub(lambda found: found[1] + _last_part(found[0][len(found[1]) :]), word)
     return word
 

@@ -92,7 +92,7 @@ def test_figures_are_those_of_the_shipped_bundle():
     tables = load(ROOT / "train" / "default_model" / "readme_figures.py")
     recorded = [
         json.loads(path.read_text(encoding="utf-8"))
-        for path in (tables.ABLATIONS, tables.ELSEWHERE, tables.RECENT)
+        for path in (tables.EVALUATION, tables.ABLATIONS, tables.ELSEWHERE, tables.RECENT)
     ]
     assert tables.fill(README, "metrics", tables.figures(document, *recorded)) == README
 

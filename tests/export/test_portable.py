@@ -16,7 +16,11 @@ from fauxface_export.portable import portable
         ("fauxface train x --weights=/a/b.npz", "fauxface train x --weights=b.npz"),
         ("it's in /srv/proj+x/runs", "it's in runs"),
         ("a real/fake pair (1/2)", "a real/fake pair (1/2)"),
-        ("runs/a and ../faces", "runs/a and ../faces"),
+        (
+            "fauxface train a --weights ../shared/w.npz --add=../../b/",
+            "fauxface train a --weights w.npz --add=b",
+        ),
+        ("it's in ../faces", "it's in ../faces"),
         ("https://example.org/a/b", "https://example.org/a/b"),
         ({"a": ["/x/y", 1], "b": None}, {"a": ["y", 1], "b": None}),
         (r"C:\Users\jane doe\faces", "faces"),

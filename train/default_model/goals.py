@@ -68,19 +68,24 @@ def of_int8(manifest: Mapping[str, Any]) -> Iterator[Goal]:
     yield Goal("verdicts that int8 changes", 0.01, test["flips"])
 
 
-def of_left_out(results: Mapping[str, Any], generators: Mapping[str, Sequence[str]]) -> Iterator[Goal]:
-    """Yield a goal for each source of the generators that the ablations left out, worst first.
+def of_left_out(results: Mapping[str, Any], generators: Mapping[str, Any]) -> Iterator[Goal]:
+    """Yield a goal for each source of the left-out generators by two recipes, the worst first.
 
     Args:
         results: Content of train/ablations/results.json.
-        generators: Of plan.toml: names of the groups that hold all sources of a generator (`left_out`), and
-            the variants of which the first that was run stands for a group (`shown`).
+        generators: Of plan.toml: names of the groups that hold all sources of a generator (`left_out`), the
+            recipe of the shipped model's first cycle (`shipped`), and the variants of which the first that
+            was run stands for a group (`shown`).
     """
     rows = {(row["variant"], row["without"]): row for row in results["runs"]}
-    shown = (
-        next((rows[name, group] for name in generators["shown"] if (name, group) in rows), None)
-        for group in generators["left_out"]
-    )
+    for names in ([generators["shipped"]], generators["shown"]):
+        made = (
+            [rows[name, group] for name in names if (name, group) in rows] for group in generators["left_out"]
+        )
+        yield from _without([runs[0] for runs in made if runs])
+
+
+def _without(runs: Sequence[Mapping[str, Any]]) -> list[Goal]:
     found = [
         Goal(
             f"AUROC without {row['without']} in training, `{row['variant']}` of {row['samples']:,} pictures",
@@ -89,11 +94,10 @@ def of_left_out(results: Mapping[str, Any], generators: Mapping[str, Sequence[st
             least=True,
             where=source,
         )
-        for row in shown
-        if row
+        for row in runs
         for source, values in row["left_out"].items()
     ]
-    yield from sorted(found, key=lambda goal: goal.value)
+    return sorted(found, key=lambda goal: goal.value)
 
 
 def of_audit(audit: Mapping[str, Any]) -> Iterator[Goal]:
@@ -146,7 +150,9 @@ def recorded() -> dict[str, list[Goal]]:
             *of_test(read(RECORD / "evaluation" / "metrics.json")),
             *of_int8(read(BUNDLE)),
         ],
-        "Generators left out, in shorter runs": list(of_left_out(read(ABLATIONS), generators)),
+        "Generators left out, in shorter runs: by the first cycle's recipe, then by the best tried": list(
+            of_left_out(read(ABLATIONS), generators)
+        ),
         "Training data": list(of_audit(read(RECORD / "audit" / "audit.json"))),
         "Locator against its teacher, in a copy of 320 px where no other is named": list(
             of_locator(read(RECORD / "locator" / "compare.json"))
