@@ -113,7 +113,8 @@ def doctor(
                     "golden crops",
                     f"{'ok' if golden.passed else 'FAILED'}: {golden.crops} crops in {golden.precision}, "
                     f"logits within {golden.max_difference:.1e} (allowed {golden.tolerance:g}), "
-                    f"{golden.changed_labels} labels changed",
+                    f"{golden.changed_labels} labels changed (allowed {golden.allowed_changes}), "
+                    f"{golden.reversed_labels} reversed",
                 )
             )
         if report.timing is not None:

@@ -12,16 +12,13 @@ import cv2
 import numpy as np
 
 import fauxface
+from fauxface.bench.configurations import compare_golden
 from fauxface.bundle import Bundle
 from fauxface.errors import FauxfaceError, GateError
 from fauxface.locator import Locator
-from fauxface.manifest import Manifest
 from fauxface.precision import int8_instructions, locator_beside, open_classifier
 from fauxface.session import Classifier, import_onnxruntime, installed_distributions
 from fauxface.threads import available_cores
-
-GOLDEN_TOLERANCE = {"fp32": 1e-3, "fp16": 0.03, "int8": 0.05}
-"""Largest absolute difference of a logit between the exporting machine and this one, by precision."""
 
 _WARM_UP = 3
 _RUNS = 30
@@ -92,7 +89,9 @@ class GoldenCheck:
         max_difference: Largest absolute difference of a logit from the recorded one.
         tolerance: Largest difference that passes.
         changed_labels: Crops whose label isn't the recorded one.
-        passed: Whether the difference is within the tolerance and, in fp32, no label changed.
+        reversed_labels: Those of them that went from bona fide to generated or back.
+        allowed_changes: Largest number of changed labels that passes.
+        passed: Whether difference and changes are allowed, and no label is reversed.
     """
 
     precision: str
@@ -100,6 +99,8 @@ class GoldenCheck:
     max_difference: float
     tolerance: float
     changed_labels: int
+    reversed_labels: int
+    allowed_changes: int
     passed: bool
 
 
@@ -199,7 +200,8 @@ def examine(
             _try_locator(loaded, beside)
             locator_runs = True
         crops, expected = loaded.golden(in_use)
-        golden = compare_golden(expected, classifier.logits(crops), loaded.manifest, in_use)
+        compared = compare_golden(loaded.manifest, in_use, expected, classifier.logits(crops))
+        golden = GoldenCheck(precision=in_use, passed=compared.passed, **asdict(compared))
         timing = measure(classifier, crops[:1], in_use)
         if not golden.passed:
             raise GateError(
@@ -246,38 +248,6 @@ def describe_environment() -> Environment:
 def built_with(build_information: str, feature: str) -> bool:
     """Return whether a feature's line of `cv2.getBuildInformation()` says YES."""
     return re.search(rf"^\s*{re.escape(feature)}:\s+YES\b", build_information, re.MULTILINE) is not None
-
-
-def compare_golden(
-    expected: np.ndarray, actual: np.ndarray, manifest: Manifest, precision: str = "fp32"
-) -> GoldenCheck:
-    """Compare this machine's logits with the recorded ones.
-
-    In fp32, labels must be equal too. In other precisions, the tolerance of the logits decides alone: it may
-    carry a crop that lies near a threshold over it.
-
-    Args:
-        expected: float32 [K, 2], from the bundle.
-        actual: float32 [K, 2], from this machine.
-        manifest: Gives calibration and thresholds, by which the labels are compared.
-        precision: Of the classifier that gave both.
-    """
-    point = manifest.operating_point(precision)
-    labels = [
-        [point.thresholds.label(p) for p in point.calibration.probability(logits)]
-        for logits in (expected, actual)
-    ]
-    difference = float(np.abs(actual.astype(np.float64) - expected).max())
-    changed = sum(before != now for before, now in zip(*labels, strict=True))
-    tolerance = GOLDEN_TOLERANCE.get(precision, GOLDEN_TOLERANCE["fp32"])
-    return GoldenCheck(
-        precision=precision,
-        crops=len(expected),
-        max_difference=difference,
-        tolerance=tolerance,
-        changed_labels=changed,
-        passed=difference <= tolerance and (changed == 0 or precision != "fp32"),
-    )
 
 
 def measure(classifier: Classifier, crop: np.ndarray, precision: str = "fp32") -> Timing:

@@ -92,6 +92,12 @@ def import_onnxruntime() -> ModuleType:
     return onnxruntime
 
 
+def check_threads(count: int) -> None:
+    """Raise a ProviderError unless this is a number of threads that a session may have."""
+    if not (type(count) is int and 1 <= count <= _MAX_THREADS):
+        raise ProviderError(f"threads must be 1 to {_MAX_THREADS}, not {count!r}; leave it out for all cores")
+
+
 def auto_providers() -> tuple[str, ...]:
     """Return what "auto" tries, in order: the providers that ONNX Runtime was built with, the CPU last."""
     built_with = import_onnxruntime().get_available_providers()
@@ -146,10 +152,8 @@ class Classifier:
     ) -> None:
         if provider not in PROVIDER_CHOICES:
             raise ProviderError(f"unknown provider {provider!r}; choose one of {', '.join(PROVIDER_CHOICES)}")
-        if threads is not None and not (type(threads) is int and 1 <= threads <= _MAX_THREADS):
-            raise ProviderError(
-                f"threads must be 1 to {_MAX_THREADS}, not {threads!r}; leave it out for all cores"
-            )
+        if threads is not None:
+            check_threads(threads)
         check_self_contained(model_bytes, "the classifier")
         self.threads = threads or available_cores()
         ort = import_onnxruntime()

@@ -78,7 +78,7 @@ def test_a_rate_that_nothing_holds_is_an_answer_not_an_error(run):
     ("arguments", "message"),
     [
         (["--provider", "abacus"], "ProviderError: unknown provider 'abacus'"),
-        (["--precision", "int3"], "BundleError: unknown precision 'int3'"),
+        (["--precision", "int3"], "ProviderError: unknown precision 'int3'"),
         (["--precision", "int8"], "BundleError: the bundle has no int8 classifier; it has fp32"),
         (["--threads", "0"], "ProviderError: threads must be 1 to 1024, not 0"),
         (["--scenario", "server"], "BenchmarkError: unknown scenario 'server'"),

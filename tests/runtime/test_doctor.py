@@ -11,9 +11,11 @@ import typer
 from typer.testing import CliRunner
 
 from fauxface import cli_bundle, doctor, precision, session
+from fauxface.bench.configurations import GOLDEN_TOLERANCE, compare_golden
 from fauxface.bundle import Bundle
-from fauxface.doctor import GOLDEN_TOLERANCE, built_with, compare_golden, examine
+from fauxface.doctor import built_with, examine
 from fauxface.errors import BundleError, GateError, ProviderError
+from fauxface.manifest import Manifest
 
 TINY = Path(__file__).parents[1] / "data" / "tiny_bundle"
 
@@ -67,9 +69,8 @@ def test_golden_tolerance(precision, shift, passed):
     bundle = Bundle.load(TINY)
     _, logits = bundle.golden()
     moved = shift * GOLDEN_TOLERANCE[precision]
-    check = compare_golden(logits, logits + np.float32([0, moved]), bundle.manifest, precision)
+    check = compare_golden(bundle.manifest, precision, logits, logits + np.float32([0, moved]))
     assert check.passed == passed
-    assert check.precision == precision
     assert check.max_difference == pytest.approx(moved, rel=1e-5, abs=1e-6)
 
 
@@ -82,11 +83,19 @@ def test_golden_labels_must_be_equal_even_within_the_tolerance():
     manifest = Bundle.load(TINY).manifest
     z = float(np.log(0.7 / 0.3))
     expected, actual = np.float32([[0, z + 1e-4]]), np.float32([[0, z - 1e-4]])
-    check = compare_golden(expected, actual, manifest)
+    check = compare_golden(manifest, "fp32", expected, actual)
     assert check.max_difference < GOLDEN_TOLERANCE["fp32"]
     assert (check.changed_labels, check.passed) == (1, False)
-    check = compare_golden(expected, actual, manifest, "fp16")
+    check = compare_golden(manifest, "fp16", expected, actual)
     assert (check.changed_labels, check.passed) == (1, True)
+
+
+def test_a_verdict_that_is_turned_round_fails_in_any_precision():
+    document = json.loads((TINY / "bundle.json").read_text())
+    document["thresholds"] |= {"bona_fide_below": 0.5, "generated_from": 0.5}
+    manifest = Manifest.parse(json.dumps(document).encode())
+    check = compare_golden(manifest, "int8", np.float32([[0, 1e-3]]), np.float32([[0, -1e-3]]))
+    assert (check.changed_labels, check.reversed_labels, check.passed) == (1, 1, False)
 
 
 @pytest.mark.parametrize("asked", ["fp32", "int8", "fp16"])

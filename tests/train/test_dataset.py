@@ -68,10 +68,8 @@ def test_samples(tmp_path: Path):
     assert second.landmarks == ()
     assert (first.age, first.gender, first.race) == (31, "female", "asian")
     assert (second.label, second.locator_score, second.age, second.gender) == (1, None, None, None)
-    assert data.samples("train") == data.samples(label=0) == data.samples(sources=["cam"]) == [first]
+    assert data.samples("train") == data.samples(label=0) == [first]
     assert data.samples("test") == []
-    with pytest.raises(DataError, match="no source x"):
-        data.samples(sources=["x"])
 
 
 def test_crops_are_rgb_and_the_nominal_square(tmp_path: Path):

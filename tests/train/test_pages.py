@@ -68,7 +68,6 @@ def test_only_what_stands_between_the_named_marks_is_exchanged():
     page = "a\n<!-- one -->\nold\n<!-- /one -->\n<!-- two -->\n<!-- /two -->\n"
     filled = pages.fill(page, "one", r"new \1")
     assert filled == page.replace("old", r"new \1")
-    assert pages.fill(filled, "absent", "x") == filled
 
 
 def test_markdown():
@@ -132,3 +131,12 @@ def test_a_browser_shows_it(scheme, ground, text, tmp_path):
     green = np.abs(seen - (10, 200, 30)).max(axis=2) < 12
     assert green.sum() > 0.9 * 60 * 90
     assert (np.abs(seen - seen[-5, 5]).max(axis=2) > 60).mean() > 0.01
+
+
+@pytest.mark.parametrize(
+    "page", ["no marker", "<!-- a -->\nx\n<!-- /b -->", 2 * "<!-- a -->\nx\n<!-- /a -->\n"]
+)
+def test_a_page_whose_block_is_not_there_once_is_an_error(page):
+    with pytest.raises(ValueError, match=r"the page has [02] blocks 'a', not 1"):
+        pages.fill(page, "a", "y")
+    assert pages.fill("<!-- a -->\nx\n<!-- /a -->", "a", "y") == "<!-- a -->\ny\n<!-- /a -->"

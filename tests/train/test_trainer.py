@@ -54,7 +54,6 @@ def test_a_run_leaves_all_that_was_promised(prepared, recipe, tmp_path):
     recipe = recipe.changed(bpcer=0.05)
     outcome = _go(prepared, out, recipe)
     assert (outcome.finished, outcome.samples, outcome.planned) == (True, 24, 24)
-    assert outcome.images_per_s > 0
     names = {path.name for path in out.iterdir()}
     assert names == {
         "best.safetensors",

@@ -5,8 +5,6 @@ rescaled and written to a file once or twice, and then preprocessed by the runti
 on its random generator alone: the same seed gives the same pixels in any process.
 """
 
-from collections.abc import Callable
-
 import cv2
 import numpy as np
 
@@ -323,7 +321,3 @@ def _cutout(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     crop = crop.copy()
     crop[y : y + height, x : x + width] = _tone(rng)
     return crop
-
-
-View = Callable[[np.ndarray, Square, np.random.Generator], np.ndarray]
-"""Makes a uint8 [128, 128, 3] view of a stored crop."""

@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,29 +166,17 @@ class PreparedData:
     def __len__(self) -> int:
         return len(self._samples)
 
-    def samples(
-        self, split: str | None = None, label: int | None = None, sources: Collection[str] | None = None
-    ) -> list[Sample]:
+    def samples(self, split: str | None = None, label: int | None = None) -> list[Sample]:
         """Return samples in manifest order.
 
         Args:
             split: Only this split: "train", "val" or "test".
             label: Only this label: 0 bona fide, 1 generated.
-            sources: Only these sources.
-
-        Raises:
-            DataError: A source that isn't in the data was asked for.
         """
-        if sources is not None and (unknown := set(sources) - {s.source for s in self._samples}):
-            raise DataError(
-                f"no source {', '.join(sorted(unknown))} in {self.root}; it holds {', '.join(self.sources())}"
-            )
         return [
             s
             for s in self._samples
-            if (split is None or s.split == split)
-            and (label is None or s.label == label)
-            and (sources is None or s.source in sources)
+            if (split is None or s.split == split) and (label is None or s.label == label)
         ]
 
     def sources(self, label: int | None = None) -> list[str]:

@@ -64,7 +64,7 @@ class Teachers:
                     f"the teacher {scorer.path} isn't calibrated; give the best checkpoint of a finished "
                     "run, or a bundle"
                 )
-            if scorer.point.margin != margin:
+            if scorer.point.margin is not None and abs(scorer.point.margin - margin) > 1e-6:
                 raise DataError(
                     f"the teacher {scorer.path} was made for the crop margin {scorer.point.margin}, "
                     f"not {margin}; give a model that was trained on such crops"

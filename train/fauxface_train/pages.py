@@ -54,9 +54,16 @@ def markdown(blocks: Iterable[Block]) -> str:
 
 
 def fill(text: str, name: str, section: str) -> str:
-    """Return a page's text with what stands between `<!-- name -->` and `<!-- /name -->` exchanged."""
+    """Return a page's text with what stands between `<!-- name -->` and `<!-- /name -->` exchanged.
+
+    Raises:
+        ValueError: The page has no such block, or several.
+    """
     pattern = rf"(<!-- {re.escape(name)} -->\n).*?(<!-- /{re.escape(name)} -->)"
-    return re.sub(pattern, lambda found: f"{found[1]}{section}\n{found[2]}", text, flags=re.DOTALL)
+    filled, count = re.subn(pattern, lambda found: f"{found[1]}{section}\n{found[2]}", text, flags=re.DOTALL)
+    if count != 1:
+        raise ValueError(f"the page has {count} blocks {name!r}, not 1; mend its markers")
+    return filled
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

@@ -15,21 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import fauxface
+from fauxface.bench.machine import cpu_name
 from fauxface.bundle import Bundle
 from fauxface.threads import available_cores
 from fauxface_train.dataset import PreparedData, Sample
 
 _PACKAGES = ("fauxface", "torch", "torchvision", "numpy", "opencv-python-headless", "scikit-learn")
-
-
-def cpu_name() -> str:
-    """Return the processor's name as the system tells it."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def machine() -> dict[str, Any]:

@@ -74,14 +74,12 @@ class Outcome:
         samples: Pictures seen.
         planned: Pictures of the whole run.
         metrics: Validation metrics of the best checkpoint; empty where it was interrupted.
-        images_per_s: Pictures per second of training, without validation, in this process.
     """
 
     finished: bool
     samples: int
     planned: int
     metrics: dict[str, float]
-    images_per_s: float
 
 
 def read_resume(out: Path) -> dict[str, Any]:

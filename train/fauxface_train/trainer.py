@@ -400,5 +400,4 @@ class Run:
         logs.write()
 
     def _outcome(self, finished: bool, metrics: dict[str, float]) -> Outcome:
-        speed = self._trained / self._training_seconds if self._training_seconds else 0.0
-        return Outcome(finished, self.position.samples, self._plan.samples, metrics, speed)
+        return Outcome(finished, self.position.samples, self._plan.samples, metrics)

@@ -193,7 +193,7 @@ class VideoLoad:
             if places:
                 crops = self._judge.crop_frame(frame, places)
                 lap("crop")
-                self._judge.classify(crops, [place.box for place in places])
+                self._judge.classify(crops, places)
                 lap("classify")
         lap("decode")
         return spent

@@ -2,6 +2,17 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from fauxface.manifest import Manifest
+from fauxface.verdicts import UNSURE
+
+GOLDEN_TOLERANCE = {"fp32": 1e-3, "fp16": 0.03, "int8": 0.05}
+"""Largest absolute difference of a logit between the exporting machine and this one, by precision."""
+
+ALLOWED_CHANGES = {"fp32": 0.0, "fp16": 0.01, "int8": 0.01}
+"""Share of the golden crops, rounded up to whole crops, whose label may move to or from "unsure"."""
+
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
@@ -49,6 +60,31 @@ class Accuracy:
             and self.changed_labels <= self.allowed_changes
             and self.reversed_labels == 0
         )
+
+
+def compare_golden(manifest: Manifest, precision: str, expected: np.ndarray, actual: np.ndarray) -> Accuracy:
+    """Compare this machine's logits of the golden crops with the recorded ones.
+
+    Args:
+        manifest: Gives calibration and thresholds, by which the labels are told.
+        precision: Decides what is tolerated.
+        expected: float32 [K, 2], from the bundle, of this precision.
+        actual: float32 [K, 2], from this machine.
+    """
+    point = manifest.operating_point(precision)
+    labels = [
+        [point.thresholds.label(p) for p in point.calibration.probability(logits)]
+        for logits in (expected, actual)
+    ]
+    changed = [pair for pair in zip(*labels, strict=True) if pair[0] != pair[1]]
+    return Accuracy(
+        crops=len(expected),
+        max_difference=float(np.abs(actual.astype(np.float64) - expected).max()),
+        tolerance=GOLDEN_TOLERANCE[precision],
+        changed_labels=len(changed),
+        reversed_labels=sum(UNSURE not in pair for pair in changed),
+        allowed_changes=int(np.ceil(ALLOWED_CHANGES[precision] * len(expected))),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def describe_machine(root: Path = Path("/")) -> Machine:
     info = _text(root / "proc/cpuinfo")
     load = load_average()
     return Machine(
-        cpu=_cpu_name(info) or platform.processor() or platform.machine() or "unknown",
+        cpu=cpu_name(root),
         board=_text(root / "proc/device-tree/model").strip("\0\n ") or None,
         gpus=_gpus(root),
         system=f"{platform.system()} {platform.machine()}",
@@ -117,13 +117,14 @@ def versions() -> dict[str, str]:
     return found | (installed_distributions() or {"onnxruntime": str(import_onnxruntime().__version__)})
 
 
-def _cpu_name(info: str) -> str | None:
+def cpu_name(root: Path = Path("/")) -> str:
+    """Return the processor's name as the system tells it; `root` is that of the file system."""
+    lines = [line.partition(":")[::2] for line in _text(root / "proc/cpuinfo").splitlines()]
     for field in ("model name", "Model", "Hardware", "cpu model"):
-        for line in info.splitlines():
-            name, _, value = line.partition(":")
+        for name, value in lines:
             if name.strip() == field and value.strip():
                 return value.strip()
-    return None
+    return platform.processor() or platform.machine() or "unknown"
 
 
 def _instructions(info: str) -> tuple[str, ...]:

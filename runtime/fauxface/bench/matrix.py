@@ -3,23 +3,12 @@
 import itertools
 from dataclasses import dataclass
 
-import numpy as np
-
-from fauxface.bench.configurations import Accepted, Accuracy, Configuration, Refusal
+from fauxface.bench.configurations import Accepted, Configuration, Refusal, compare_golden
 from fauxface.bundle import Bundle
-from fauxface.doctor import GOLDEN_TOLERANCE
 from fauxface.errors import BenchmarkError, BundleError, ProviderError
-from fauxface.precision import open_classifier
-from fauxface.session import PROVIDER_CHOICES, PROVIDERS, Classifier, import_onnxruntime
+from fauxface.precision import PRECISIONS, open_classifier
+from fauxface.session import PROVIDER_CHOICES, PROVIDERS, Classifier, check_threads, import_onnxruntime
 from fauxface.threads import available_cores
-from fauxface.verdicts import UNSURE
-
-PRECISIONS = ("fp32", "fp16", "int8")
-
-ALLOWED_CHANGES = {"fp32": 0.0, "fp16": 0.01, "int8": 0.01}
-"""Share of the golden crops, rounded up to whole crops, whose label may move to or from "unsure"."""
-
-_MAX_THREADS = 1024
 
 # Only someone who asked for TensorRT accepts that it may build its engine for minutes.
 _DEFAULT_PROVIDERS = tuple(name for name in PROVIDERS if name != "tensorrt")
@@ -35,8 +24,7 @@ class Matrix:
         threads: Numbers of threads, or empty for all available cores.
 
     Raises:
-        ProviderError: A provider is unknown, or a number of threads is out of range.
-        BundleError: A precision is unknown.
+        ProviderError: A provider or a precision is unknown, or a number of threads is out of range.
     """
 
     providers: tuple[str, ...] = ()
@@ -49,12 +37,9 @@ class Matrix:
                 raise ProviderError(f"unknown provider {name!r}; choose one of {', '.join(PROVIDER_CHOICES)}")
         for name in self.precisions:
             if name not in PRECISIONS:
-                raise BundleError(f"unknown precision {name!r}; choose one of {', '.join(PRECISIONS)}")
+                raise ProviderError(f"unknown precision {name!r}; choose one of {', '.join(PRECISIONS)}")
         for count in self.threads:
-            if not 1 <= count <= _MAX_THREADS:
-                raise ProviderError(
-                    f"threads must be 1 to {_MAX_THREADS}, not {count}; leave it out for all cores"
-                )
+            check_threads(count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +113,7 @@ def examine(bundle: Bundle, classifier: Classifier, asked: str, precision: str) 
         BundleError: The classifier fails on the crops.
     """
     crops, expected = bundle.golden(precision)
-    accuracy = compare_labels(bundle, precision, expected, classifier.logits(crops))
+    accuracy = compare_golden(bundle.manifest, precision, expected, classifier.logits(crops))
     configuration = Configuration(classifier.provider, precision, classifier.threads)
     if accuracy.passed:
         return Accepted(configuration, asked, accuracy)
@@ -138,31 +123,6 @@ def examine(bundle: Bundle, classifier: Classifier, asked: str, precision: str) 
         f"(allowed {accuracy.allowed_changes}), {accuracy.reversed_labels} from one verdict to the other"
     )
     return Refusal(classifier.provider, precision, classifier.threads, "accuracy", reason)
-
-
-def compare_labels(bundle: Bundle, precision: str, expected: np.ndarray, actual: np.ndarray) -> Accuracy:
-    """Compare a configuration's logits with the golden ones.
-
-    Args:
-        bundle: Gives calibration and thresholds, by which the labels are told.
-        precision: Decides what is tolerated.
-        expected: float32 [K, 2], from the bundle, of this precision.
-        actual: float32 [K, 2], from the configuration.
-    """
-    point = bundle.manifest.operating_point(precision)
-    labels = [
-        [point.thresholds.label(p) for p in point.calibration.probability(logits)]
-        for logits in (expected, actual)
-    ]
-    changed = [pair for pair in zip(*labels, strict=True) if pair[0] != pair[1]]
-    return Accuracy(
-        crops=len(expected),
-        max_difference=float(np.abs(actual.astype(np.float64) - expected).max()),
-        tolerance=GOLDEN_TOLERANCE[precision],
-        changed_labels=len(changed),
-        reversed_labels=sum(UNSURE not in pair for pair in changed),
-        allowed_changes=int(np.ceil(ALLOWED_CHANGES[precision] * len(expected))),
-    )
 
 
 def _precisions(bundle: Bundle) -> tuple[str, ...]:

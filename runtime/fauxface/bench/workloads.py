@@ -46,18 +46,20 @@ class Judge:
         """Return the faces of a video's frame, cut as a scan cuts them: uint8 [N, 128, 128, 3], RGB."""
         return np.stack(cut("", frame, places, self._manifest.crop.margin).crops)
 
-    def classify(self, crops: np.ndarray, boxes: Sequence[Box]) -> list[Verdict]:
+    def classify(self, crops: np.ndarray, places: Sequence[Location]) -> list[Verdict]:
         """Return label and reason of each crop."""
         probabilities = self._point.calibration.probability(self._classifier.logits(crops)).tolist()
-        smallest = self._manifest.crop.min_face_px
+        smallest, gates = self._manifest.crop.min_face_px, self._manifest.gates
         return [
-            self._point.thresholds.verdict(p, max(box[2:]), smallest)
-            for p, box in zip(probabilities, boxes, strict=True)
+            self._point.thresholds.verdict(
+                p, int(max(place.box[2:])), smallest, gates.failure(crop, place.landmarks)
+            )
+            for p, crop, place in zip(probabilities, crops, places, strict=True)
         ]
 
     def __call__(self, scenes: Sequence[Scene]) -> list[Verdict]:
         """Return label and reason of each face."""
-        return self.classify(self.crop(scenes), [box for _, box in scenes])
+        return self.classify(self.crop(scenes), [Location(box, (), float("nan")) for _, box in scenes])
 
 
 def scenes(bundle: Bundle) -> list[Scene]:

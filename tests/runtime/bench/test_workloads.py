@@ -1,3 +1,5 @@
+import copy
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,7 @@ from fauxface.bench import workloads
 from fauxface.bench.workloads import FaceQuery, FrameQuery, Judge, open_locator, scenes
 from fauxface.bundle import Bundle
 from fauxface.crops import face_square
+from fauxface.gates import Gates
 from fauxface.locator import Location
 from fauxface.session import Classifier
 from fauxface.video import Frame
@@ -54,6 +57,14 @@ def test_a_query_gives_the_verdicts_of_the_next_faces(judge):
     query = FaceQuery(judge, [(picture(RED), box), (picture(GRAY), box), (picture(GRAY), box)], 2)
     assert [label for label, _ in query()] == ["generated", "bona_fide"]
     assert [label for label, _ in query()] == ["bona_fide", "generated"]
+
+
+def test_a_blurred_face_is_unsure_as_in_a_scan(bundle, judge):
+    gated = copy.copy(bundle)
+    gated.manifest = dataclasses.replace(bundle.manifest, gates=Gates(min_sharpness=12))
+    gated = Judge(gated, judge._classifier)
+    query = FaceQuery(gated, [(picture(RED), (200.0, 150.0, 100.0, 100.0))], 1)
+    assert query() == [("unsure", "face is blurred: sharpness 0, below 12")]
 
 
 def test_small_faces_are_unsure_as_in_a_scan(judge):

@@ -10,7 +10,7 @@ import numpy as np
 
 from fauxface import images
 from fauxface.crops import INPUT_SIZE, Square, face_square
-from fauxface.errors import DataError, ImageError
+from fauxface.errors import ImageError
 from fauxface.progress import Progress
 from fauxface_train import augment
 from fauxface_train.audit import features
@@ -187,8 +187,6 @@ def _prepared(
     """Measure the stored crop, the network's input without and with the transform."""
     stored = load_stored(sample)
     side, margin = stored.shape[0], data.margin
-    if stored.shape[1] != side:
-        raise DataError(f"{sample.path} isn't square; run 'fauxface data prepare' again")
     content = sample.path.read_bytes()
     nominal = augment.nominal(stored, sample.square)
     chance = int.from_bytes(_draw(sample, seed)[:16])

@@ -327,10 +327,10 @@ class Run:
         """Drop the log's lines after the checkpoint; those steps are done again."""
         path = self.out / "log.csv"
         if path.exists() and path.stat().st_size:
-            head, *rows = path.read_text().splitlines(keepends=True)
+            head, *rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
             rows = [row for row in rows if row.endswith("\n") and int(row.partition(",")[0]) <= self.done]
             with atomic_write(path) as temporary:
-                temporary.write_text("".join([head, *rows]))
+                temporary.write_text("".join([head, *rows]), encoding="utf-8")
 
     def _start_from(self, path: Path) -> dict[str, object]:
         """Take over the averaged weights of an earlier run; return which they are."""

@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 
 from fauxface.errors import DataError
+from fauxface.sources import IMAGE_SUFFIXES
 from fauxface_train import layouts
 
-_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"))
 _CACHE_BYTES = 2_500_000_000
 
 
@@ -18,7 +18,7 @@ def find_pictures(folder: Path) -> list[Path]:
     Raises:
         DataError: The folder is missing or holds no picture, or a folder in it can't be read.
     """
-    paths = sorted(p for p in layouts.walk(folder) if p.suffix.lower() in _SUFFIXES and p.is_file())
+    paths = sorted(p for p in layouts.walk(folder) if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
     if not paths:
         raise DataError(f"no pictures below {folder}; give a folder with JPEG, PNG, WebP, BMP or TIFF files")
     return paths
