@@ -6,14 +6,12 @@ from pathlib import Path
 import onnx
 import onnxruntime
 import torch
-from google.protobuf.message import DecodeError
 from onnx import helper
 from torch.export import ExportedProgram
 
 from fauxface.crops import INPUT_SIZE
-from fauxface.errors import BundleError, GateError
+from fauxface.errors import GateError
 from fauxface.onnx_wire import check_self_contained
-from fauxface.yunet import OUTPUTS
 from fauxface_export.program import example_input
 
 OPSET = 18
@@ -90,31 +88,6 @@ def opset(path: Path) -> int:
     """Return the version of ONNX's default operator set that a file asks for."""
     model = onnx.load(path, load_external_data=False)
     return next(entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"})
-
-
-def check_locator(data: bytes, name: str) -> None:
-    """Check that bytes are a face locator in YuNet's format: one picture in, the 12 outputs of three strides.
-
-    Args:
-        data: The ONNX file.
-        name: What to call it in messages.
-
-    Raises:
-        BundleError: They aren't.
-    """
-    check_self_contained(data, name)
-    try:
-        model = onnx.load_model_from_string(data)
-        onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError, ValueError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise BundleError(f"{name} isn't a valid ONNX file ({reason}); give a YuNet-format locator") from None
-    found = {output.name for output in model.graph.output}
-    if found != set(OUTPUTS):
-        raise BundleError(
-            f"{name} has {len(found)} outputs ({', '.join(sorted(found)[:2])}, ...), not the 12 of YuNet's "
-            "format (cls, obj, bbox, kps at strides 8, 16, 32); give a YuNet-format locator"
-        )
 
 
 def _clean(model: onnx.ModelProto) -> None:

@@ -11,8 +11,8 @@ import onnx
 
 from fauxface.bundle import Bundle
 from fauxface.errors import BundleError, CheckpointError, DataError
+from fauxface.locator import Locator
 from fauxface.verdicts import Calibration, Thresholds
-from fauxface_export import onnx_graph
 from fauxface_train import layouts
 from fauxface_train.checkpoint import Checkpoint
 from fauxface_train.locator.int8 import SOURCE
@@ -54,8 +54,16 @@ def read_locator(path: Path | None, score: float | None) -> tuple[bytes, float]:
         shipped = Bundle.load()
         return shipped.locator_bytes(), score or shipped.manifest.locator.score_threshold
     data = read_bytes(path, "face locator", BundleError)
-    onnx_graph.check_locator(data, str(path))
+    _check_locator(data, path)
     return data, score or LOCATOR_SCORE
+
+
+def _check_locator(data: bytes, path: Path) -> None:
+    """Raise a BundleError unless the runtime takes a file as a locator."""
+    try:
+        Locator(data)
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from None
 
 
 def read_locator_int8(path: Path | None, locator: bytes) -> bytes | None:
@@ -75,7 +83,7 @@ def read_locator_int8(path: Path | None, locator: bytes) -> bytes | None:
             return None
         return shipped.locator_bytes("int8")
     data = read_bytes(path, "face locator", BundleError)
-    onnx_graph.check_locator(data, str(path))
+    _check_locator(data, path)
     made_of = {entry.key: entry.value for entry in onnx.load_model_from_string(data).metadata_props}
     if made_of.get(SOURCE) != hashlib.sha256(locator).hexdigest():
         raise DataError(

@@ -9,7 +9,7 @@ pytest.importorskip("onnxscript")
 import onnx
 import torch
 
-from fauxface.errors import BundleError, GateError
+from fauxface.errors import GateError
 from fauxface_export import onnx_graph, program
 
 DATA = Path(__file__).parents[1] / "data"
@@ -38,27 +38,3 @@ def test_the_same_program_gives_the_same_bytes(tmp_path):
         "a": "1",
         "b": "2",
     }
-
-
-def test_a_locator_without_a_stride_is_refused(inputs):
-    with pytest.raises(BundleError, match=r"has 8 outputs .* not the 12 of YuNet"):
-        onnx_graph.check_locator(inputs.other_locator.read_bytes(), "locator.onnx")
-
-
-def test_a_locator_in_yunets_format_passes(inputs):
-    onnx_graph.check_locator(inputs.locator.read_bytes(), "locator")
-
-
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"", "isn't an ONNX model"),
-        (b"\x00" * 64, "isn't an ONNX model"),
-        ((DATA / "tiny_bundle/classifier.onnx").read_bytes(), "not the 12 of YuNet"),
-        ((DATA / "attacks/external_data.onnx").read_bytes(), "external data"),
-    ],
-    ids=["empty", "zeros", "classifier", "external data"],
-)
-def test_other_locators_are_refused(data, message):
-    with pytest.raises(BundleError, match=message):
-        onnx_graph.check_locator(data, "locator.onnx")

@@ -1,5 +1,6 @@
 import hashlib
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +18,8 @@ from fauxface.verdicts import Calibration, Thresholds
 from fauxface_export import reading
 from fauxface_export.export import Options, export
 from fauxface_train import checkpoint
+
+DATA = Path(__file__).parents[1] / "data"
 
 
 def metrics_with(path, inputs, **changes):
@@ -57,6 +60,8 @@ BAD = {
     "empty locator": (BundleError, lambda p, i: {"locator": text(p / "a.onnx", "")}),
     "locator isn't ONNX": (BundleError, lambda p, i: {"locator": text(p / "a.onnx", "no")}),
     "locator of another format": (BundleError, lambda p, i: {"locator": i.other_locator}),
+    "classifier as locator": (BundleError, lambda p, i: {"locator": DATA / "tiny_bundle/classifier.onnx"}),
+    "locator beside its file": (BundleError, lambda p, i: {"locator": DATA / "attacks/external_data.onnx"}),
     "no metrics": (DataError, lambda p, i: {"metrics": p / "none.json"}),
     "metrics aren't JSON": (DataError, lambda p, i: {"metrics": text(p / "m.json", "{")}),
     "metrics of something else": (DataError, lambda p, i: {"metrics": text(p / "m.json", "[1]")}),

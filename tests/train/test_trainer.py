@@ -137,11 +137,12 @@ def test_averaged_weights_differ_from_the_raw_ones(prepared, recipe, tmp_path):
 
 
 def test_worker_processes_and_cache_change_nothing(prepared, recipe, tmp_path):
-    with loading.decoded(PreparedData.load(prepared).samples("train"), 1 << 20) as cached:
+    samples = PreparedData.load(prepared).samples("train")
+    with loading.decoded(samples, 1 << 20) as cached:
         assert cached.in_memory
         plan = Plan([0] * 6 + [1] * 6, ["a"] * 12, recipe)
         parallel = list(loading.batches(loading.Views(cached, Degradations(), 7), plan.batches(1), 1))
-        with loading.decoded([cached.sample(i) for i in range(12)], 10_000) as direct:
+        with loading.decoded(samples, 10_000) as direct:
             assert not direct.in_memory
             serial = list(loading.batches(loading.Views(direct, Degradations(), 7), plan.batches(1), 0))
     assert len(parallel) == len(serial) == 5

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from fauxface.crops import Square
 from fauxface.errors import DataError
 from fauxface.gates import sharpness
 from fauxface.progress import track
@@ -41,14 +42,18 @@ class Crops:
     """
 
     def __init__(self, samples: Sequence[Sample], pixels: Path | None, sides: Sequence[int]) -> None:
-        self._samples = list(samples)
+        # Worker processes get copies: what is decoded needs no more of a sample than square and label.
+        self._samples = list(samples) if pixels is None else []
+        squares = [(s.square.x, s.square.y, s.square.side) for s in samples]
+        self._squares = np.array(squares, np.int64).reshape(-1, 3)
+        self._labels = np.array([s.label for s in samples], np.int8)
         self._pixels = pixels
         self._sides = np.asarray(sides, np.int64)
         self._offsets = np.concatenate([[0], np.cumsum(3 * self._sides**2)])
         self._map: np.memmap | None = None
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self._labels)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_map": None}
@@ -58,9 +63,13 @@ class Crops:
         """Whether the pixels were decoded once."""
         return self._pixels is not None
 
-    def sample(self, index: int) -> Sample:
-        """Return a sample."""
-        return self._samples[index]
+    def square(self, index: int) -> Square:
+        """Return the nominal square within the stored crop."""
+        return Square(*self._squares[index].tolist())
+
+    def label(self, index: int) -> int:
+        """Return 0 for bona fide, 1 for generated."""
+        return int(self._labels[index])
 
     def stored(self, index: int) -> np.ndarray:
         """Return a stored crop, uint8 [S, S, 3] RGB."""
@@ -148,13 +157,13 @@ class Views(Dataset[tuple[np.ndarray, int]]):
     def __getitem__(self, key: tuple[int, int]) -> tuple[np.ndarray, int]:
         position, index = key
         rng = np.random.default_rng([self._seed, 3, position])
-        sample, stored = self._crops.sample(index), self._crops.stored(index)
+        square, label, stored = self._crops.square(index), self._crops.label(index), self._crops.stored(index)
         if self._degradations is None:
-            return flipped(stored, sample.square, rng), sample.label
-        view = degraded(stored, sample.square, rng, self._degradations)
+            return flipped(stored, square, rng), label
+        view = degraded(stored, square, rng, self._degradations)
         if self._framed is not None:
-            view = np.stack([degraded(stored, sample.square, rng, self._framed), view])
-        return view, sample.label
+            view = np.stack([degraded(stored, square, rng, self._framed), view])
+        return view, label
 
 
 def batches(
@@ -242,9 +251,7 @@ def default_workers(device: torch.device) -> int:
 def sharpness_of(crops: Crops) -> np.ndarray:
     """Return the sharpness of each nominal train crop, float [N]: what batches are matched by."""
     with ThreadPoolExecutor(available_cores()) as pool:
-        found = pool.map(
-            lambda i: sharpness(nominal(crops.stored(i), crops.sample(i).square)), range(len(crops))
-        )
+        found = pool.map(lambda i: sharpness(nominal(crops.stored(i), crops.square(i))), range(len(crops)))
         return np.array(list(track(found, len(crops), "measure sharpness", "crops")))
 
 
@@ -255,7 +262,7 @@ def probe_faces(crops: Crops, recipe: Recipe, count: int = 384) -> np.ndarray:
         uint8 [N, 128, 128, 3] RGB, N at most `count`.
     """
     rng = np.random.default_rng([recipe.seed, 4])
-    labels = np.array([crops.sample(i).label for i in range(len(crops))])
+    labels = np.array([crops.label(i) for i in range(len(crops))])
     picked = np.concatenate(
         [rng.permutation(np.flatnonzero(labels == value))[: count // 2] for value in (0, 1)]
     )

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import torch
 
+from fauxface.captures import quiet
 from fauxface.errors import GateError
 from fauxface.files import atomic_write
 from fauxface_train.locator.decode import OUTPUTS, decode, pack
@@ -103,35 +104,32 @@ def _read_by_opencv(path: Path) -> dict[str, float]:
     """Compare FaceDetectorYN, from the file and from memory, with this package's decoding."""
     detector = DenseDetector(path)
     found_apart, count = [0.0], 0
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:
-        buffer = np.frombuffer(path.read_bytes(), np.uint8)
-        for picture in _pictures():
-            height, width = picture.shape[:2]
-            maps = pack(detector.outputs(picture))
-            score = np.sqrt(np.clip(maps[:, 0], 0, 1) * np.clip(maps[:, 1], 0, 1))
-            threshold = float(np.sort(score)[-50])
-            ours = decode(maps, height, width, threshold - _SCORE_ROOM, 1.0)
-            sure = ours.scores > threshold + _SCORE_ROOM
-            for reader in (
-                cv2.FaceDetectorYN.create(str(path), "", (width, height), threshold, 1.0),
-                cv2.FaceDetectorYN.create(
-                    "onnx", buffer, np.empty(0, np.uint8), (width, height), threshold, 1.0
-                ),
-            ):
-                found = reader.detect(picture)[1]
-                theirs = np.zeros((0, 15)) if found is None else np.asarray(found)
-                if not len(theirs):
-                    raise GateError(f"OpenCV finds nothing with the exported locator at {width}x{height}")
-                apart = np.abs(theirs[:, None, :4] - ours.boxes[None]).max(2)
-                missed = apart[:, sure].min(0) if sure.any() else np.zeros(1)
-                found_apart += [float(apart.min(1).max()), float(missed.max())]
-                count += len(theirs)
+        with quiet():
+            buffer = np.frombuffer(path.read_bytes(), np.uint8)
+            for picture in _pictures():
+                height, width = picture.shape[:2]
+                maps = pack(detector.outputs(picture))
+                score = np.sqrt(np.clip(maps[:, 0], 0, 1) * np.clip(maps[:, 1], 0, 1))
+                threshold = float(np.sort(score)[-50])
+                ours = decode(maps, height, width, threshold - _SCORE_ROOM, 1.0)
+                sure = ours.scores > threshold + _SCORE_ROOM
+                for reader in (
+                    cv2.FaceDetectorYN.create(str(path), "", (width, height), threshold, 1.0),
+                    cv2.FaceDetectorYN.create(
+                        "onnx", buffer, np.empty(0, np.uint8), (width, height), threshold, 1.0
+                    ),
+                ):
+                    found = reader.detect(picture)[1]
+                    theirs = np.zeros((0, 15)) if found is None else np.asarray(found)
+                    if not len(theirs):
+                        raise GateError(f"OpenCV finds nothing with the exported locator at {width}x{height}")
+                    apart = np.abs(theirs[:, None, :4] - ours.boxes[None]).max(2)
+                    missed = apart[:, sure].min(0) if sure.any() else np.zeros(1)
+                    found_apart += [float(apart.min(1).max()), float(missed.max())]
+                    count += len(theirs)
     except cv2.error as error:
         raise GateError(f"OpenCV can't read the exported locator: {error.err}") from error
-    finally:
-        cv2.utils.logging.setLogLevel(level)
     worst = float(np.max(found_apart))
     if not worst <= _BOX_TOLERANCE_PX:
         raise GateError(f"OpenCV's boxes differ by {worst:.2g} px from ONNX Runtime's; report this as a bug")
