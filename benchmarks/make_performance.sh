@@ -21,6 +21,7 @@ measure sampled "$@"
 measure locator_policies "$@"
 measure locator_sides "$@" --side 640 960 1152 1280
 measure video_pipeline "$@"
+measure folder
 measure startup --clip "$1"
 "$python" "$here/performance_doc.py"
 if [ ${#failed[@]} -gt 0 ]; then

@@ -100,6 +100,22 @@ def video_pipeline(data: dict[str, Any]) -> Table:
     return head, rows
 
 
+def folder(data: dict[str, Any]) -> Table:
+    """Return the rates of pictures one after the other and read ahead."""
+    ways = list(data["rows"][0]["pictures_per_s"])
+    head = ["pictures", "faces per picture", *ways, "times as many"]
+    rows = [
+        [
+            row["pictures"],
+            f"{row['faces'] / row['count']:.1f}",
+            *(row["pictures_per_s"][way] for way in ways),
+            f"{row['ratio']['value']:.2f} ({row['ratio']['low']:.2f} to {row['ratio']['high']:.2f})",
+        ]
+        for row in data["rows"]
+    ]
+    return head, rows
+
+
 def startup(data: dict[str, Any]) -> Table:
     """Return start-up times and peak memory."""
     rows: list[list[Any]] = [
@@ -119,7 +135,7 @@ def startup(data: dict[str, Any]) -> Table:
 
 TABLES: dict[str, Callable[[dict[str, Any]], Table]] = {
     table.__name__: table
-    for table in (hot_path, sampled, locator_policies, locator_sides, video_pipeline, startup)
+    for table in (hot_path, sampled, locator_policies, locator_sides, video_pipeline, folder, startup)
 }
 
 

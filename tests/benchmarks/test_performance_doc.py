@@ -38,6 +38,9 @@ def results(load, scanner, clip, tmp_path):
     rows = load("locator_sides").measure(clip, Bundle.load(scanner.bundle.path), [320], 1)
     yield "locator_sides", {"rows": rows}
     yield "video_pipeline", run | {"rows": [load("video_pipeline").measure(scanner, clip, 1)]}
+    folder = load("folder")
+    pictures = folder.make_pictures(tmp_path, (320, 240), 2)
+    yield "folder", run | {"rows": [folder.measure(scanner, "small", pictures, 1)]}
     startup = load("startup")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(startup, "run", lambda _: (0.123, 321.0))

@@ -177,6 +177,7 @@ def test_one_command_measures_all_for_the_performance_page(load, tmp_path, faili
         (1, "failed: video_pipeline.py; see above\n") if failing else (0, "")
     )
     called = [line.split() for line in log.read_text().splitlines()]
-    assert [words[0] for words in called] == [f"{name}.py" for name in (*SCRIPTS, "performance_doc")]
+    names = (*SCRIPTS[:-1], "folder", SCRIPTS[-1], "performance_doc")
+    assert [words[0] for words in called] == [f"{name}.py" for name in names]
     assert called[3][2:] == ["a.mp4", "b.mp4", "--side", "640", "960", "1152", "1280"]
-    assert called[5][2:] == ["--clip", "a.mp4"]
+    assert called[6][2:] == ["--clip", "a.mp4"]
