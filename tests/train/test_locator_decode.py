@@ -1,22 +1,11 @@
-import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fauxface_train.locator.decode import (
-    CHANNELS,
-    OUTPUTS,
-    STRIDES,
-    WIDTHS,
-    decode,
-    grid,
-    iou,
-    match,
-    pack,
-    suppress,
-)
+from fauxface.yunet import OUTPUTS, STRIDES, WIDTHS
+from fauxface_train.locator.decode import CHANNELS, decode, iou, match, pack
 
 BOXES = arrays(np.float64, st.tuples(st.integers(0, 8), st.just(4)), elements=st.floats(1, 60, width=32))
 
@@ -34,10 +23,11 @@ def test_a_face_is_decoded_from_its_cell():
     maps[index, 4:6] = np.log([2, 3])
     maps[index, 6:] = np.arange(10) / 10
     faces = decode(maps, 64, 96, 0.5)
-    assert faces.scores == pytest.approx([0.6])
-    assert faces.boxes[0] == pytest.approx([40 - 16, 20 - 24, 32, 48])
-    assert faces.landmarks[0][0] == pytest.approx([32, 17.6])
-    assert faces.landmarks[0][4] == pytest.approx([(2 + 0.8) * 16, (1 + 0.9) * 16])
+    assert faces.shape == (1, 15)
+    assert faces[0, 14] == pytest.approx(0.6)
+    assert faces[0, :4] == pytest.approx([40 - 16, 20 - 24, 32, 48])
+    assert faces[0, 4:6] == pytest.approx([32, 17.6])
+    assert faces[0, 12:14] == pytest.approx([(2 + 0.8) * 16, (1 + 0.9) * 16])
 
 
 def test_a_score_below_the_threshold_is_dropped():
@@ -45,20 +35,6 @@ def test_a_score_below_the_threshold_is_dropped():
     maps[3, :2] = 0.59
     assert len(decode(maps, 32, 32, 0.6)) == 0
     assert len(decode(maps, 32, 32, 0.58)) == 1
-
-
-def test_probabilities_beyond_the_unit_interval_are_clipped():
-    maps = blank(32, 32)
-    maps[0, :2] = 1.5, 4
-    maps[9, :2] = -1, -1
-    assert decode(maps, 32, 32, 0.5).scores.tolist() == [1.0]
-
-
-def test_the_grid_runs_along_rows_and_starts_with_the_finest_stride():
-    cells, strides = grid(32, 64)
-    assert len(cells) == 32 + 8 + 2
-    assert cells[9].tolist() == [1, 1]
-    assert strides[[0, 32, 40]].tolist() == [8, 16, 32]
 
 
 def test_packing_keeps_the_order_of_the_outputs():
@@ -100,25 +76,3 @@ def test_the_better_pair_is_matched_first():
     reference = np.array([[0, 0, 10, 10], [3, 0, 10, 10]], float)
     found = np.array([[2.5, 0, 10, 10]], float)
     assert [(row, column) for row, column, _ in match(reference, found, 0.3)] == [(1, 0)]
-
-
-@settings(deadline=None, derandomize=True)
-@given(BOXES, st.floats(0.1, 0.8))
-def test_kept_boxes_overlap_by_no_more_than_the_limit(boxes, limit):
-    kept = suppress(boxes, limit)
-    overlaps = iou(boxes[kept], boxes[kept]) - np.eye(len(kept))
-    assert (overlaps <= limit + 1e-9).all()
-    dropped = np.setdiff1d(np.arange(len(boxes)), kept)
-    assert all((iou(boxes[i : i + 1], boxes[kept[kept < i]]) > limit).any() for i in dropped)
-
-
-@settings(max_examples=25, deadline=None, derandomize=True)
-@given(BOXES, st.floats(0.2, 0.7))
-def test_suppression_agrees_with_opencv(boxes, limit):
-    boxes = np.round(boxes)  # NMSBoxes takes whole pixels or floats; ties in IoU are then exact in both
-    scores = np.linspace(1, 0.5, len(boxes))
-    overlaps = iou(boxes, boxes)
-    if (np.abs(overlaps - limit) < 1e-3).any():
-        return
-    expected = cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), 0.0, limit)
-    assert suppress(boxes, limit).tolist() == np.asarray(expected).ravel().tolist()

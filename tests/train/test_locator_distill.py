@@ -12,9 +12,10 @@ from typer.testing import CliRunner  # noqa: E402
 from fauxface.cli import build_app  # noqa: E402
 from fauxface.errors import CheckpointError, DataError, GateError  # noqa: E402
 from fauxface.locator import Locator  # noqa: E402
+from fauxface.yunet import OUTPUTS  # noqa: E402
 from fauxface_train.locator import distill  # noqa: E402
 from fauxface_train.locator import export as export_module  # noqa: E402
-from fauxface_train.locator.decode import CHANNELS, OUTPUTS  # noqa: E402
+from fauxface_train.locator.decode import CHANNELS  # noqa: E402
 from fauxface_train.locator.distill import Config, Run, one_cycle  # noqa: E402
 from fauxface_train.locator.export import export_locator  # noqa: E402
 from fauxface_train.locator.hints import Adapters, with_hints  # noqa: E402

@@ -13,10 +13,10 @@ from fauxface.errors import DataError, FauxfaceError
 from fauxface.locator import Location, Locator
 from fauxface.sources import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from fauxface.video import FrameReader
+from fauxface.yunet import DIVISOR
 from fauxface_train import layouts
 from fauxface_train.locator import conditions as conditions_module
 from fauxface_train.locator.cost import multiply_adds
-from fauxface_train.locator.decode import MULTIPLE
 from fauxface_train.locator.tally import NOMINAL_SIDE, Tally, nominal_scale
 
 _TIMED_PICTURES, _TIMED_ROUNDS = 12, 5
@@ -178,7 +178,7 @@ def compare(
 def searched(locator: Locator, side: int) -> int:
     """Return the side of the input in which a locator searches a square picture of this side."""
     copy = round(side * locator.scale(side, side))
-    return -(-copy // MULTIPLE) * MULTIPLE
+    return -(-copy // DIVISOR) * DIVISOR
 
 
 @dataclass(slots=True)

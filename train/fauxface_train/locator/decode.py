@@ -1,42 +1,14 @@
-"""YuNet's output format: names, decoding, non-maximum suppression and matching, in NumPy."""
+"""YuNet's outputs as one array, which a network learns; the runtime decodes them. And matching of boxes."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
-STRIDES = (8, 16, 32)
-"""Cell sizes in pixels of the three output maps."""
-WIDTHS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
-"""Values per cell of each kind of output."""
-OUTPUTS = tuple(f"{kind}_{stride}" for kind in WIDTHS for stride in STRIDES)
-"""The twelve output names in file order."""
+from fauxface import yunet
+from fauxface.yunet import OUTPUTS, STRIDES, WIDTHS
+
 CHANNELS = sum(WIDTHS.values())
 """Values per cell of a packed map: cls, obj, 4 of the box, 10 of the landmarks."""
-MULTIPLE = 32
-"""Heights and widths of an input must be multiples of this."""
-
-
-@dataclass(frozen=True, slots=True)
-class Detections:
-    """Faces of one picture, best score first.
-
-    Attributes:
-        boxes: float32 [N, 4], x, y, width, height in pixels.
-        landmarks: float32 [N, 5, 2], x, y in pixels: right eye, left eye, nose, right and left mouth corner.
-        scores: float32 [N] in [0, 1].
-    """
-
-    boxes: np.ndarray
-    landmarks: np.ndarray
-    scores: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.scores)
-
-    def keep(self, index: np.ndarray) -> "Detections":
-        """Return the faces that an index or a mask selects."""
-        return Detections(self.boxes[index], self.landmarks[index], self.scores[index])
 
 
 def pack(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -53,65 +25,27 @@ def pack(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
     )
 
 
-def grid(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the top left corner and the stride of each cell, in the order of `pack`.
-
-    Args:
-        height: Input height in pixels, a multiple of 32.
-        width: Input width in pixels, a multiple of 32.
-
-    Returns:
-        float32 [cells, 2] columns and rows in cells, float32 [cells] strides in pixels.
-    """
-    cells, strides = [], []
-    for stride in STRIDES:
-        rows, columns = np.mgrid[: height // stride, : width // stride]
-        cells.append(np.stack([columns.ravel(), rows.ravel()], axis=1))
-        strides.append(np.full(rows.size, stride))
-    return np.concatenate(cells).astype(np.float32), np.concatenate(strides).astype(np.float32)
-
-
 def decode(
     packed: np.ndarray, height: int, width: int, score_threshold: float = 0.6, nms_threshold: float = 0.3
-) -> Detections:
-    """Turn a packed map into faces, as OpenCV's FaceDetectorYN does.
-
-    score = sqrt(clip(cls) * clip(obj)); centre = (cell + xy) * stride; size = exp(wh) * stride; landmark =
-    (cell + xy) * stride (`FaceDetectorYNImpl::postProcess` in OpenCV's modules/objdetect).
+) -> np.ndarray:
+    """Turn a packed map into faces, as a scan does.
 
     Args:
         packed: float [cells, 16] from `pack`.
-        height: Input height in pixels.
-        width: Input width in pixels.
+        height: Input height in pixels, a multiple of 32.
+        width: Input width in pixels, a multiple of 32.
         score_threshold: Faces below it are dropped.
         nms_threshold: A box that overlaps a better one by more than this IoU is dropped.
+
+    Returns:
+        float32 [N, 15], best score first; see `fauxface.yunet.decode`.
     """
-    score = np.sqrt(np.clip(packed[:, 0], 0, 1) * np.clip(packed[:, 1], 0, 1)).astype(np.float32)
-    chosen = np.flatnonzero(score >= score_threshold)
-    chosen = chosen[np.argsort(-score[chosen], kind="stable")]
-    cells, strides = (values[chosen] for values in grid(height, width))
-    values = packed[chosen].astype(np.float32)
-    size = np.exp(values[:, 4:6]) * strides[:, None]
-    corner = (cells + values[:, 2:4]) * strides[:, None] - size / 2
-    landmarks = (cells[:, None, :] + values[:, 6:].reshape(-1, 5, 2)) * strides[:, None, None]
-    faces = Detections(np.concatenate([corner, size], axis=1), landmarks, score[chosen])
-    return faces.keep(suppress(faces.boxes, nms_threshold))
-
-
-def suppress(boxes: np.ndarray, threshold: float) -> np.ndarray:
-    """Return the indices that greedy non-maximum suppression keeps.
-
-    Args:
-        boxes: float [N, 4], x, y, width, height, best first.
-        threshold: Largest IoU that two kept boxes may have.
-    """
-    kept: list[int] = []
-    free = np.ones(len(boxes), bool)
-    for index in range(len(boxes)):
-        if free[index]:
-            kept.append(index)
-            free[index + 1 :] &= iou(boxes[index : index + 1], boxes[index + 1 :])[0] <= threshold
-    return np.array(kept, np.intp)
+    ends = np.cumsum([(height // stride) * (width // stride) for stride in STRIDES])[:-1]
+    found = {}
+    for stride, cells in zip(STRIDES, np.split(packed.astype(np.float32), ends), strict=True):
+        kinds = np.split(cells, np.cumsum([*WIDTHS.values()])[:-1], axis=1)
+        found |= {f"{kind}_{stride}": values[None] for kind, values in zip(WIDTHS, kinds, strict=True)}
+    return yunet.decode([found[name] for name in OUTPUTS], (height, width), score_threshold, nms_threshold)
 
 
 def iou(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -12,7 +12,8 @@ import torch
 from fauxface.captures import quiet
 from fauxface.errors import GateError
 from fauxface.files import atomic_write
-from fauxface_train.locator.decode import OUTPUTS, decode, pack
+from fauxface.yunet import OUTPUTS
+from fauxface_train.locator.decode import decode, pack
 from fauxface_train.locator.net import Deployed, Student
 from fauxface_train.locator.teacher import DenseDetector
 
@@ -113,7 +114,7 @@ def _read_by_opencv(path: Path) -> dict[str, float]:
                 score = np.sqrt(np.clip(maps[:, 0], 0, 1) * np.clip(maps[:, 1], 0, 1))
                 threshold = float(np.sort(score)[-50])
                 ours = decode(maps, height, width, threshold - _SCORE_ROOM, 1.0)
-                sure = ours.scores > threshold + _SCORE_ROOM
+                sure = ours[:, 14] > threshold + _SCORE_ROOM
                 for reader in (
                     cv2.FaceDetectorYN.create(str(path), "", (width, height), threshold, 1.0),
                     cv2.FaceDetectorYN.create(
@@ -124,7 +125,7 @@ def _read_by_opencv(path: Path) -> dict[str, float]:
                     theirs = np.zeros((0, 15)) if found is None else np.asarray(found)
                     if not len(theirs):
                         raise GateError(f"OpenCV finds nothing with the exported locator at {width}x{height}")
-                    apart = np.abs(theirs[:, None, :4] - ours.boxes[None]).max(2)
+                    apart = np.abs(theirs[:, None, :4] - ours[None, :, :4]).max(2)
                     missed = apart[:, sure].min(0) if sure.any() else np.zeros(1)
                     found_apart += [float(apart.min(1).max()), float(missed.max())]
                     count += len(theirs)

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from torch import nn
 from torch.nn import functional as F
 
-from fauxface_train.locator.decode import STRIDES, WIDTHS
+from fauxface.yunet import STRIDES, WIDTHS
 
 _PREFIX = "hint_"
 

@@ -9,7 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from fauxface_train.locator.decode import CHANNELS, STRIDES, WIDTHS
+from fauxface.yunet import STRIDES, WIDTHS
+from fauxface_train.locator.decode import CHANNELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +177,7 @@ class Deployed(nn.Module):
         self.student = student
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Map float32 [1, 3, H, W] (BGR, 0..255; H, W multiples of 32) to the outputs of `decode.OUTPUTS`."""
+        """Map float32 [1, 3, H, W] (BGR, 0..255; H, W multiples of 32) to the outputs of `yunet.OUTPUTS`."""
         levels = [level.permute(0, 2, 3, 1).flatten(1, 2) for level in self.student.maps(x)]
         outputs, start = [], 0
         for kind, width in WIDTHS.items():

@@ -7,7 +7,8 @@ import numpy as np
 import onnxruntime
 
 from fauxface.errors import CheckpointError
-from fauxface_train.locator.decode import MULTIPLE, OUTPUTS, STRIDES, WIDTHS, pack
+from fauxface.yunet import DIVISOR, OUTPUTS, STRIDES, WIDTHS
+from fauxface_train.locator.decode import pack
 from fauxface_train.locator.hints import hint_name, with_hints
 
 
@@ -66,8 +67,8 @@ class DenseDetector:
         Raises:
             ValueError: The sides aren't multiples of 32.
         """
-        if picture.shape[0] % MULTIPLE or picture.shape[1] % MULTIPLE:
-            raise ValueError(f"height and width must be multiples of {MULTIPLE}, not {picture.shape[:2]}")
+        if picture.shape[0] % DIVISOR or picture.shape[1] % DIVISOR:
+            raise ValueError(f"height and width must be multiples of {DIVISOR}, not {picture.shape[:2]}")
         x = np.ascontiguousarray(picture.transpose(2, 0, 1)[None], np.float32)
         names = [*OUTPUTS, *self.hints]
         values = self._session.run(names, {self._input: x})
