@@ -67,3 +67,11 @@ def test_importing_the_package_costs_nothing():
     code = f"import sys, fauxface; print(sorted({heavier!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_package_runs_as_a_module():
+    ran = subprocess.run(
+        [sys.executable, "-m", "fauxface", "info", "nowhere"], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr.startswith("error: BundleError: nowhere doesn't exist")

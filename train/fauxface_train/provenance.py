@@ -233,7 +233,8 @@ def commit() -> str | None:
 
 def command() -> str:
     """Return the command line of this process, with the bare program name."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    name = Path(sys.argv[0]).name
+    return shlex.join(["fauxface" if name == "__main__.py" else name, *sys.argv[1:]])
 
 
 def describe_data(
