@@ -8,6 +8,7 @@ from fauxface.manifest import LocatorSpec
 from fauxface_export import card_measured as measured
 from fauxface_export.folder import GOLDEN, LOCATOR, LOCATOR_INT8
 from fauxface_export.markdown import bullets, facts, figure, mapping, table, text
+from fauxface_train.provenance import trained_whole
 
 _INTENDED = """\
 fauxface estimates whether a face in a picture was made by an image generator (whole-face synthesis) or
@@ -115,14 +116,19 @@ def _model(manifest: Mapping[str, Any]) -> str:
         ("architecture", provenance.get("architecture", "not recorded")),
         (
             "input",
-            f"uint8 [N, {size}, {size}, 3] RGB; side of the square: {manifest['crop']['margin']:g} times the "
-            "longer side of the face box",
+            f"uint8 [N, {size}, {size}, 3] RGB; {_square(manifest)}",
         ),
         ("output", f"logits of {', '.join(manifest['labels'])}"),
         ("checkpoint sha256", provenance.get("checkpoint_sha256", "not recorded")),
         ("ONNX operator set", provenance.get("opset", "not recorded")),
     ]
     return table(("", ""), rows)
+
+
+def _square(manifest: Mapping[str, Any]) -> str:
+    if trained_whole(manifest["provenance"]):
+        return "the largest central square: **trained on whole pictures, for scans with --faces whole alone**"
+    return f"side of the square: {manifest['crop']['margin']:g} times the longer side of the face box"
 
 
 def _operating_point(manifest: Mapping[str, Any], tried: Mapping[str, Any]) -> str:

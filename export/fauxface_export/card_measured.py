@@ -28,9 +28,7 @@ _SEEN = {
     "all": "**Pictures that were trained on are among these; the figures say little about others.**",
     "val": "The model was selected and calibrated on this split, which flatters the figures.",
 }
-_ADDED = "The train split of these data joined the training, this split didn't; " + (
-    "whether pictures of it are among what else was trained on wasn't checked."
-)
+_ADDED = "The train split of these data joined the training; this split didn't."
 _LEARNED = "What its initial weights or teachers had learned from before wasn't compared with these pictures."
 _WHOLE = "These are whole pictures, which a scan judges so with --faces whole alone."
 _OTHERS = "These aren't the prepared data that the model was trained on."
@@ -74,13 +72,13 @@ unless an artefact is named so above."""
 def seen(data: Mapping[str, Any]) -> str:
     """Say whether the measured pictures were trained on, as far as it is known."""
     related, split, overlap = data.get("trained_on"), data.get("split", ""), mapping(data, "overlap")
-    others = related == "others"
+    unchecked = related in {"added", "others"}
     if related == "added" and split not in {"train", "all"}:
         said = _ADDED
     elif related in {"these", "added"}:
         said = _SEEN.get(split, "")
     else:
-        said = _OTHERS if others else _UNKNOWN
+        said = _OTHERS if related == "others" else _UNKNOWN
     for key, sentence in (("learned_before", _LEARNED), ("whole", _WHOLE), ("fitted_to", _FITTED)):
         if data.get(key):
             said = f"{said} {sentence}".lstrip()
@@ -92,7 +90,7 @@ def seen(data: Mapping[str, Any]) -> str:
             f"`{text(overlap.get('name', 'not recorded'))}` for training and validation."
         )
         return f"{said} {counted}".lstrip()
-    return f"{said} {_UNCHECKED}" if others else said
+    return f"{said} {_UNCHECKED}" if unchecked and split not in {"train", "all"} else said
 
 
 def evaluation(metrics: Mapping[str, Any]) -> list[str]:

@@ -375,14 +375,15 @@ def _checked_margin(
 ) -> float:
     """Return the checkpoint's margin; raise unless the data were cut as a scan with the bundle cuts."""
     margin = float(loaded.info["margin"])
-    if loaded.info.get("faces") == "whole":
+    whole = loaded.info.get("faces") == "whole"
+    if whole:
         say("note: the model was trained on whole pictures, so the bundle is for scans with --faces whole")
     if prepared is not None and other_locator(prepared, _sha256(locator)):
         raise DataError(
             f"{options.data} was cut with another locator than the bundle's; give that with --locator"
         )
     if options.precisions:
-        variants.check_data(prepared, margin)
+        variants.check_data(prepared, margin, whole=whole)
     return margin
 
 

@@ -49,4 +49,5 @@ def _cut_word(word: str) -> str:
 
 
 def _last_part(path: str) -> str:
-    return PureWindowsPath(path).name if _DRIVE.match(path) else Path(path).name
+    of_windows = _DRIVE.match(path) or path.startswith("..\\")
+    return PureWindowsPath(path).name if of_windows else Path(path).name

@@ -11,7 +11,7 @@ from fauxface.errors import BundleError, DataError, GateError
 from fauxface_export import card, golden, variants
 from fauxface_export.folder import VARIANTS, check_target, staged
 from fauxface_train.dataset import PreparedData, other_locator
-from fauxface_train.provenance import derivation, earlier
+from fauxface_train.provenance import derivation, earlier, trained_whole
 
 
 def requantise(
@@ -45,7 +45,7 @@ def requantise(
     """
     manifest = bundle.manifest
     check_target(out, overwrite=overwrite)
-    variants.check_data(data, manifest.crop.margin)
+    variants.check_data(data, manifest.crop.margin, whole=trained_whole(manifest.provenance))
     if other_locator(data, manifest.files[manifest.locator.file].sha256):
         raise DataError(
             f"{data.root} was cut with another locator than the bundle's; prepare the data again with that"

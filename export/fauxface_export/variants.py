@@ -31,7 +31,7 @@ from fauxface_export.accuracy import (
     order_key,
 )
 from fauxface_train import metrics
-from fauxface_train.dataset import PreparedData, Sample, load_crop
+from fauxface_train.dataset import PreparedData, Sample, check_framing, load_crop
 from fauxface_train.intervals import REPLICATES
 from fauxface_train.provenance import fitted_to, learned_before, standing, trained_on, written
 from fauxface_train.scored import attach
@@ -92,7 +92,7 @@ class Variant:
         return {"data": self.report["data"], **metrics.evaluate(self.test, self.point.thresholds)}
 
 
-def check_data(prepared: PreparedData | None, margin: float) -> PreparedData:
+def check_data(prepared: PreparedData | None, margin: float, *, whole: bool = False) -> PreparedData:
     """Check that prepared data can calibrate and judge a variant.
 
     Raises:
@@ -101,11 +101,7 @@ def check_data(prepared: PreparedData | None, margin: float) -> PreparedData:
     """
     if prepared is None:
         raise DataError("int8 and fp16 are calibrated and checked on prepared data; give --data")
-    if not prepared.whole and abs(prepared.margin - margin) > 1e-6:
-        raise DataError(
-            f"{prepared.root} was cut with margin {prepared.margin:g}, the checkpoint wants {margin:g}; "
-            "prepare the data again with the checkpoint's margin"
-        )
+    check_framing(prepared, margin, whole=whole, wanted_by="the model")
     for split in ("train", "val", "test"):
         for label, name in enumerate(("real", "fake")):
             if not prepared.samples(split=split, label=label):

@@ -71,6 +71,9 @@ def main() -> None:
     except FauxfaceError as error:
         sys.stderr.write(f"error: {type(error).__name__}: {' '.join(str(error).split())}\n")
         raise SystemExit(1) from None
+    except MemoryError:
+        sys.stderr.write("error: MemoryError: there isn't enough memory; scale the pictures, or free some\n")
+        raise SystemExit(1) from None
     except OSError as error:
         where = "" if error.filename is None else f"{printable(os.fsdecode(error.filename))}: "
         reason = error.strerror or str(error)

@@ -52,9 +52,13 @@ class Task(Generic[T]):
         """Wait for the result; raise what the work raised."""
         while not self._ended.wait(_WAIT_S):  # the timeout lets Ctrl-C through on every system
             pass
-        if self._error is not None:
-            raise self._error
-        return self._result[0]
+        error, self._error = self._error, None
+        if error is None:
+            return self._result[0]
+        try:
+            raise error
+        finally:
+            del error, self  # its traceback holds this frame, and so what the work has in hands
 
 
 class Worker(threading.Thread):
@@ -73,10 +77,7 @@ class Crew:
 
     def __init__(self, count: int, name: str, *, outlived: bool = True) -> None:
         self._todo: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
-        threads = [
-            threading.Thread(target=_work_off, args=(self._todo,), name=name, daemon=True)
-            for _ in range(count)
-        ]
+        threads = [Worker(target=_work_off, args=(self._todo,), name=name, daemon=True) for _ in range(count)]
         self._dismissed = weakref.finalize(self, _dismiss, self._todo, threads)
         self._dismissed.atexit = outlived
         for thread in threads:
@@ -89,7 +90,7 @@ class Crew:
         return task
 
     def close(self) -> None:
-        """Forget what hasn't been begun, and wait for the rest; a second Ctrl-C doesn't cut that short."""
+        """Forget what hasn't been begun, and wait for the rest, unless Ctrl-C comes twice."""
         self._dismissed()
 
 
@@ -100,7 +101,7 @@ def _work_off(todo: "queue.SimpleQueue[Task | None]") -> None:
 
 
 def _dismiss(todo: "queue.SimpleQueue[Task | None]", threads: Sequence[threading.Thread]) -> None:
-    interrupt: KeyboardInterrupt | None = None
+    interrupts: list[KeyboardInterrupt] = []
     try:
         while True:
             todo.get_nowait()
@@ -108,12 +109,13 @@ def _dismiss(todo: "queue.SimpleQueue[Task | None]", threads: Sequence[threading
         pass
     for _ in threads:
         todo.put(None)
+    if isinstance(threading.current_thread(), Worker):
+        return  # a dropped crew that is collected in such a thread, which others may wait for
     for thread in threads:
-        # A dropped crew may be collected in one of its own threads, which can't wait for itself.
-        while thread.is_alive() and thread is not threading.current_thread():
+        while thread.is_alive() and len(interrupts) < 2:  # work that hangs, as on a network share, is left
             try:
                 thread.join(_WAIT_S)
             except KeyboardInterrupt as error:
-                interrupt = error
-    if interrupt is not None:
-        raise interrupt
+                interrupts.append(error)
+    if interrupts:
+        raise interrupts[0]

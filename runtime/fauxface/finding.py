@@ -77,10 +77,13 @@ class Finder:
             return locate_frame(self._locator, frame)
 
     def side_by_side(self, workers: int) -> list[Find]:
-        """Return what finds faces in each of several threads; only our own locator runs side by side."""
+        """Return what finds faces in each of several threads; a single one where that isn't our own locator.
+
+        Others are called in one thread after the other, in the order of the frames.
+        """
         locator = self._for(workers)
         if not isinstance(locator, Locator):
-            return [self] * workers
+            return [self]
         return [partial(locate_frame, locator.shared()) for _ in range(workers)]
 
     def following(self, every: int, workers: int) -> Find:

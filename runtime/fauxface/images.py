@@ -23,7 +23,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 from PIL import BmpImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
@@ -78,7 +78,12 @@ _SAVE_OPTIONS = {
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 LONGEST_JPEG_SIDE = 65500
 """The longest side in pixels that libjpeg writes."""
+_LARGE_FILE = 64 << 20
+_large_files = threading.Lock()
 _warnings_lock = threading.Lock()
+_quiet_threads: list[int] = []
+_PILLOW = r"PIL\."
+_FILTER = ("ignore", None, Warning, re.compile(_PILLOW), 0)
 
 
 def sniff(prefix: bytes) -> str | None:
@@ -119,7 +124,12 @@ def read(
     name = os.fspath(path)
     try:
         with Path(name).open("rb") as file:
-            data = _bytes_of(file, name, max_pixels, os.fstat(file.fileno()).st_size)
+            size = os.fstat(file.fileno()).st_size
+            if size > _LARGE_FILE:
+                with _large_files:  # several at once might not fit the memory
+                    data = _bytes_of(file, name, max_pixels, size)
+                    return decode(data, name=name, max_pixels=max_pixels, take_room=take_room)
+            data = _bytes_of(file, name, max_pixels, size)
     except FileNotFoundError:
         raise ImageError(f"{name}: there is no such file; check the path") from None
     except IsADirectoryError:
@@ -216,7 +226,7 @@ def decode(
         with _quiet():
             image = _OPENERS[kind](io.BytesIO(data))
             _check_size(image.size, max_pixels, name)
-        if take_room is not None:  # not with the lock of `_quiet`, which those whose room it is may need
+        if take_room is not None:
             take_room(image.size[0] * image.size[1])
         # TIFF's loader reads further tags, and may warn of them.
         with _quiet() if kind == "TIFF" else nullcontext():
@@ -230,7 +240,7 @@ def decode(
         raise ImageError(f"{name}: not enough memory to decode it; scale it down") from None
     except Exception as error:  # hostile bytes make the decoders raise anything from KeyError to struct.error
         if kind == "PNG" and _UNPACKS_TOO_LARGE.search(str(error)):
-            leaner = _without_compressed_text(data)
+            leaner = _without_long_text(data)
             if len(leaner) < len(data):
                 return decode(
                     leaner, name=name, max_pixels=max_pixels, tolerant=tolerant, take_room=take_room
@@ -285,10 +295,23 @@ def _format_of(prefix: bytes, name: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Swallow Pillow's warnings; one thread at a time, since warning filters belong to the process."""
-    with _warnings_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    """Swallow Pillow's warnings.
+
+    Filters belong to the process, whose other threads may change them meanwhile: one of our own comes and
+    goes, and all others stay as they are.
+    """
+    filters = cast("list[object]", warnings.filters)
+    with _warnings_lock:
+        _quiet_threads.append(threading.get_ident())
+        if _FILTER not in filters:
+            warnings.filterwarnings("ignore", module=_PILLOW)
+    try:
         yield
+    finally:
+        with _warnings_lock:
+            _quiet_threads.remove(threading.get_ident())
+            if not _quiet_threads and _FILTER in filters:
+                filters.remove(_FILTER)
 
 
 def _check_size(size: tuple[int, int], max_pixels: int, name: str) -> None:
@@ -343,15 +366,33 @@ def _check_png(data: bytes, name: str) -> None:
     raise ImageError(f"{name}: truncated PNG: the data end early; copy the file again")
 
 
-def _without_compressed_text(data: bytes) -> bytes:
-    """Leave out a PNG's colour profile and compressed texts, which don't change its pixels."""
+def _without_long_text(data: bytes) -> bytes:
+    """Leave out a PNG's colour profile, and texts that unpack to more than Pillow takes: none are pixels."""
     parts, position = [_PNG_MAGIC], len(_PNG_MAGIC)
     while position + 12 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, position)
-        if kind not in (b"iCCP", b"zTXt", b"iTXt"):
-            parts.append(data[position : position + 12 + length])
+        chunk = data[position : position + 12 + length]
+        if kind != b"iCCP" and not _unpacks_long(kind, chunk[8:-4]):
+            parts.append(chunk)
         position += 12 + length
     return b"".join(parts)
+
+
+def _unpacks_long(kind: bytes, body: bytes) -> bool:
+    """Tell whether a compressed text of a PNG is one that Pillow refuses."""
+    text = body.partition(b"\0")[2]  # behind the keyword
+    if kind == b"zTXt":
+        packed = text[1:]
+    elif kind == b"iTXt" and text[:1] == b"\1":
+        packed = text[2:].partition(b"\0")[2].partition(b"\0")[2]
+    else:
+        return False
+    unpacking = zlib.decompressobj()
+    try:
+        unpacking.decompress(packed, PngImagePlugin.MAX_TEXT_CHUNK)
+    except zlib.error:
+        return False
+    return bool(unpacking.unconsumed_tail)
 
 
 def _is_truncated(data: bytes, kind: str, error: Exception) -> bool:

@@ -310,7 +310,9 @@ def annotated_paths(sources: Iterable[tuple[str, bool]], root: Path, folder: Pat
     """
     sources = list(sources)
     inputs = {os.path.realpath(source) for source, _ in sources}
-    refused = dict.fromkeys(map(ord, _refused((source for source, _ in sources), folder)), "_")
+    refused = dict.fromkeys(
+        map(ord, _refused((_without_anchor(source) for source, _ in sources), folder)), "_"
+    )
     taken: set[str] = set()
     planned: dict[str, Path] = {}
     for source, video in sources:
@@ -339,6 +341,12 @@ def _refused(names: Iterable[str], folder: Path) -> set[str]:
     """
     doubtful = {c for c in set().union(*names) if c in _DOUBTFUL or not c.isprintable()}
     return {character for character in doubtful if not _takes(folder, character)}
+
+
+def _without_anchor(source: str) -> str:
+    """Return a path without its drive and root, which no name holds."""
+    path = Path(source)
+    return str(path)[len(path.anchor) :]
 
 
 def _takes(folder: Path, character: str) -> bool:

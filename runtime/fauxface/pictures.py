@@ -12,7 +12,7 @@ import numpy as np
 
 from fauxface import images
 from fauxface.crew import Crew, Task
-from fauxface.cutting import HELD_PIXELS, is_picture
+from fauxface.cutting import is_picture
 from fauxface.errors import ImageError
 
 T = TypeVar("T")
@@ -22,6 +22,7 @@ Picture = str | os.PathLike[str] | np.ndarray
 
 ARRAY_SOURCE = "<array>"
 _AHEAD = 2
+_PIXELS = 2 * images.DEFAULT_MAX_PIXELS
 
 
 def name_of(picture: Picture) -> str:
@@ -58,19 +59,22 @@ class Room:
         pixels: How many.
     """
 
-    def __init__(self, pixels: int = 2 * images.DEFAULT_MAX_PIXELS) -> None:
+    def __init__(self, pixels: int = _PIXELS) -> None:
         self._pixels = self._free = pixels
         self._changed = threading.Condition()
 
     @contextmanager
     def for_one(self) -> Iterator[Callable[[int], None]]:
-        """Give a function that waits for a picture's pixels and takes them until the block ends."""
+        """Give a function that waits for a picture's pixels and takes them until the block ends.
+
+        Asked again, it takes no more than what is missing.
+        """
         taken = 0
 
         def take(pixels: int) -> None:
             nonlocal taken
             with self._changed:
-                wanted = min(pixels, self._pixels)
+                wanted = max(0, min(pixels, self._pixels) - taken)
                 self._changed.wait_for(lambda: self._free >= wanted)
                 self._free -= wanted
                 taken += wanted
@@ -88,7 +92,7 @@ def in_order(
     at_once: Callable[[Picture], T],
     ahead: Callable[[Picture], T],
     workers: int,
-    pixels: Callable[[T], int] = lambda _: 0,
+    pixels: Callable[[T], int] | None = None,
 ) -> Generator[T, None, None]:
     """Work on pictures and hand out what was made of them, in their order.
 
@@ -97,13 +101,16 @@ def in_order(
     each worker is done with its picture.
 
     Args:
-        pictures: Files or arrays. An array may be used again once the next picture is taken.
+        pictures: Files or arrays. An array may be used again once the next picture is taken, a file stays as
+            it is until its result is handed out.
         at_once: Works on an array in the caller's thread; with fewer than two workers on files, too.
         ahead: Works on a file, in several threads.
         workers: How many threads.
-        pixels: How many pixels something holds in memory: no further picture is taken while what waits to be
-            handed out holds more than `HELD_PIXELS`.
+        pixels: How many pixels something holds in memory, where it holds some. As many are taken ahead as
+            would hold no more than two pictures of the largest size, if all were as large as the largest so
+            far; one until the first is there.
     """
+    largest = 0 if pixels is None else None
     waiting: deque[Task[T]] = deque()
     failure: Exception | None = None
     source = iter(pictures)
@@ -123,11 +130,12 @@ def in_order(
             else:
                 waiting.append(crew.submit(partial(ahead, picture)))
             del picture
-            while waiting and (
-                waiting[0].done
-                or len(waiting) > _AHEAD * workers
-                or sum(pixels(made) for task in waiting for made in task.made) > HELD_PIXELS
-            ):
+            while waiting:
+                sizes = [pixels(made) for task in waiting for made in task.made] if pixels is not None else []
+                largest = max(largest or 0, *sizes) if sizes else largest
+                most = 1 if largest is None else _AHEAD * workers
+                if not waiting[0].done and len(waiting) <= most and (largest or 0) * len(waiting) <= _PIXELS:
+                    break
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

@@ -46,9 +46,9 @@ class Recording:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.__exit__(kind, error, trace)
+        if self._writer is not None:
+            self._writer.__exit__(kind, error, trace)
+            self._writer = None  # not before: what an interrupt breaks off here, another call completes
 
     def write(self, image: np.ndarray, result: Result) -> None:
         """Draw a frame's faces and append it.

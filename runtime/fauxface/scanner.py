@@ -118,7 +118,8 @@ class Scanner:
     def images(self, pictures: Iterable[Picture], batch: int | None = None) -> Iterator[Result]:
         """Judge many pictures; faces of several pictures share one inference.
 
-        Files are read and searched ahead, in as many threads as the scanner has, at most 8.
+        Files are read and searched ahead, in as many threads as the scanner has, at most 8: each must stay as
+        it is until its result comes.
 
         Args:
             pictures: Paths or upright RGB uint8 [H, W, 3] arrays; taken lazily, in the caller's thread.
@@ -203,7 +204,8 @@ class Scanner:
         workers = 1 if batch == 1 else min(self.threads, _WORKERS)
         at_once = partial(self._read, find=self._find, keep=keep)
         ahead = self._reader(workers, keep=keep)
-        with closing(in_order(pictures, at_once, ahead, workers, lambda item: item.cost)) as items:
+        pixels: Callable[[Item], int] | None = (lambda item: item.cost) if keep else None
+        with closing(in_order(pictures, at_once, ahead, workers, pixels)) as items:
             yield from self._judged(items, batch, batch)
 
     def scan_frames(
@@ -310,7 +312,8 @@ class Scanner:
     def _reader(self, workers: int, *, keep: bool) -> Callable[[Picture], Item]:
         """Return a function that reads a file and cuts its faces, for so many threads."""
         room, finders = Room(), queue.SimpleQueue[Find | None]()
-        for find in [None] * workers if self._find is None else self._find.side_by_side(workers):
+        own = [None] if self._find is None else self._find.side_by_side(workers)
+        for find in own * (workers // len(own)):
             finders.put(find)
 
         def read(picture: Picture) -> Item:

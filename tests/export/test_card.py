@@ -403,3 +403,19 @@ def test_a_precision_that_was_measured_without_fp32_contradicts_nothing():
     assert "What was measured of other precisions stands above." in text
     measured = card.render(manifest | {"metrics": {"overall": {}}}, metrics())
     assert "of which the evaluation below is" in measured
+
+
+def test_a_model_of_whole_pictures_is_said_to_be_one():
+    assert "times the longer side of the face box" in card.render(MANIFEST, None)
+    whole = MANIFEST | {"provenance": MANIFEST["provenance"] | {"training": {"faces": "whole"}}}
+    rendered = card.render(whole, None)
+    assert "**trained on whole pictures, for scans with --faces whole alone**" in rendered
+    assert "longer side of the face box" not in rendered
+
+
+def test_joined_data_that_were_compared_are_not_said_to_be_unchecked():
+    measured = metrics("test")
+    measured["data"] |= {"trained_on": "added", "overlap": {"name": "a", "pictures": 9, "shared": 0}}
+    rendered = card.render(MANIFEST, measured)
+    assert "wasn't checked" not in rendered
+    assert "0 of the pictures are among the 9 of" in rendered

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip("torch")
@@ -11,8 +9,6 @@ import torch
 
 from fauxface.errors import GateError
 from fauxface_export import onnx_graph, program
-
-DATA = Path(__file__).parents[1] / "data"
 
 
 class Colour(torch.nn.Module):

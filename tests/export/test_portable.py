@@ -21,6 +21,7 @@ from fauxface_export.portable import portable
             "fauxface train a --weights w.npz --add=b",
         ),
         ("it's in ../faces", "it's in ../faces"),
+        (r"fauxface train a --weights '..\jane\w.npz'", "fauxface train a --weights w.npz"),
         ("https://example.org/a/b", "https://example.org/a/b"),
         ({"a": ["/x/y", 1], "b": None}, {"a": ["y", 1], "b": None}),
         (r"C:\Users\jane doe\faces", "faces"),

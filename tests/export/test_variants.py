@@ -78,6 +78,29 @@ def against(prepared, small_onnx, _coarse_entropy):
     return dataclasses.replace(made, point=point)
 
 
+def test_what_the_test_pictures_are_to_the_model_is_kept(prepared, small_onnx, monkeypatch):
+    monkeypatch.setattr("fauxface_train.provenance.hashes", lambda _: {"manifest_sha256": "a" * 64})
+    info = {
+        "data": {"manifest_sha256": "b" * 64},
+        "training": {"initial_weights": {"trained_on": ["c" * 64]}},
+        "calibrations": [{"data": {"manifest_sha256": "a" * 64}}],
+    }
+    made = variants.reference(small_onnx, prepared, OperatingPoint(Calibration(), Thresholds()), info)
+    assert made.about == {
+        "split": "test",
+        "name": "prepared",
+        "trained_on": "others",
+        "fitted_to": True,
+        "learned_before": True,
+    }
+
+
+def test_a_model_of_whole_pictures_is_not_judged_by_faces(prepared):
+    with pytest.raises(DataError, match="the model was trained on whole pictures"):
+        variants.check_data(prepared, 1.2, whole=True)
+    assert variants.check_data(prepared, 1.2) is prepared
+
+
 def test_reference(against, small_onnx, noisy_crops):
     assert against.calibration.shape == (40, 128, 128, 3)
     assert (len(against.val.samples), len(against.test.samples)) == (24, 24)

@@ -71,7 +71,7 @@ def command(monkeypatch, capsys):
 def scan(_scan_place, command):
     """Run `fauxface scan` as `command` does."""
 
-    def run(*arguments, bundle=TINY_BUNDLE):
-        return command("scan", *arguments, "--bundle", bundle, "--provider", "cpu", "--threads", "1")
+    def run(*arguments, bundle=TINY_BUNDLE, threads=1):
+        return command("scan", *arguments, "--bundle", bundle, "--provider", "cpu", "--threads", threads)
 
     return run

@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
 
 from fauxface import images, scanner
+from fauxface.errors import OutputError
 from scan_files import GRAY, archive, records, scene, tree
 
 
@@ -134,3 +136,34 @@ def test_a_source_stays_under_another_spelling_of_its_folder(scan):
     code, _, err = scan("in", "--annotate", "seen", "--overwrite")
     assert (code, err.count("annotating would overwrite in/a.png")) == (1, 1)
     assert Path("in/a.png").read_bytes() == original
+
+
+def test_files_read_ahead_are_annotated_and_recorded_as_one_after_the_other(scan):
+    archive(Path("in"))
+    for threads in (1, 3):
+        assert scan("in", "--out", f"out{threads}", threads=threads)[0] == 3
+    assert records("out1/results.jsonl") == records("out3/results.jsonl")
+    assert tree("out1") == tree("out3")
+    for name in tree("out1/annotated"):
+        if name.endswith((".png", ".jpg")):
+            assert Path("out1/annotated", name).read_bytes() == Path("out3/annotated", name).read_bytes()
+
+
+@pytest.mark.parametrize("end", ["interrupt", "error"])
+def test_a_scan_that_reads_ahead_may_break_off_and_goes_on(scan, monkeypatch, end):
+    for i in range(12):
+        images.write(f"in/{i:02}.png", scene(GRAY))
+    write, before = images.write, threading.active_count()
+
+    def broken(path, picture):
+        if Path(path).name == "03.png":
+            raise KeyboardInterrupt if end == "interrupt" else OutputError("can't write 03.png: full")
+        write(path, picture)
+
+    monkeypatch.setattr(images, "write", broken)
+    code, _, _ = scan("in", "--out", "out", threads=3)
+    assert (code, threading.active_count()) == (130 if end == "interrupt" else 1, before)
+    monkeypatch.setattr(images, "write", write)
+    assert scan("in", "--out", "out", threads=3)[0] == 0
+    assert [r["source"] for r in records("out/results.jsonl")] == [f"in/{i:02}.png" for i in range(12)]
+    assert len(tree("out/annotated")) == 12

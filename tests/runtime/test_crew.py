@@ -3,10 +3,12 @@ import subprocess
 import sys
 import textwrap
 import threading
+import weakref
 
 import pytest
 
 from fauxface.crew import Crew
+from fauxface.pipeline import Pipeline
 
 
 def test_results_and_errors_come_back():
@@ -53,6 +55,65 @@ def test_a_crew_that_is_collected_in_one_of_its_own_threads_does_not_wait_for_it
     task = crews[0].submit(crews.clear)
     task.result()
     assert task.done
+
+
+def test_a_pipeline_that_is_collected_in_a_crews_thread_waits_for_nobody():
+    """Its threads may wait for that very one, as those of a video wait for the GPU's."""
+    crew, asked = Crew(1, "crew"), threading.Event()
+    pipeline = Pipeline(2).__enter__()
+    results = pipeline.newest(waiting_for(crew, asked))
+    taker = threading.Thread(target=lambda: list(results), daemon=True)
+    taker.start()
+    crew.submit(lambda: (asked.wait(10), pipeline.close())).result()
+    taker.join(10)
+    assert not taker.is_alive()
+    crew.close()
+
+
+def waiting_for(crew, asked):
+    asked.set()
+    crew.submit(lambda: None).result()
+    yield 1
+
+
+def test_a_failed_task_holds_nothing_that_its_work_had_in_hands():
+    class Pixels:
+        pass
+
+    def fail():
+        pixels = Pixels()
+        held.append(weakref.ref(pixels))
+        raise ValueError("broken")
+
+    held = []
+    crew = Crew(1, "crew")
+    gc.collect()
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="broken") as caught:
+            crew.submit(fail).result()
+        caught.value.__traceback__ = None
+        del caught
+        crew.close()
+        assert held[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_work_that_hangs_is_left_at_a_second_interrupt(monkeypatch):
+    gate, joins = threading.Event(), []
+    crew = Crew(1, "crew")
+    crew.submit(lambda: gate.wait(10))
+
+    def interrupted(thread, timeout=None):
+        joins.append(timeout)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "join", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        crew.close()
+    assert len(joins) == 2
+    gate.set()
 
 
 def test_it_works_when_the_main_thread_has_ended():

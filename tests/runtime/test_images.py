@@ -1,7 +1,9 @@
 import io
 import struct
+import threading
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -422,3 +424,59 @@ def test_a_png_with_a_long_profile_or_text_is_sound(kind, behind):
     data = VALID["png"][:at] + long + VALID["png"][at:]
     np.testing.assert_array_equal(images.decode(data), NOISE)
     np.testing.assert_array_equal(images.decode(data, tolerant=True), NOISE)
+
+
+def test_a_png_keeps_the_orientation_beside_a_long_profile():
+    """XMP in an uncompressed text says so, where there is no EXIF."""
+    xmp = b'<x:xmpmeta><rdf:RDF><rdf:Description tiff:Orientation="3"/></rdf:RDF></x:xmpmeta>'
+    text = chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
+    profile = chunk(b"iCCP", b"name\0\0" + zlib.compress(b"x" * 2_000_000))
+    at = VALID["png"].index(b"IDAT") - 4
+    head, tail = VALID["png"][:at], VALID["png"][at:]
+    turned = images.decode(head + text + tail)
+    np.testing.assert_array_equal(turned, NOISE[::-1, ::-1])
+    np.testing.assert_array_equal(images.decode(head + profile + text + tail), turned)
+
+
+def test_warning_filters_of_the_caller_stay_as_they_are(tmp_path):
+    """Also where threads decode while the caller's come and go."""
+    images.write(tmp_path / "a.tif", np.zeros((8, 8, 3), np.uint8))
+    with warnings.catch_warnings():
+        before = list(warnings.filters)
+        inside, leave = threading.Event(), threading.Event()
+
+        def decode():
+            with images._quiet():
+                inside.set()
+                leave.wait(10)
+
+        thread = threading.Thread(target=decode)
+        thread.start()
+        inside.wait(10)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            leave.set()
+            thread.join()
+            assert warnings.filters[0][0] == "error"
+        images.read(tmp_path / "a.tif")
+        assert list(warnings.filters) == before
+
+
+def test_large_files_are_read_one_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "_LARGE_FILE", 10)
+    images.write(tmp_path / "a.png", NOISE)
+    inside, most = [], []
+    whole = images._bytes_of
+
+    def slow(*arguments):
+        inside.append(1)
+        most.append(len(inside))
+        data = whole(*arguments)
+        inside.pop()
+        return data
+
+    monkeypatch.setattr(images, "_bytes_of", slow)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(images.read, [tmp_path / "a.png"] * 12):
+            np.testing.assert_array_equal(found, NOISE)
+    assert most == [1] * 12

@@ -75,11 +75,37 @@ def test_so_many_are_taken_ahead_and_no_more():
             assert gate.wait(10)
         return name
 
+    def open_when_full():
+        for _ in range(10_000):
+            if len(taken) == 2 * 3 + 1:
+                break
+            time.sleep(0.001)
+        time.sleep(0.05)
+        gate.set()
+
     made = in_order(names(), never, ahead, 3)
-    threading.Timer(0.2, gate.set).start()
+    threading.Thread(target=open_when_full, daemon=True).start()
     assert next(made) == "0"
     assert len(taken) == 2 * 3 + 1
     made.close()
+
+
+@pytest.mark.parametrize(("size", "most"), [(100_000_000, 3), (50_000_000, 5), (0, 9)])
+def test_no_more_pixels_wait_than_two_of_the_largest_pictures_have(size, most):
+    taken, handed = [], []
+
+    def names():
+        for number in range(40):
+            taken.append(number)
+            yield str(number)
+
+    waiting = []
+    for _ in in_order(names(), never, lambda name: name, 4, lambda _: size):
+        time.sleep(0.005)  # a slow consumer, whom the workers have left behind
+        handed.append(1)
+        waiting.append(len(taken) - len(handed))
+    assert len(handed) == 40
+    assert max(waiting) <= most
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -138,6 +164,16 @@ def test_room_is_shared_and_a_larger_picture_waits_until_it_is_alone():
         thread.join(10)
     assert len(most) == len(threads)
     assert all(total in (500, 100) or total < 100 for total in most)
+
+
+def test_room_that_is_asked_for_again_is_not_taken_twice():
+    room = Room(10)
+    with room.for_one() as take_room:
+        take_room(6)
+        take_room(6)
+        take_room(10)
+    with room.for_one() as take_room:
+        take_room(10)
 
 
 def test_room_is_given_back_where_decoding_fails():

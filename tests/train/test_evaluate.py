@@ -12,7 +12,7 @@ pytest.importorskip("sklearn")
 pytest.importorskip("matplotlib")
 
 from fauxface.errors import DataError, OutputError
-from fauxface_train import evaluate, pages, report
+from fauxface_train import evaluate, pages, provenance, report
 from fauxface_train.conditions import select
 from fauxface_train.dataset import PreparedData
 from fauxface_train.matched import Subset
@@ -169,11 +169,17 @@ def test_a_model_of_whole_pictures_takes_no_faces_that_were_cut_out(write_prepar
 
 def test_what_a_model_before_had_learned_from_is_said_unless_it_was_compared(steered, tiny):
     data = PreparedData.load(steered)
-    later = dataclasses.replace(tiny, learned_before=True)
-    assert evaluate.evaluate(later, data, replicates=5).document["data"]["learned_before"] is True
-    for scorer, seen in ((tiny, ()), (later, (data,))):
-        found = evaluate.evaluate(scorer, data, replicates=5, seen=seen).document["data"]
-        assert "learned_before" not in found
+    mine = provenance.hashes(data.root)["manifest_sha256"]
+    for before, seen, said in (
+        ((), (), False),
+        (("f" * 64,), (), True),
+        (("f" * 64,), (data,), True),
+        ((mine,), (data,), False),
+        ((mine,), (), True),
+    ):
+        later = dataclasses.replace(tiny, learned_before=before)
+        found = evaluate.evaluate(later, data, replicates=5, seen=seen).document["data"]
+        assert found.get("learned_before", False) is said
 
 
 def test_a_missing_crop_is_refused(steered, tiny):
@@ -242,6 +248,37 @@ def test_out_that_is_a_file_is_refused(steered, tiny, tmp_path):
     with pytest.raises(OutputError, match="can't write into"):
         evaluate.write(result, tiny, data, tmp_path / "file" / "deeper")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "value", "said"),
+    [
+        ("data", "learned_before", True, "its initial weights or teachers had learned from other data"),
+        ("data", "whole", True, "whole pictures, as a scan with --faces whole judges them"),
+        ("model", "precision", "int8", "on cpu in int8"),
+    ],
+)
+def test_the_report_says_what_was_measured(steered, tiny, place, key, value, said):
+    document = evaluate.evaluate(tiny, PreparedData.load(steered), replicates=5).document
+    del document["model"]["precision"]
+    assert said not in pages.markdown(report.blocks(document))
+    document[place][key] = value
+    assert said in pages.markdown(report.blocks(document))
+
+
+def test_an_evaluation_that_breaks_off_leaves_no_other_report(steered, tiny, tmp_path, monkeypatch):
+    data = PreparedData.load(steered)
+    result = evaluate.evaluate(tiny, data, replicates=5)
+    evaluate.write(result, tiny, data, tmp_path)
+    assert (tmp_path / "report.md").exists()
+
+    def break_off(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluate.plots, "write_all", break_off)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate.write(result, tiny, data, tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.json", "scores.csv"]
 
 
 def test_report_shows_the_figures(steered, tiny):

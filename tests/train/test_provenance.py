@@ -62,11 +62,11 @@ def test_a_commit_is_marked_where_code_was_edited(edited, marked, tmp_path, monk
 @pytest.mark.parametrize(
     ("initial", "teachers", "expected"),
     [
-        (["a" * 64], [], False),
-        (["a" * 64, "b" * 64], [], False),
-        (["c" * 64], [], True),
-        ([], [["a" * 64], ["c" * 64]], True),
-        ([], [], False),
+        (["a" * 64], [], ()),
+        (["a" * 64, "b" * 64], [], ()),
+        (["c" * 64], [], ("c" * 64,)),
+        ([], [["a" * 64], ["c" * 64, "d" * 64]], ("c" * 64, "d" * 64)),
+        ([], [], ()),
     ],
 )
 def test_what_models_before_had_learned_from_is_known(initial, teachers, expected):
@@ -77,6 +77,6 @@ def test_what_models_before_had_learned_from_is_known(initial, teachers, expecte
             "teachers": [{"kind": "bundle", "trained_on": each} for each in teachers],
         },
     }
-    assert provenance.learned_before(info) is expected
+    assert provenance.learned_before(info) == expected
     every = dict.fromkeys(["a" * 64, "b" * 64, *initial, *(name for each in teachers for name in each)])
     assert provenance.trained_on(info) == tuple(every)

@@ -1,11 +1,13 @@
+import contextlib
+
 import numpy as np
 import pytest
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
-from fauxface_train import validation
-from fauxface_train.dataset import PreparedData, load_crop
-from fauxface_train.presets import Degradations
+from fauxface_train import validation  # noqa: E402
+from fauxface_train.dataset import PreparedData, load_crop  # noqa: E402
+from fauxface_train.presets import Degradations  # noqa: E402
 
 
 def test_validation_sees_the_runtime_crop(prepared):
@@ -36,3 +38,20 @@ def test_a_name_in_both_labels_is_two_sources():
     labels = np.array([0] * 36 + [1] * 5 + [0] * 40 + [1] * 40)
     found = validation.per_source(np.where(labels == 1, 1.0, -1.0), labels, sources)
     assert set(found) == {"big/real", "big/fake"}
+
+
+@pytest.mark.parametrize("mixed", [True, False])
+def test_only_mixed_precision_may_round_to_tf32(mixed):
+    class Precise(torch.nn.Module):
+        def forward(self, crops):
+            return torch.full((len(crops), 2), float(torch.backends.cudnn.allow_tf32))
+
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = True
+    try:
+        autocast = contextlib.nullcontext if mixed else None
+        crops = np.zeros((3, 128, 128, 3), np.uint8)
+        found = validation.logits(Precise(), crops, torch.device("cpu"), autocast)
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
+    assert found.tolist() == [[float(mixed)] * 2] * 3

@@ -150,7 +150,7 @@ def recorded() -> dict[str, list[Goal]]:
             *of_test(read(RECORD / "evaluation" / "metrics.json")),
             *of_int8(read(BUNDLE)),
         ],
-        "Generators left out, in shorter runs: by the first cycle's recipe, then by the best tried": list(
+        "Generators left out, in shorter runs: by the first cycle's recipe, then by another": list(
             of_left_out(read(ABLATIONS), generators)
         ),
         "Training data": list(of_audit(read(RECORD / "audit" / "audit.json"))),

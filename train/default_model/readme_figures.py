@@ -110,8 +110,9 @@ def _unseen(ablations: dict[str, Any], generators: dict[str, Any]) -> str:
     return (
         f"Of generators that weren't: with each one left out in turn, runs of {_pictures(own)} pictures by "
         f"the recipe of the shipped model's first cycle (`{generators['shipped']}`{but}) had an AUROC of "
-        f"{_range(own)} weren't called generated. The best of all recipes tried, which isn't shipped and was "
-        f"chosen with a look at these very pictures ({_pictures(best)} each), had {_range(best)} weren't "
+        f"{_range(own)} weren't called generated. The recipe whose worst generator is told best, which isn't "
+        f"shipped and was chosen with a look at these very pictures ({_pictures(best)} each), had "
+        f"{_range(best)} weren't "
         "([table](docs/training.md#what-was-tried)). So `bona_fide` doesn't rule out a generator that the "
         "model never saw."
     )
@@ -144,7 +145,7 @@ def _degraded(evaluation: dict[str, Any], document: dict[str, Any]) -> str:
 
     int8 = document["variants"]["int8"]["metrics"]["overall"]
     return (
-        f"**Recompressed generated faces mostly pass**: {missed('clean')} of the test split's aren't called "
+        f"**Many recompressed generated faces pass**: {missed('clean')} of the test split's aren't called "
         f"generated as stored, {missed('jpeg75')} after JPEG of quality 75 at 128 px, {missed('jpeg60')} of "
         f"60, {missed('jpeg30')} of 30, {missed('webp50')} after WebP of 50. All this is of fp32; int8, that "
         f"most CPUs take, has an APCER of {_shown(int8['apcer'])} and a BPCER of {_shown(int8['bpcer'])}."

@@ -184,6 +184,32 @@ class PreparedData:
         return sorted({s.source for s in self._samples if label is None or s.label == label})
 
 
+def check_framing(data: PreparedData, margin: float | None, *, whole: bool, wanted_by: str) -> None:
+    """Refuse data that show something else than a model was made for; of one for faces, whole pictures pass.
+
+    Args:
+        data: The prepared data.
+        margin: The model's crop margin; None where it isn't known.
+        whole: Whether the model was trained on whole pictures.
+        wanted_by: What to call the model.
+
+    Raises:
+        DataError: The data hold faces that were cut out and the model is one of whole pictures, or they were
+            cut with another margin.
+    """
+    if whole and not data.whole:
+        raise DataError(
+            f"{wanted_by} was trained on whole pictures, {data.root} holds faces that were cut out; "
+            "prepare the data again with --faces whole"
+        )
+    if margin is None or data.whole or abs(margin - data.margin) <= 1e-6:
+        return
+    raise DataError(
+        f"{data.root} was cut with margin {data.margin:g}, {wanted_by} wants {margin:g}; "
+        "prepare the data again with the model's margin"
+    )
+
+
 def other_locator(data: PreparedData, sha256: str) -> bool:
     """Tell whether faces were cut where another locator found them than the one with this hash."""
     return data.info.get("locator_sha256") not in (None, sha256)

@@ -28,7 +28,7 @@ def pick_device(name: str) -> torch.device:
     """Return the device for "auto", "cpu", "cuda", "cuda:N" or "mps"; that GPU is the process's from then on.
 
     Raises:
-        DataError: The device is unknown, isn't there, or can't run this build of PyTorch.
+        DataError: The device is unknown, isn't there, or can't compute.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -41,17 +41,19 @@ def pick_device(name: str) -> torch.device:
         device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()
     ):
         raise DataError(f"device {name!r} isn't available on this machine; use --device auto")
-    if device.type == "cuda":
-        if device.index is not None:
-            torch.cuda.set_device(device)
-        if (problem := _why_unusable(device)) is not None:
-            raise DataError(f"device {name!r} can't run this build of PyTorch: {problem}; use --device cpu")
+    if device.type == "cuda" and (problem := _why_unusable(device)) is not None:
+        raise DataError(f"device {name!r} can't be used: {problem}; free it, or use --device cpu")
     return device
 
 
 def _why_unusable(device: torch.device) -> str | None:
-    """Return why a GPU can't compute, as an old one of which PyTorch has no kernels, or None."""
+    """Return why a GPU can't compute, as an old one of which PyTorch has no kernels, or None.
+
+    A numbered one becomes the process's own, so that "cuda" alone means it, too.
+    """
     try:
+        if device.index is not None:
+            torch.cuda.set_device(device)
         torch.ones(1, device=device).add_(1).item()
     except RuntimeError as error:
         return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]

@@ -18,9 +18,9 @@ from fauxface.progress import Progress
 from fauxface.verdicts import LABELS
 from fauxface_train import gated, matched, metrics, pages, plots, report, robustness, selective, stopped
 from fauxface_train.conditions import CLEAN, Condition
-from fauxface_train.dataset import SPLITS, PreparedData, Sample, load_crop, other_locator
+from fauxface_train.dataset import SPLITS, PreparedData, Sample, check_framing, load_crop, other_locator
 from fauxface_train.intervals import CONFIDENCE, REPLICATES
-from fauxface_train.provenance import pictures_digest, standing, written
+from fauxface_train.provenance import hashes, pictures_digest, standing, written
 from fauxface_train.scored import attach
 from fauxface_train.scorers import OperatingPoint, Scorer
 
@@ -159,7 +159,7 @@ def evaluate(
         DataError: The split is unknown or empty, a crop can't be read, a subset names no source, or the data
             have another margin.
     """
-    _check_margin(scorer, data)
+    check_framing(data, scorer.point.margin, whole=scorer.point.whole, wanted_by=str(scorer.path))
     samples = select(data, split)
     named = attach(samples, np.zeros(len(samples)))
     wanted = [(subset.name, *subset.sources(named)) for subset in subsets]
@@ -188,7 +188,7 @@ def evaluate(
             "pictures_sha256": pictures_digest(samples),
             **standing(data, samples, scorer.trained_on, scorer.fitted_to),
             **({"overlap": _overlap(samples, seen)} if seen else {}),
-            **({"learned_before": True} if scorer.learned_before and not seen else {}),
+            **({"learned_before": True} if _uncompared(scorer, seen) else {}),
             **({"other_locator": True} if _framed_otherwise(scorer, data) else {}),
         },
         "operating_point": {
@@ -218,6 +218,11 @@ def evaluate(
 def _framed_otherwise(scorer: Scorer, data: PreparedData) -> bool:
     """Tell whether the faces were cut where another locator found them than the model's own."""
     return bool(scorer.locator_sha256) and other_locator(data, scorer.locator_sha256)
+
+
+def _uncompared(scorer: Scorer, seen: Sequence[PreparedData]) -> bool:
+    """Tell whether models before had learned from data that the measured pictures aren't compared with."""
+    return not {hashes(data.root)["manifest_sha256"] for data in seen}.issuperset(scorer.learned_before)
 
 
 def _overlap(samples: Sequence[Sample], seen: Sequence[PreparedData]) -> dict[str, Any]:
@@ -268,22 +273,6 @@ def write(evaluation: Evaluation, scorer: Scorer, data: PreparedData, out: str |
         with atomic_write(page) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return [*written, *drawn, *reports]
-
-
-def _check_margin(scorer: Scorer, data: PreparedData) -> None:
-    """Refuse data cut around faces with another margin than the model's; whole pictures may pass."""
-    if scorer.point.whole and not data.whole:
-        raise DataError(
-            f"{scorer.path} was trained on whole pictures, {data.root} holds faces that were cut out; "
-            "prepare the data again with --faces whole"
-        )
-    wanted = scorer.point.margin
-    if wanted is None or data.whole or abs(wanted - data.margin) < 1e-6:
-        return
-    raise DataError(
-        f"{data.root} was cut with margin {data.margin:g}, {scorer.path} wants {wanted:g}; "
-        "prepare the data again with the model's margin"
-    )
 
 
 def _write_scores(path: Path, evaluation: Evaluation, scorer: Scorer, data: PreparedData) -> None:

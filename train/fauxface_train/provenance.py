@@ -56,16 +56,20 @@ def trained_on(info: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*own, *_of_parents(info)))) if own else ()
 
 
-def learned_before(info: Mapping[str, Any]) -> bool:
-    """Tell whether initial weights or teachers had learned from other data than the model itself.
+def learned_before(info: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return which other data than the model itself its initial weights or teachers had learned from.
 
     Training refuses pictures of its data that are in two splits. Those that a model before had learned from
     aren't at hand: whether they are among the measured ones only `fauxface evaluate --trained-on` can tell.
 
     Args:
         info: A checkpoint's description, or a bundle's provenance.
+
+    Returns:
+        The SHA-256 of each one's manifest.csv.
     """
-    return not set(_of_parents(info)) <= set(_own(info))
+    own = _own(info)
+    return tuple(dict.fromkeys(each for each in _of_parents(info) if each not in own))
 
 
 def trained_whole(provenance: Mapping[str, Any]) -> bool:

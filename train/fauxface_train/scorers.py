@@ -70,7 +70,7 @@ class Scorer:
             pictures' `provenance.marks`.
         locator_sha256: Of the bundle's locator; "" where the model is none of a bundle.
         trained_on: Which data it was trained on; see `provenance.trained_on`.
-        learned_before: Whether its initial weights or teachers had learned from other data; see
+        learned_before: Which other data its initial weights or teachers had learned from; see
             `provenance.learned_before`.
     """
 
@@ -85,7 +85,7 @@ class Scorer:
     trained_on: tuple[str, ...] = ()
     fitted_to: tuple[str, ...] = ()
     locator_sha256: str = ""
-    learned_before: bool = False
+    learned_before: tuple[str, ...] = ()
 
     @property
     def calibration(self) -> Calibration:
@@ -253,7 +253,7 @@ def _read(path: Path) -> bytes:
 
 class _Seen(TypedDict, total=False):
     trained_on: tuple[str, ...]
-    learned_before: bool
+    learned_before: tuple[str, ...]
     fitted_to: tuple[str, ...]
     locator_sha256: str
 

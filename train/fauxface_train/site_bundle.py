@@ -13,7 +13,14 @@ from fauxface.errors import DataError
 from fauxface.files import atomic_folder
 from fauxface.precision import PRECISIONS, open_classifier
 from fauxface.verdicts import Calibration, Thresholds
-from fauxface_train.dataset import FOLDER_LABELS, PreparedData, Sample, load_crop, other_locator
+from fauxface_train.dataset import (
+    FOLDER_LABELS,
+    PreparedData,
+    Sample,
+    check_framing,
+    load_crop,
+    other_locator,
+)
 from fauxface_train.intervals import CONFIDENCE
 from fauxface_train.provenance import (
     calibrated_on,
@@ -25,6 +32,7 @@ from fauxface_train.provenance import (
     pictures_digest,
     relation,
     trained_on,
+    trained_whole,
 )
 from fauxface_train.site import FOLDS, Refit, refit
 from fauxface_train.stopped import PASSED, failed
@@ -87,11 +95,7 @@ def calibrate(
     """
     manifest = bundle.manifest
     margin = manifest.crop.margin
-    if not data.whole and abs(data.margin - margin) > 1e-6:
-        raise DataError(
-            f"{data.root} was cut with margin {data.margin:g}, the bundle wants {margin:g}; "
-            "prepare it again, or give the pictures themselves"
-        )
+    check_framing(data, margin, whole=trained_whole(manifest.provenance), wanted_by="the bundle")
     if other_locator(data, manifest.files[manifest.locator.file].sha256):
         raise DataError(
             f"{data.root} was cut with another locator than the bundle's; "
