@@ -132,7 +132,7 @@ def test_data_that_joined_the_training_are_said_so(split, said):
     measured["data"] |= {"trained_on": "added"}
     rendered = card.render(MANIFEST, measured)
     assert said in rendered
-    assert ("The train split of these data joined the training, this split didn't" in rendered) == (
+    assert ("The train split of these data joined the training; this split didn't." in rendered) == (
         split == "test"
     )
 

@@ -89,7 +89,7 @@ def test_a_graphics_card_that_cannot_compute_is_refused(monkeypatch, name):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
     monkeypatch.setattr(torch, "ones", no_kernel)
-    with pytest.raises(DataError, match=r"can't be used: CUDA error: no kernel image .* device; use"):
+    with pytest.raises(DataError, match=r"can't be used: CUDA error: no kernel image .* device; free it"):
         pick_device(name)
 
 

@@ -269,16 +269,16 @@ def test_the_report_says_what_was_measured(steered, tiny, place, key, value, sai
 def test_an_evaluation_that_breaks_off_leaves_no_other_report(steered, tiny, tmp_path, monkeypatch):
     data = PreparedData.load(steered)
     result = evaluate.evaluate(tiny, data, replicates=5)
-    evaluate.write(result, tiny, data, tmp_path)
-    assert (tmp_path / "report.md").exists()
+    evaluate.write(result, tiny, data, tmp_path / "out")
+    assert (tmp_path / "out/report.md").exists()
 
     def break_off(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(evaluate.plots, "write_all", break_off)
     with pytest.raises(KeyboardInterrupt):
-        evaluate.write(result, tiny, data, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.json", "scores.csv"]
+        evaluate.write(result, tiny, data, tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["metrics.json", "scores.csv"]
 
 
 def test_report_shows_the_figures(steered, tiny):

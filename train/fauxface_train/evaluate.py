@@ -222,7 +222,8 @@ def _framed_otherwise(scorer: Scorer, data: PreparedData) -> bool:
 
 def _uncompared(scorer: Scorer, seen: Sequence[PreparedData]) -> bool:
     """Tell whether models before had learned from data that the measured pictures aren't compared with."""
-    return not {hashes(data.root)["manifest_sha256"] for data in seen}.issuperset(scorer.learned_before)
+    left = set(scorer.learned_before)
+    return bool(left and left - {hashes(data.root)["manifest_sha256"] for data in seen})
 
 
 def _overlap(samples: Sequence[Sample], seen: Sequence[PreparedData]) -> dict[str, Any]:
