@@ -98,7 +98,6 @@ def test_what_the_test_pictures_are_to_the_model_is_kept(prepared, small_onnx, m
 def test_a_model_of_whole_pictures_is_not_judged_by_faces(prepared):
     with pytest.raises(DataError, match="the model was trained on whole pictures"):
         variants.check_data(prepared, 1.2, whole=True)
-    assert variants.check_data(prepared, 1.2) is prepared
 
 
 def test_reference(against, small_onnx, noisy_crops):
@@ -310,7 +309,7 @@ def test_calibration_crops_show_both_labels_however_many_sources_there_are():
     ("given", "match"),
     [
         (None, "give --data"),
-        (data(COUNTS, margin=1.5), "margin 1.5, the checkpoint wants 1.2"),
+        (data(COUNTS, margin=1.5), "margin 1.5, the model wants 1.2"),
         *[
             (data({key: n for key, n in COUNTS.items() if key != missing}), f"in its {missing[0]} split")
             for missing in COUNTS
