@@ -20,6 +20,28 @@ class CountingClassifier:
         return self.inner.logits(crops)
 
 
+@pytest.fixture
+def tree(tmp_path, monkeypatch) -> Path:
+    """A folder of empty files of all sorts; the current folder is its parent."""
+    monkeypatch.chdir(tmp_path)
+    names = [
+        "b.JPG",
+        "a.png",
+        "clip.MP4",
+        "notes.txt",
+        ".hidden.jpg",
+        ".cache/c.jpg",
+        "sub/d.webp",
+        "sub/z/e.tiff",
+    ]
+    names += ["sub/readme.md", "sub.bmp", "two words/f.jpeg", "noext"]
+    for name in names:
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return tmp_path
+
+
 @pytest.fixture(scope="module")
 def bundle():
     return Bundle.load(TINY_BUNDLE)
