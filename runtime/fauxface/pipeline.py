@@ -29,12 +29,8 @@ class Gather(Protocol[U]):
         ...
 
 
-class _StoppedError(SystemExit):
-    """Ends the threads of a pipeline that is closed, without a word.
-
-    Whoever takes results in a thread of their own gets it only where the program ends: it isn't an error to
-    recover from there.
-    """
+class _StoppedError(Exception):
+    """Ends the threads of a pipeline that is closed."""
 
 
 class _Channel(Generic[T]):
@@ -352,11 +348,15 @@ class Pipeline:
 
     def _drain(self, channel: _Channel[T]) -> Iterator[T]:
         while True:
-            with self._lock:
-                self._wait(channel.due, channel.is_due)
-                if channel.given == channel.end:
-                    break
-                item = channel.get()
+            try:
+                with self._lock:
+                    self._wait(channel.due, channel.is_due)
+                    if channel.given == channel.end:
+                        break
+                    item = channel.get()
+            except _StoppedError:
+                # Only where the program ends while a thread waits: that thread ends, too, without a word.
+                raise SystemExit from None
             yield item
             del item
         if channel.error is not None:

@@ -28,7 +28,7 @@ def stand_in(quick, monkeypatch):
         exporting.PreparedData, "load", lambda _: SimpleNamespace(samples=lambda **_: [], info={})
     )
     monkeypatch.setattr(exporting, "_real_crops", lambda *_: crops)
-    monkeypatch.setattr(exporting.variants, "check_data", lambda *_: None)
+    monkeypatch.setattr(exporting.variants, "check_data", lambda *_, **__: None)
     monkeypatch.setattr(exporting.variants, "reference", lambda *_: None)
 
     def make(precision, fp32, target, against, say):

@@ -39,7 +39,7 @@ SCORED = Scored(np.array([0.1, 0.9]), np.array([0, 1]), np.array(["camera", "gan
 def stand_in(monkeypatch):
     """Variants made elsewhere: copies of the float graph; returns what each was to be held against."""
     seen = []
-    monkeypatch.setattr(requantise.variants, "check_data", lambda *_: None)
+    monkeypatch.setattr(requantise.variants, "check_data", lambda *_, **__: None)
     monkeypatch.setattr(requantise.variants, "reference", lambda _, __, point, info: point)
 
     def make(precision, fp32, target, against, say):
