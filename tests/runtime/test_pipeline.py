@@ -381,6 +381,14 @@ def test_half_of_the_cores_decode(cores, threads):
     assert decoding_threads(cores) == threads
 
 
+def said_by(program):
+    """Return what a program of its own writes to standard output and standard error."""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=20
+    )
+    return done.stdout, done.stderr
+
+
 def test_program_may_end_while_a_pipeline_is_open():
     code = (
         "import itertools, time\n"
@@ -392,10 +400,7 @@ def test_program_may_end_while_a_pipeline_is_open():
         "stream = pipeline.flow(itertools.count(), [int, int], Single(), sum)\n"
         "print(next(stream))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=20
-    )
-    assert (done.stdout, done.stderr) == ("0\n", "")
+    assert said_by(code) == ("0\n", "")
 
 
 def test_program_may_end_while_a_thread_waits_for_a_result():
@@ -416,7 +421,4 @@ def test_program_may_end_while_a_thread_waits_for_a_result():
         "threading.Thread(target=watch, daemon=True).start()\n"
         "waiting.wait()\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=20
-    )
-    assert (done.stdout, done.stderr) == ("", "")
+    assert said_by(code) == ("", "")

@@ -372,3 +372,12 @@ def test_the_schema_refuses_damage(damage, steered, tiny):
     assert validator.is_valid(document)
     damage(document)
     assert not validator.is_valid(document)
+
+
+def test_a_folder_where_the_report_goes_is_refused(steered, tiny, tmp_path):
+    (tmp_path / "out/report.md").mkdir(parents=True)
+    data = PreparedData.load(steered)
+    result = evaluate.evaluate(tiny, data, replicates=5)
+    with pytest.raises(OutputError, match=r"can't replace .*report\.md"):
+        evaluate.write(result, tiny, data, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["report.md"]

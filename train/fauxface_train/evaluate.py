@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 import fauxface
-from fauxface.errors import DataError
+from fauxface.errors import DataError, OutputError
 from fauxface.files import atomic_write, usable_folder
 from fauxface.gates import Gates
 from fauxface.progress import Progress
@@ -252,8 +252,11 @@ def write(evaluation: Evaluation, scorer: Scorer, data: PreparedData, out: str |
         OutputError: The folder or a file can't be written.
     """
     folder = usable_folder(out)
-    for name in (*report.PLOTS, "report.md", "report.html"):  # never beside another model's metrics.json
-        (folder / name).unlink(missing_ok=True)
+    for path in (folder / name for name in (*report.PLOTS, "report.md", "report.html")):
+        try:
+            path.unlink(missing_ok=True)  # never beside another model's metrics.json
+        except OSError as error:
+            raise OutputError(f"can't replace {path}: {error.strerror}; remove it") from error
     written = [folder / "scores.csv", folder / "metrics.json"]
     with atomic_write(written[0]) as temporary:
         _write_scores(temporary, evaluation, scorer, data)
