@@ -59,14 +59,11 @@ def test_a_crew_that_is_collected_in_one_of_its_own_threads_does_not_wait_for_it
 
 def test_a_pipeline_that_is_collected_in_a_crews_thread_waits_for_nobody():
     """Its threads may wait for that very one, as those of a video wait for the GPU's."""
-    crew, asked = Crew(1, "crew"), threading.Event()
+    crew, asked, closed = Crew(1, "crew"), threading.Event(), threading.Event()
     pipeline = Pipeline(2).__enter__()
-    results = pipeline.newest(waiting_for(crew, asked))
-    taker = threading.Thread(target=lambda: list(results), daemon=True)
-    taker.start()
-    crew.submit(lambda: (asked.wait(10), pipeline.close())).result()
-    taker.join(10)
-    assert not taker.is_alive()
+    crew.submit(lambda: (asked.wait(10), pipeline.close(), closed.set()))  # before what waits for its thread
+    pipeline.newest(waiting_for(crew, asked))
+    assert closed.wait(10)
     crew.close()
 
 
