@@ -29,30 +29,41 @@ def plan():
     return tomllib.loads((FOLDER / "plan.toml").read_text(encoding="utf-8"))
 
 
-def test_every_variant_meets_the_compared_groups_and_some_meet_all(plan):
+def test_every_variant_meets_what_it_is_compared_by(plan):
     planned = list(run.runs(plan))
     assert len(set(planned)) == len(planned)
-    short = set(plan["cameras"]["variants"])
+    short = {*plan["cameras"]["variants"], *plan["degradations"]["variants"]}
     for group in plan["compare"]["left_out"]:
-        assert {variant for variant, found in planned if found == group} == set(plan["variants"]) - short
-    assert "robust" in plan["compare"]["further"]
-    for further in plan["compare"]["further"]:
-        assert {group for variant, group in planned if variant == further} == set(plan["left_out"])
+        met = {variant for variant, found in planned if found == group and variant not in short}
+        assert met == set(plan["variants"]) - short
+    for variant in plan["generators"]["variants"]:
+        met = {group for found, group in planned if found == variant}
+        assert met == {*plan["compare"]["left_out"], *plan["generators"]["left_out"]}
+    for variant in plan["degradations"]["variants"]:
+        met = {group for found, group in planned if found == variant}
+        assert met == set(plan["degradations"]["left_out"]) <= {group for v, group in planned if v == "short"}
 
 
 def test_each_part_meets_each_bona_fide_source_of_test(plan):
     planned = list(run.runs(plan))
     for variant in plan["cameras"]["variants"]:
         groups = [group for found, group in planned if found == variant]
+        cameras = set(groups) - set(plan["cameras"]["generators"])
         for source in TEST_SOURCES:
-            patterns = [pattern for group in groups for pattern in plan["left_out"][group]]
+            patterns = [pattern for group in cameras for pattern in plan["left_out"][group]]
             assert any(fnmatchcase(source, pattern) for pattern in patterns) == (source not in GENERATED)
     lengths = {run.recipe_of(plan, variant, "utkface").samples for variant in plan["cameras"]["variants"]}
     assert max(lengths) == run.recipe_of(plan, "short", "utkface").samples < plan["samples"]
 
 
 def test_runs_are_chosen_by_variant_and_group(plan):
-    assert run.chosen(plan, None, None) == list(run.runs(plan))
+    night = run.chosen(plan, None, None)
+    assert set(night) < set(run.runs(plan))
+    assert {variant for variant, group in night if plan["variants"][variant].get("samples") != 8000} == {
+        "robust",
+        "short-consistent",
+    }
+    assert ("cycle", "sdxl") in run.chosen(plan, ["cycle"], None)
     assert run.chosen(plan, ["robust"], ["sdxl"]) == [("robust", "sdxl")]
     assert run.chosen(plan, ["plain"], ["utkface"]) == []
 
@@ -65,6 +76,10 @@ def test_each_run_has_a_valid_recipe(plan):
         assert recipe.validate_every == recipe.samples
     degradations = run.recipe_of(plan, "robust", "sdxl").degradations
     assert degradations.colour == pytest.approx(0.4 * run.Degradations().colour)
+    alone = run.recipe_of(plan, "short-no-colour", "sdxl").degradations
+    assert (alone.colour, alone.gray) == (0, 0)
+    assert dataclasses.replace(alone, colour=degradations.colour, gray=degradations.gray) == degradations
+    assert run.recipe_of(plan, "short-one-framing", "sdxl").degradations.margin == (1, 1)
     assert run.recipe_of(plan, "consistent", "sdxl", samples=2000).samples == 1000
     assert run.recipe_of(plan, "robust", "sdxl", samples=2000).samples == 2000
 
@@ -103,15 +118,21 @@ DOCUMENT = {
         {"source": "new_gan", "auroc": {"value": 0.9}, "apcer": {"value": 0.5}},
         {"source": "camera", "auroc": {"value": 0.99}, "bpcer": {"value": 0.0}},
     ],
+    "robustness": {
+        "conditions": {
+            "jpeg60_half": {"auroc": {"value": 0.94}, "apcer": {"value": 0.6}, "bpcer": {"value": 0.02}}
+        }
+    },
     "pairs": {"worst": {"real": "camera", "fake": "new_gan", "value": 0.88, "low": 0.8, "high": 0.9}},
 }
 
 
 def test_figures_are_those_of_the_left_out_sources():
-    found = run.figures(DOCUMENT, ("new_*",))
+    found = run.figures(DOCUMENT, ("new_*",), "jpeg60_half")
     assert found["left_out"] == {"new_gan": {"auroc": 0.9, "apcer": 0.5}}
     assert found["worst_pair"]["value"] == 0.88
-    assert run.figures(DOCUMENT, ())["left_out"] == {}
+    assert found["degraded"] == {"auroc": 0.94, "apcer": 0.6, "bpcer": 0.02}
+    assert run.figures(DOCUMENT, (), "jpeg60_half")["left_out"] == {}
 
 
 def test_results_of_other_machines_stay_unless_run_again():
@@ -124,7 +145,7 @@ def test_results_of_other_machines_stay_unless_run_again():
 def test_a_trial_s_result_is_neither_kept_nor_taken_for_the_run(plan, prepared, tmp_path, monkeypatch):
     recorded, trained = tmp_path / "results.json", []
 
-    def train(prepared, folder, recipe, weights, added=()):
+    def train(prepared, folder, recipe, weights, added=(), *, condition):
         trained.append(recipe.samples)
         folder.mkdir(parents=True, exist_ok=True)
         data = run.provenance.hashes(prepared)["manifest_sha256"]
@@ -222,14 +243,25 @@ def test_a_run_goes_on_with_what_it_was_started_from_alone(
 
 def test_the_table_shows_what_was_run():
     plan = {
-        "variants": {"robust": {}, "plain": {"why": "framing only"}, "later": {}},
+        "variants": {"robust": {"kept": "yes"}, "plain": {"why": "framing only"}, "later": {}},
         "compare": {"left_out": ["old", "gan"]},
         "left_out": {"old": ["new_*"], "gan": ["new_*"], "camera": ["camera"]},
-        "cameras": {"variants": [], "left_out": []},
+        "cameras": {"variants": ["short"], "left_out": [], "generators": []},
+        "degradations": {"variants": [], "left_out": []},
     }
-    old = {**run.figures(DOCUMENT, ("new_*",)), "samples": 32000, "seconds": 600, "precision": "float32"}
-    gan = {**run.figures(DOCUMENT, ("new_*",)), "samples": 32000, "seconds": 540, "precision": "bfloat16"}
-    camera = {**run.figures(DOCUMENT, ("camera",)), "samples": 32000, "seconds": 540}
+    old = {
+        **run.figures(DOCUMENT, ("new_*",), "jpeg60_half"),
+        "samples": 32000,
+        "seconds": 600,
+        "precision": "float32",
+    }
+    gan = {
+        **run.figures(DOCUMENT, ("new_*",), "jpeg60_half"),
+        "samples": 32000,
+        "seconds": 540,
+        "precision": "bfloat16",
+    }
+    camera = {**run.figures(DOCUMENT, ("camera",), "jpeg60_half"), "samples": 32000, "seconds": 540}
     results = {
         "runs": [
             {"variant": "robust", "without": "old", **old},
@@ -248,28 +280,45 @@ def test_the_table_shows_what_was_run():
     assert not any("later" in line for line in lines)
 
 
-def test_the_table_of_short_runs_shows_each_left_out_source_and_their_mean():
+def test_the_tables_of_short_runs_show_each_left_out_source_and_their_mean():
+    names = ("robust", "short", "short-plain", "short-later", "short-no-codec")
     plan = {
-        "variants": {name: {"why": name} for name in ("robust", "short", "short-plain", "short-later")},
+        "variants": {name: {"why": name} for name in names},
         "compare": {"left_out": ["gan"]},
         "left_out": {"gan": ["new_*"], "camera": ["camera"], "phone": ["camera"]},
-        "cameras": {"variants": ["short", "short-plain", "short-later"], "left_out": ["camera", "phone"]},
+        "cameras": {"variants": names[1:4], "left_out": ["camera", "phone"], "generators": ["gan"]},
+        "degradations": {"variants": ["short-no-codec"], "left_out": ["camera", "gan"]},
     }
-    row = {**run.figures(DOCUMENT, ("camera",)), "samples": 8000, "seconds": 60, "precision": "bfloat16"}
+    plan["variants"]["short"]["kept"] = "first cycle"
+    row = {
+        **run.figures(DOCUMENT, ("camera",), "jpeg60_half"),
+        "samples": 8000,
+        "seconds": 60,
+        "precision": "bfloat16",
+    }
+    gan = {**row, "left_out": {"new_gan": {"auroc": 0.9, "apcer": 0.5}}}
     worse = {**row, "auroc": 0.95, "apcer": 0.4, "left_out": {"camera": {"auroc": 0.95, "bpcer": 0.1}}}
+    earlier = {key: value for key, value in worse.items() if key != "degraded"}
     results = {
         "runs": [
             {"variant": "short", "without": "camera", **row},
             {"variant": "short", "without": "phone", **worse},
-            {"variant": "short-plain", "without": "phone", **worse},
+            {"variant": "short", "without": "gan", **gan},
+            {"variant": "short-plain", "without": "camera", **earlier},
+            {"variant": "short-plain", "without": "phone", **earlier},
+            {"variant": "short-no-codec", "without": "camera", **worse},
+            {"variant": "short-no-codec", "without": "gan", **gan},
         ]
     }
     lines = table.tables(plan, results).splitlines()
-    whole = "| 0.9900, 0.000 | 0.9500, 0.100 | 0.9700, 0.050 | 0.9600, 0.300 | 2 |"
-    assert f"| `short`: short | 8,000 {whole}" in lines
-    assert "| `short-plain`: short-plain | 8,000 | - | 0.9500, 0.100 | - | - | 1 |" in lines
+    cells = "0.9900, 0.000 | 0.9500, 0.100 | 0.9700, 0.050 | 0.9000, 0.500 | 0.9600, 0.300 | 0.9400, 0.600"
+    assert f"| `short`: short | 8,000 | {cells} | 3 | first cycle |" in lines
+    cells = "0.9500, 0.100 | 0.9500, 0.100 | 0.9500, 0.100 | - | 0.9500, 0.400 | -"
+    assert f"| `short-plain`: short-plain | 8,000 | {cells} | 2 | no |" in lines
+    cells = "0.9500, 0.100 | 0.9000, 0.500 | 0.9600, 0.300 | 0.9400, 0.600"
+    assert f"| `short-no-codec`: short-no-codec | 8,000 | {cells} | 2 | no |" in lines
     assert not any("later" in line for line in lines)
-    assert sum("`short`" in line for line in lines) == 1
+    assert sum("`short`" in line for line in lines) == 2
 
 
 @pytest.mark.skipif(not (FOLDER / "results.json").exists(), reason="the ablations haven't been run")

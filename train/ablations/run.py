@@ -3,6 +3,7 @@
 Usage: python train/ablations/run.py PREPARED RUNS --weights FILE [--only VARIANT] [--without GROUP]
        [--added NAME=FOLDER]
 
+Without --only and --without it does what two cores do in a night; the plan's longer runs want to be named.
 Each run goes into RUNS/VARIANT/GROUP. A run that has its result is skipped and one that broke off goes on, so
 that the command may be repeated. `table.py` puts the results into docs/training.md.
 """
@@ -22,6 +23,7 @@ from fauxface.errors import CheckpointError
 from fauxface.files import atomic_write
 from fauxface.signals import ended_as_by_ctrl_c
 from fauxface_train import provenance, trainer
+from fauxface_train.conditions import select
 from fauxface_train.dataset import PreparedData
 from fauxface_train.evaluate import evaluate
 from fauxface_train.patterns import matches
@@ -38,25 +40,32 @@ RESULT = "result.json"
 
 
 def runs(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield variant and left-out group of each run: what compares variants, other groups, short runs."""
-    short = plan["cameras"]["variants"]
-    for group in plan["compare"]["left_out"]:
-        for variant in plan["variants"]:
-            if variant not in short:
-                yield variant, group
-    for group in plan["left_out"]:
-        if group not in plan["compare"]["left_out"]:
-            for variant in plan["compare"]["further"]:
-                yield variant, group
-    for variant in short:
-        for group in plan["cameras"]["left_out"]:
-            yield variant, group
+    """Yield variant and left-out group of each run, what a night has time for first."""
+    night = tonight(plan)
+    yield from night
+    short = {*plan["cameras"]["variants"], *plan["degradations"]["variants"]}
+    asked = [(v, group) for group in plan["compare"]["left_out"] for v in plan["variants"] if v not in short]
+    asked += [(v, group) for group in plan["generators"]["left_out"] for v in plan["generators"]["variants"]]
+    yield from (each for each in dict.fromkeys(asked) if each not in night)
+
+
+def tonight(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the short runs, and the shipped recipe's without each generator: six hours on two cores."""
+    cameras, parts, generators = plan["cameras"], plan["degradations"], plan["generators"]
+    groups = (*cameras["left_out"], *cameras["generators"])
+    return [
+        *((variant, group) for variant in cameras["variants"] for group in groups),
+        *((variant, group) for variant in parts["variants"] for group in parts["left_out"]),
+        *((generators["shipped"], group) for group in generators["left_out"]),
+    ]
 
 
 def chosen(
     plan: Mapping[str, Any], only: Sequence[str] | None, without: Sequence[str] | None
 ) -> list[tuple[str, str]]:
-    """Return the plan's runs of these variants and left-out groups; all of them where none are named."""
+    """Return the plan's runs of these variants and left-out groups; those of a night where none are named."""
+    if not only and not without:
+        return tonight(plan)
     return [
         (variant, group)
         for variant, group in runs(plan)
@@ -75,8 +84,11 @@ def recipe_of(plan: Mapping[str, Any], variant: str, group: str, samples: int | 
     """
     length = plan["samples"] if samples is None else samples
     values = {"samples": plan["samples"], "seed": plan["seed"], **plan["base"], **plan["variants"][variant]}
-    for name in ("why", "added"):
+    for name in ("why", "added", "kept"):
         values.pop(name, None)
+    changes = {
+        key: tuple(v) if isinstance(v, list) else v for key, v in values.pop("degradations", {}).items()
+    }
     values["samples"] = values["samples"] * length // plan["samples"]
     values["validate_every"] = values["samples"]
     values["exclude"] = tuple(plan["left_out"][group])
@@ -85,13 +97,13 @@ def recipe_of(plan: Mapping[str, Any], variant: str, group: str, samples: int | 
         for source, factor in values["source_weights"].items()
         if not matches(source, values["exclude"])
     }
-    values["degradations"] = Degradations().scaled(values.pop("strength"))
+    values["degradations"] = dataclasses.replace(Degradations().scaled(values.pop("strength")), **changes)
     values["source_weights"] = kept
     return preset("robust").changed(**values)
 
 
-def figures(document: Mapping[str, Any], excluded: tuple[str, ...]) -> dict[str, Any]:
-    """Take from an evaluation what the table shows: the whole, the left-out sources, the worst pair."""
+def figures(document: Mapping[str, Any], excluded: tuple[str, ...], condition: str) -> dict[str, Any]:
+    """Take what the table shows from an evaluation: all of test, the left-out sources, the worst pair."""
     left_out = {
         row["source"]: {key: row[key]["value"] for key in ("auroc", "apcer", "bpcer") if key in row}
         for row in document["sources"]
@@ -102,12 +114,22 @@ def figures(document: Mapping[str, Any], excluded: tuple[str, ...]) -> dict[str,
         "apcer": document["overall"]["apcer"]["value"],
         "bpcer": document["overall"]["bpcer"]["value"],
         "worst_pair": document["pairs"]["worst"],
+        "degraded": {
+            key: document["robustness"]["conditions"][condition][key]["value"]
+            for key in ("auroc", "apcer", "bpcer")
+        },
         "left_out": left_out,
     }
 
 
 def run(
-    prepared: Path, folder: Path, recipe: Recipe, weights: str, added: Sequence[Path] = ()
+    prepared: Path,
+    folder: Path,
+    recipe: Recipe,
+    weights: str,
+    added: Sequence[Path] = (),
+    *,
+    condition: str,
 ) -> dict[str, Any]:
     """Train and measure one run; return its result. What isn't of this recipe and these sources makes way."""
     digests = [provenance.hashes(each)["manifest_sha256"] for each in (prepared, *added)]
@@ -118,10 +140,10 @@ def run(
     if not outcome.finished:
         sys.exit(130)
     data = PreparedData.load(prepared)
-    document = evaluate(open_scorer(folder), data, "test").document
+    document = evaluate(open_scorer(folder), data, "test", conditions=select(condition)).document
     info = json.loads((folder / "best.json").read_text(encoding="utf-8"))
     return {
-        **figures(document, recipe.exclude),
+        **figures(document, recipe.exclude, condition),
         **started_from(info),
         "degraded_val_auroc": info["metrics"]["degraded_auroc"],
         "samples": recipe.samples,
@@ -164,7 +186,8 @@ def main() -> None:
         if not is_of(found, recipe, sources, name):
             sys.stderr.write(f"== {variant}, without {group}\n")
             added = [Path(folders[name])] if name else []
-            result = run(options.prepared, folder, recipe, options.weights, added)
+            condition = plan["condition"]
+            result = run(options.prepared, folder, recipe, options.weights, added, condition=condition)
             result = {"variant": variant, "without": group, **result}
             with atomic_write(found) as temporary:
                 temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
