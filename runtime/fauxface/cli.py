@@ -69,7 +69,7 @@ def main() -> None:
         # The patterns of a scan, which it expands by itself, stay as they are on Windows, too.
         build_app()(windows_expand_args=sys.argv[1:2] != ["scan"])
     except FauxfaceError as error:
-        sys.stderr.write(f"error: {type(error).__name__}: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"error: {type(error).__name__}: {error}\n")
         raise SystemExit(1) from None
     except MemoryError:
         sys.stderr.write("error: MemoryError: there isn't enough memory; scale the pictures, or free some\n")

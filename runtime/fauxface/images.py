@@ -304,7 +304,8 @@ def _quiet() -> Iterator[None]:
     with _warnings_lock:
         _quiet_threads.append(threading.get_ident())
         if _FILTER not in filters:
-            warnings.filterwarnings("ignore", module=_PILLOW)
+            # `filterwarnings` would let all that the process warned of once be shown again.
+            filters.insert(0, _FILTER)
     try:
         yield
     finally:

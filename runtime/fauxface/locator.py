@@ -11,6 +11,7 @@ import numpy as np
 from fauxface.crops import Box, shrink
 from fauxface.errors import BundleError
 from fauxface.manifest import LocatorSpec
+from fauxface.memory import is_shortage, told_alike
 from fauxface.onnx_wire import check_self_contained
 from fauxface.session import import_onnxruntime
 from fauxface.yunet import DIVISOR, OUTPUTS, WIDTHS, decode
@@ -169,17 +170,21 @@ class Locator:
         height, width = image.shape[:2]
         scale = self.scale(width, height)
         small, factors = image, (1.0, 1.0)
-        if scale < 1.0:
-            small, factors = shrink(image, (max(1, round(width * scale)), max(1, round(height * scale))))
-        try:
-            tensor = self._tensor(small, bgr)
-            outputs = self._session.run(list(OUTPUTS), {self._name: tensor})
-            rows = decode(outputs, tensor.shape[2:], self._score, self._nms)
-        except MemoryError:
-            raise
-        except Exception as error:  # ONNX Runtime's errors share no base class
-            raise BundleError(f"the locator failed: {_line(error)}; use one in YuNet's format") from None
+        with told_alike():
+            if scale < 1.0:
+                small, factors = shrink(image, (max(1, round(width * scale)), max(1, round(height * scale))))
+            rows = self._rows(small, bgr)
         return _locations(rows, np.array(factors), (width, height))
+
+    def _rows(self, image: np.ndarray, bgr: bool) -> np.ndarray:
+        try:
+            tensor = self._tensor(image, bgr)
+            outputs = self._session.run(list(OUTPUTS), {self._name: tensor})
+            return decode(outputs, tensor.shape[2:], self._score, self._nms)
+        except Exception as error:  # ONNX Runtime's errors share no base class
+            if is_shortage(error):
+                raise
+            raise BundleError(f"the locator failed: {_line(error)}; use one in YuNet's format") from None
 
     def _tensor(self, image: np.ndarray, bgr: bool) -> np.ndarray:
         """Write a picture into the top left corner of the input, BGR in 0 to 255; beyond it is black.

@@ -26,8 +26,15 @@ _PIXELS = 2 * images.DEFAULT_MAX_PIXELS
 
 
 def name_of(picture: Picture) -> str:
-    """Return what a result names as its source."""
-    return ARRAY_SOURCE if isinstance(picture, np.ndarray) else os.fspath(picture)
+    """Return what a result names as its source; raise a TypeError for what is neither path nor array."""
+    if isinstance(picture, np.ndarray):
+        return ARRAY_SOURCE
+    if not isinstance(picture, str | os.PathLike):
+        raise TypeError(
+            f"a picture is a path or an array, not {type(picture).__name__}; fauxface.images.decode makes an "
+            "array of a file's bytes, numpy.asarray one of an RGB picture of Pillow's"
+        )
+    return os.fspath(picture)
 
 
 def load(picture: Picture, take_room: Callable[[int], None] | None = None) -> np.ndarray:

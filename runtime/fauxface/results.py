@@ -89,7 +89,7 @@ class ItemError:
     @classmethod
     def of(cls, error: FauxfaceError) -> "ItemError":
         """Describe a typed error."""
-        return cls(type(error).__name__, " ".join(str(error).split()))
+        return cls(type(error).__name__, str(error))
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import numpy as np
 from fauxface import images
 from fauxface.annotate import draw
 from fauxface.errors import FauxfaceError, NoFaceError, OutputError, SourceError, VideoError, printable
+from fauxface.memory import told_alike
 from fauxface.output import ResultLog, alone, annotated_paths
 from fauxface.progress import Progress
 from fauxface.recording import Recording, of_size, unused
@@ -252,7 +253,9 @@ class ScanRun:
 
     def _run_batch(self, todo: list[Item], done: int) -> None:
         with Progress(len(self._items), "scan", "files", done=done) as progress:
-            for kind, group in itertools.groupby(todo, key=lambda item: item.kind):
+            # The pictures together, which are read ahead.
+            ordered = sorted(todo, key=lambda item: item.kind != "picture")
+            for kind, group in itertools.groupby(ordered, key=lambda item: item.kind):
                 if kind == "picture":
                     names = (item.source for item in group)
                     with closing(self._scanner.scan_pictures(names, keep=bool(self._targets))) as scanned:
@@ -264,9 +267,13 @@ class ScanRun:
                     try:
                         if kind == "folder":
                             raise SourceError(f"{item.source}: the folder can't be listed; check its rights")
-                        self._video(item, progress)
+                        with told_alike():
+                            self._video(item, progress)
                     except (VideoError, SourceError) as error:
                         self._picture(self._error(item, error), None)
+                    except MemoryError:
+                        what = VideoError(f"{item.source}: its frames don't fit the memory; scale it down")
+                        self._picture(self._error(item, what), None)
                     progress.advance()
 
     def _run_single(self, item: Item) -> FauxfaceError | None:

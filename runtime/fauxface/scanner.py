@@ -17,6 +17,7 @@ from fauxface.errors import ImageError, NoFaceError
 from fauxface.finding import Finder, open_locator
 from fauxface.following import check_every
 from fauxface.locator import FaceLocator, Location
+from fauxface.memory import told_alike
 from fauxface.pictures import Picture, Room, in_order, load, name_of
 from fauxface.pipeline import Pipeline, decoding_threads, newest
 from fauxface.precision import open_classifier
@@ -30,6 +31,8 @@ Scanned = tuple[Result, np.ndarray | None]
 
 _BATCH, _CPU_BATCH = 32, 8
 _WORKERS = 8
+_SEARCHED_PIXELS = 16_000_000
+"""Most pixels of all the copies that threads search at once: a search needs some 40 bytes for each."""
 _CPU_PROVIDERS = ("cpu", "openvino")
 
 
@@ -60,9 +63,10 @@ class Scanner:
 
     Raises:
         BundleError: The bundle or the locator can't be used, or the bundle lacks the precision asked for.
-        ProviderError: The provider or the precision is unknown, the provider isn't really in use, or ONNX
-            Runtime is missing.
-        ValueError: `faces` is neither "locate" nor "whole", or `max_side` is out of range.
+        ProviderError: The provider or the precision is unknown, the provider isn't really in use, `threads`
+            is out of range, or ONNX Runtime is missing.
+        ValueError: `faces` is neither "locate" nor "whole", `max_side` is out of range, or they don't fit
+            each other or the locator.
     """
 
     def __init__(
@@ -80,6 +84,10 @@ class Scanner:
             raise ValueError(f'faces must be "locate" or "whole", not {faces!r}')
         if max_side is not None and not 32 <= max_side <= 8192:
             raise ValueError(f"max_side must lie in 32 to 8192, not {max_side}")
+        if faces == "whole" and (locator is not None or max_side is not None):
+            raise ValueError('faces="whole" searches no faces; leave locator and max_side out')
+        if max_side is not None and not isinstance(locator, str | os.PathLike | None):
+            raise ValueError("max_side is for locators that are files; give it to the object itself")
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.load(bundle)
         self.model = self.bundle.sha256
         self.faces = faces
@@ -93,26 +101,32 @@ class Scanner:
         self._point = self.bundle.manifest.operating_point(self.precision)
         self.batch = _CPU_BATCH if self.provider in _CPU_PROVIDERS else _BATCH
         self._find: Finder | None = None
+        self._workers = min(self.threads, _WORKERS)
         if faces == "locate":
             opened, changes = open_locator(self.bundle, self.precision, locator, max_side, self.threads)
             self._find = Finder(opened)
+            side = self.bundle.manifest.locator.max_side if max_side is None else max_side
+            self._workers = max(1, min(self._workers, _SEARCHED_PIXELS // side**2))
             if changes:
                 self.model = hashlib.sha256((self.model + changes).encode()).hexdigest()
 
-    def image(self, picture: Picture, source: str | None = None) -> Result:
+    def image(self, picture: Picture, source: str | None = None, *, bgr: bool = False) -> Result:
         """Judge every face of one picture.
 
         Args:
-            picture: A path, or an upright RGB uint8 [H, W, 3] array.
+            picture: A path, or an upright uint8 [H, W, 3] array: RGB, unless `bgr` says otherwise.
             source: What the result names as its source; the path, or "<array>", when not given.
+            bgr: An array's channels are in OpenCV's order, as `cv2.VideoCapture` gives them.
 
         Returns:
             The result. Where no face was found, it has no faces and a NoFaceError as `error`.
 
         Raises:
             ImageError: The picture can't be read, or the array has another type or shape.
+            TypeError: `picture` is neither a path nor an array.
         """
-        item = self._located(source or name_of(picture), load(picture), self._find)
+        order: Literal["RGB", "BGR"] = "BGR" if bgr and isinstance(picture, np.ndarray) else "RGB"
+        item = self._located(source or name_of(picture), load(picture), self._find, order)
         return next(self._judged(iter([item]), self.batch, 1))[0]
 
     def images(self, pictures: Iterable[Picture], batch: int | None = None) -> Iterator[Result]:
@@ -201,7 +215,7 @@ class Scanner:
     ) -> Generator[Scanned, None, None]:
         """Do what `images` does, and hand out each picture with its result, unless it isn't kept."""
         batch = self.batch if batch is None else batch
-        workers = 1 if batch == 1 else min(self.threads, _WORKERS)
+        workers = 1 if batch == 1 else self._workers
         at_once = partial(self._read, find=self._find, keep=keep)
         ahead = self._reader(workers, keep=keep)
         pixels: Callable[[Item], int] | None = (lambda item: item.cost) if keep else None
@@ -244,7 +258,7 @@ class Scanner:
             yield from self._judged(map(work, met), batch, 1 if live else batch)
             return
         with Pipeline(self.threads) as pipeline:
-            workers = min(self.threads, _WORKERS)
+            workers = self._workers
             taken = pipeline.metered(met, decoding_threads(self.threads))
             cutters = self._cutters(source, locate_every, pictures, workers, pipeline.core)
             if len(cutters) == 1:
@@ -341,16 +355,19 @@ class Scanner:
         except ImageError as error:
             return Item(name_of(picture), error=ItemError.of(error))
 
-    def _located(self, source: str, image: np.ndarray, find: Find | None) -> Item:
+    def _located(
+        self, source: str, image: np.ndarray, find: Find | None, order: Literal["RGB", "BGR"] = "RGB"
+    ) -> Item:
         """Find the faces of a picture and cut them out.
 
         Raises:
             ImageError: A copy of the picture, or a square around a face, is too large for the memory.
         """
-        frame = Frame(0, 0.0, image)
+        frame = Frame(0, 0.0, image, order)
         try:
-            places = None if find is None else find(frame)
-            item = cut(source, frame, places, self.bundle.manifest.crop.margin)
+            with told_alike():
+                places = None if find is None else find(frame)
+                item = cut(source, frame, places, self.bundle.manifest.crop.margin)
         except MemoryError:
             raise ImageError(f"{source}: its faces don't fit the memory; scale the picture") from None
         if not item.places:

@@ -12,7 +12,8 @@ import numpy as np
 from fauxface import providers
 from fauxface.buckets import BucketRunner
 from fauxface.crops import INPUT_SIZE
-from fauxface.errors import BundleError, FauxfaceError, ProviderError
+from fauxface.errors import BundleError, ProviderError
+from fauxface.memory import is_shortage
 from fauxface.nvidia import missing_libraries
 from fauxface.onnx_wire import check_self_contained
 from fauxface.threads import available_cores
@@ -188,8 +189,6 @@ class Classifier:
             part = crops[start : start + self._largest]
             try:
                 output = self._run_on_host(part) if self._runner is None else self._runner.run(part)
-            except MemoryError:
-                raise
             except Exception as error:  # ONNX Runtime's errors share no base class
                 raise self._failure(error) from None
             if output.dtype != np.float32 or output.shape != (len(part), 2):
@@ -202,10 +201,12 @@ class Classifier:
             result[start : start + len(part)] = output
         return result
 
-    def _failure(self, error: Exception) -> FauxfaceError:
+    def _failure(self, error: Exception) -> Exception:
         said = f"the classifier failed: {_first_line(error)}"
         if self.provider in _ON_GPU:  # where the model has run before, at the warm-up
             return ProviderError(f"{said}; check the GPU's memory, its driver and its state, and start again")
+        if is_shortage(error):
+            return MemoryError(said)
         return BundleError(f"{said}; export it again")
 
     def _run_on_host(self, crops: np.ndarray) -> Any:

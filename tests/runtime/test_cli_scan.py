@@ -59,6 +59,32 @@ def test_folder_and_glob(scan, source):
     assert "4 pictures, 1 video (6 frames), 1 without a face, 1 that couldn't be read" in out
 
 
+def test_pictures_are_read_ahead_together_though_videos_lie_between(scan, monkeypatch):
+    for number in range(3):
+        images.write(f"in/{number}.png", scene())
+        clip(f"in/{number}.mp4", 1)
+    read, whole = [], Scanner.scan_pictures
+
+    def scan_pictures(self, pictures, **options):
+        read.append([Path(picture).name for picture in pictures])
+        return whole(self, [f"in/{name}" for name in read[-1]], **options)
+
+    monkeypatch.setattr(Scanner, "scan_pictures", scan_pictures)
+    assert scan("in", "--jsonl", "out.jsonl")[0] == 0
+    assert read == [["0.png", "1.png", "2.png"]]
+    names = [Path(record["source"]).name for record in records("out.jsonl")]
+    assert names == ["0.png", "1.png", "2.png", "0.mp4", "1.mp4", "2.mp4"]
+
+
+def test_a_name_with_two_spaces_stays_as_it_is(scan):
+    Path("in").mkdir()
+    Path("in", "a  b.jpg").write_bytes(b"")
+    assert scan("in", "--jsonl", "out.jsonl")[0] == 3
+    (record,) = records("out.jsonl")
+    assert record["error"]["message"].startswith("in/a  b.jpg: is empty")
+    assert "in/a  b.jpg: is empty" in scan("in/a  b.jpg")[2]
+
+
 def test_a_glob_that_matches_more_later_keeps_its_tree(scan):
     """Where the tree begins is said by the pattern, not by what matches today."""
     for year in ("2024", "2025"):

@@ -212,6 +212,16 @@ def test_warning_filters_of_the_caller_stay_as_they_are(tmp_path):
         assert list(warnings.filters) == before
 
 
+def test_what_was_warned_of_once_is_not_warned_of_again(tmp_path):
+    images.write(tmp_path / "a.tif", np.zeros((8, 8, 3), np.uint8))
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            warnings.warn("the host program's own", stacklevel=1)
+            images.read(tmp_path / "a.tif")
+    assert len(seen) == 1
+
+
 def test_large_files_are_read_one_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(images, "_LARGE_FILE", 10)
     images.write(tmp_path / "a.png", NOISE)

@@ -11,6 +11,7 @@ from fauxface.bundle import DEFAULT_BUNDLE
 from fauxface.errors import BundleError
 from fauxface.locator import Locator
 from fauxface.yunet import OUTPUTS, STRIDES, WIDTHS
+from memory_errors import SHORT
 
 DATA = Path(__file__).parents[1] / "data"
 DEMO = DEFAULT_BUNDLE.parent / "demo_media"
@@ -143,6 +144,22 @@ def test_network_sees_bgr(bgr):
     locator.locate(image, bgr=bgr)
     assert session.seen[0, :, 0, 0].tolist() == [0, 0, 200]
     assert image[0, 0].tolist() == ([0, 0, 200] if bgr else [200, 0, 0])
+
+
+@pytest.mark.parametrize("error", SHORT, ids=str)
+@pytest.mark.parametrize("place", ["shrink", "network"])
+def test_a_shortage_of_memory_does_not_blame_the_network(place, error, monkeypatch):
+    locator, session = make([])
+
+    def fail(*_):
+        raise error
+
+    if place == "network":
+        monkeypatch.setattr(session, "run", fail)
+    else:
+        monkeypatch.setattr(locator_module, "shrink", fail)
+    with pytest.raises(MemoryError):
+        locator.locate(np.zeros((2000, 2000, 3), np.uint8))
 
 
 def test_one_session_serves_several_threads():

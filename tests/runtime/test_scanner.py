@@ -1,4 +1,6 @@
+import contextlib
 import gc
+import io
 import json
 import shutil
 import weakref
@@ -13,6 +15,7 @@ from fauxface import scanner as scanner_module
 from fauxface.bundle import Bundle, write_manifest
 from fauxface.errors import BundleError, ImageError, ProviderError
 from fauxface.locator import Location, Locator
+from memory_errors import SHORT
 
 TINY_BUNDLE = Path(__file__).parents[1] / "data/tiny_bundle"
 LABELS = {GRAY: "bona_fide", PINK: "unsure", RED: "generated"}
@@ -147,12 +150,13 @@ def test_batched_equals_single(scanner):
         assert [f.p_generated for f in single.faces] == pytest.approx([f.p_generated for f in result.faces])
 
 
-def test_a_crop_that_does_not_fit_the_memory_is_that_pictures_error(scanner, monkeypatch):
+@pytest.mark.parametrize("error", SHORT, ids=str)
+def test_a_crop_that_does_not_fit_the_memory_is_that_pictures_error(error, scanner, monkeypatch):
     whole = scanner_module.cut
 
     def cut(source, *arguments):
         if source == "huge":
-            raise MemoryError
+            raise error
         return whole(source, *arguments)
 
     monkeypatch.setattr(scanner_module, "cut", cut)
@@ -251,6 +255,49 @@ def test_a_larger_copy_shows_a_small_face(bundle):
 def test_max_side_out_of_range_is_refused(bundle, side):
     with pytest.raises(ValueError, match="max_side must lie in 32 to 8192"):
         Scanner(bundle, max_side=side)
+
+
+def test_larger_copies_are_searched_by_fewer_threads_at_once(bundle, monkeypatch):
+    ahead = []
+    monkeypatch.setattr(scanner_module, "in_order", lambda *arguments: ahead.append(arguments[3]) or iter([]))
+    monkeypatch.setattr(scanner_module, "closing", contextlib.nullcontext)
+    for side in (None, 2000, 4000, 8192):
+        list(Scanner(bundle, provider="cpu", threads=8, max_side=side).images([]))
+    assert ahead == [8, 4, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"faces": "whole", "locator": Blobs()},
+        {"faces": "whole", "locator": "yunet.onnx"},
+        {"faces": "whole", "max_side": 640},
+        {"locator": Blobs(), "max_side": 640},
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(bundle, options):
+    with pytest.raises(ValueError, match=r"leave locator and max_side out|give it to the object"):
+        Scanner(bundle, **options)
+
+
+@pytest.mark.parametrize("faces", ["locate", "whole"])
+def test_an_array_may_be_in_opencv_s_order(bundle, faces):
+    scanner = Scanner(bundle, provider="cpu", faces=faces, locator=Blobs() if faces == "locate" else None)
+    picture = scene(RED, GRAY)
+    found = scanner.image(picture[..., ::-1].copy(), bgr=True)
+    assert found == scanner.image(picture)
+    assert found.faces != scanner.image(picture[..., ::-1].copy()).faces
+
+
+def test_a_file_is_read_as_it_is_whatever_the_order_of_arrays(scanner, tmp_path):
+    images.write(tmp_path / "a.png", scene(RED))
+    assert scanner.image(tmp_path / "a.png", bgr=True) == scanner.image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("picture", [b"\xff\xd8", io.BytesIO(), 0, None])
+def test_what_is_neither_path_nor_array_says_what_to_do(scanner, picture):
+    with pytest.raises(TypeError, match=r"a path or an array, not \w+; fauxface.images.decode"):
+        scanner.image(picture)
 
 
 def test_unknown_mode_is_refused(bundle):

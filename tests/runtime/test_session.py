@@ -10,6 +10,7 @@ from fauxface import buckets, providers, session
 from fauxface.errors import BundleError, ProviderError
 from fauxface.session import PROVIDERS, Classifier, import_onnxruntime, installed_distributions
 from fauxface.threads import available_cores
+from memory_errors import SHORT
 
 DATA = Path(__file__).parents[1] / "data"
 MODEL = (DATA / "tiny_bundle" / "classifier.onnx").read_bytes()
@@ -29,6 +30,18 @@ def test_logits(classifier):
     logits = classifier.logits(crops_of((0, 0, 0), (255, 0, 0), (0, 255, 0), (153, 128, 128)))
     assert logits.dtype == np.float32
     np.testing.assert_allclose(logits, [[1, -1], [-9, 9], [6, -6], [0.0196078, -0.0196078]], atol=1e-5)
+
+
+@pytest.mark.parametrize("error", SHORT, ids=str)
+def test_a_shortage_of_memory_does_not_blame_the_model(error, monkeypatch):
+    classifier = Classifier(MODEL, provider="cpu")
+
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr(classifier, "_run_on_host", fail)
+    with pytest.raises(MemoryError):
+        classifier.logits(crops_of((0, 0, 0)))
 
 
 def test_no_crops(classifier):
