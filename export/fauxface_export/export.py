@@ -149,7 +149,8 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
         read_bytes(options.weights_license, "licence", DataError) if options.weights_license else None
     )
     margin = _checked_margin(loaded, prepared, options, locator_bytes, say)
-    pictures = _golden_pictures(options, locator, margin, prepared)
+    whole = loaded.info.get("faces") == "whole"
+    pictures = _golden_pictures(options, None if whole else locator, margin, prepared)
     crops = np.concatenate([pictures, golden.patterns()])
     generated = failures.pictures(options.failures, _hashes(prepared)) if options.failures else []
     inputs = {
@@ -157,7 +158,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
         "random": parity.random_crops(RANDOM_CROPS),
         "golden": crops,
     }
-    gates = quality_gates.field(loaded, prepared, locator)
+    gates = quality_gates.field(loaded, None if whole else prepared, locator)
     deployed = loaded.deployed().requires_grad_(False)
 
     with staged(options.out, overwrite=options.overwrite) as folder:
@@ -197,7 +198,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
                 "margin": margin,
                 "padding": "reflect101",
                 "resize": "halve-linear",
-                "min_face_px": max(MIN_FACE_PX, int(loaded.info.get("min_face_px") or 0)),
+                "min_face_px": MIN_FACE_PX if whole else int(loaded.info.get("min_face_px") or MIN_FACE_PX),
             },
             "locator": {
                 "file": LOCATOR,
@@ -281,7 +282,7 @@ def summary(report: parity.Report) -> list[str]:
 
 
 def _golden_pictures(
-    options: Options, locator: Locator, margin: float, prepared: PreparedData | None
+    options: Options, locator: Locator | None, margin: float, prepared: PreparedData | None
 ) -> np.ndarray:
     if options.golden == DEMO_MEDIA and not DEMO_MEDIA.is_dir():
         return np.empty((0, INPUT_SIZE, INPUT_SIZE, 3), np.uint8)

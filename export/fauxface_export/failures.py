@@ -18,6 +18,7 @@ from fauxface.results import Face
 from fauxface.scanner import Scanner
 from fauxface.sources import IMAGE_SUFFIXES
 from fauxface.verdicts import BONA_FIDE, GENERATED, UNSURE
+from fauxface_train.provenance import trained_whole
 
 SHOWN = 24
 _COLUMNS, _GAP, _CAPTION = 6, 8, 18
@@ -45,7 +46,7 @@ def pictures(folder: Path, forbidden: Collection[str] = ()) -> list[Path]:
 
 
 def collect(bundle: Bundle, paths: Sequence[Path], target: Path) -> dict[str, Any]:
-    """Scan generated pictures with a bundle, and draw those that it doesn't call generated.
+    """Scan generated pictures as a bundle is to be used, and draw those that it doesn't call generated.
 
     The largest face of each picture counts. An unsure verdict is an error, as it is for APCER.
 
@@ -63,7 +64,9 @@ def collect(bundle: Bundle, paths: Sequence[Path], target: Path) -> dict[str, An
     """
     counts: Counter[str] = Counter()
     wrong: list[tuple[Face, Path]] = []
-    for result, path in zip(Scanner(bundle, provider="cpu").images(paths), paths, strict=True):
+    faces = "whole" if trained_whole(bundle.manifest.provenance) else "locate"
+    scanner = Scanner(bundle, provider="cpu", faces=faces)
+    for result, path in zip(scanner.images(paths), paths, strict=True):
         if result.error is not None and result.error.type != "NoFaceError":
             raise DataError(f"can't scan {path}: {result.error.message}; replace or remove it")
         face = max(result.faces, key=lambda face: face.face_px, default=None)

@@ -16,15 +16,15 @@ MAX_PICTURES = 32
 
 
 def picture_crops(
-    folder: Path, locator: FaceLocator, margin: float, forbidden: Collection[str] = ()
+    folder: Path, locator: FaceLocator | None, margin: float, forbidden: Collection[str] = ()
 ) -> np.ndarray:
     """Crop the largest face of every picture in a folder, by the runtime's own rule.
 
-    Where no face is found, the central square of the picture is taken.
+    Where no face is found, or searched, the central square of the picture is taken.
 
     Args:
         folder: Searched recursively; of more than 32 pictures, 32 spread over the sorted names are taken.
-        locator: The bundle's locator.
+        locator: The bundle's locator; None for a model of whole pictures.
         margin: Side of the crop over the longer side of the face box.
         forbidden: SHA-256 of files that may not go into a bundle: the pictures of the prepared data.
 
@@ -46,7 +46,7 @@ def picture_crops(
                 f"{path} belongs to the prepared data; golden crops are given away with the bundle"
             )
         image = images.read(path)
-        faces = locator.locate(image)
+        faces = locator.locate(image) if locator else []
         height, width = image.shape[:2]
         square = crops.face_square(faces[0].box, margin) if faces else crops.whole_square(width, height)
         found.append(crops.to_input(crops.extract(image, square)))

@@ -34,7 +34,7 @@ class Row:
 
     Attributes:
         backend: "eager", "torchscript", "pt2" or "onnxruntime".
-        inputs: Kind of input: "real" or "random".
+        inputs: Kind of input: "real", "random" or "golden".
         batch: Batch size.
         crops: Number of crops compared.
         max_logit_difference: Largest absolute difference of any logit.

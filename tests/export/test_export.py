@@ -262,6 +262,16 @@ def test_gates_of_the_checkpoint_reach_the_bundle(options, inputs, tmp_path, qui
     assert manifest.provenance["held"] == {"x": 1}
 
 
+@pytest.mark.parametrize(
+    ("fields", "smallest"),
+    [({"min_face_px": 20}, 20), ({"min_face_px": None}, 40), ({"min_face_px": 20, "faces": "whole"}, 40)],
+)
+@pytest.mark.usefixtures("quick")
+def test_the_smallest_face_is_that_of_the_training_data(options, inputs, tmp_path, fields, smallest):
+    checkpoint = inputs.checkpoint_with(tmp_path / "small", **fields)
+    assert export(options(checkpoint=checkpoint, formats=("onnx",))).manifest.crop.min_face_px == smallest
+
+
 def test_what_comes_of_the_default_bundle_or_the_demo_keeps_its_licence(options, quick, inputs, tmp_path):
     shipped = Bundle.load()
     training = {

@@ -1,3 +1,5 @@
+import copy
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -43,6 +45,17 @@ def verdicts(bundle, paths):
     from fauxface.scanner import Scanner
 
     return [result.faces[0] for result in Scanner(bundle, provider="cpu").images(paths)]
+
+
+def test_a_model_of_whole_pictures_is_shown_to_be_wrong_about_whole_pictures(bundle, folder, tmp_path):
+    """The plain pictures have no face to find."""
+    training = {"training": {"faces": "whole"}}
+    whole = copy.copy(bundle)
+    whole.manifest = dataclasses.replace(bundle.manifest, provenance=training)
+    black = folder / "black.png"
+    assert cv2.imwrite(str(black), np.zeros((120, 120, 3), np.uint8))
+    assert failures.collect(bundle, [black], tmp_path / "a.png")["no_face"] == 1
+    assert failures.collect(whole, [black], tmp_path / "b.png")["no_face"] == 0
 
 
 def test_counts_are_the_scanner_s(bundle, folder, tmp_path):

@@ -98,9 +98,10 @@ def test_bad_locators(tmp_path: Path, faces: Path, content: bytes | None, messag
         (("--faces", "whole", "--locator", "l.onnx"), "drop --locator and --bundle"),
         (("--faces", "whole", "--bundle", "b"), "drop --locator and --bundle"),
         (("--locator", "l.onnx", "--bundle", "b"), "choose --locator or --bundle"),
+        (("--faces", "whole", "--margin", "1.5"), "taken as they are; drop --margin"),
     ],
 )
-def test_a_locator_that_would_not_be_used_is_refused(tmp_path: Path, faces: Path, options, message):
+def test_options_that_would_not_be_used_are_refused(tmp_path: Path, faces: Path, options, message):
     with pytest.raises(DataError, match=message):
         call("data", "prepare", faces, tmp_path / "out", *options)
 

@@ -21,6 +21,13 @@ MARGIN = 1.2
 IDENTITY = Calibration()
 
 
+def cut_with(margin):
+    return SimpleNamespace(root="data", margin=margin, whole=False)
+
+
+DATA = cut_with(MARGIN)
+
+
 def _of_left_side(calibration=IDENTITY):
     """Return a scorer whose logits are the red of a picture's left half, over 100."""
 
@@ -93,17 +100,17 @@ def test_the_loss_is_shared_by_labels_and_teachers(mixed):
 
 
 @pytest.mark.parametrize(
-    ("models", "weight", "margin", "error", "message"),
+    ("models", "weight", "data", "error", "message"),
     [
-        ([], 0.5, MARGIN, DataError, "that needs teachers"),
-        ([TINY], 0.0, MARGIN, DataError, "weight above 0"),
-        ([TINY], 0.5, 1.0, DataError, "crop margin 1.2, not 1.0"),
-        (["absent"], 0.5, MARGIN, CheckpointError, "no model at absent"),
+        ([], 0.5, DATA, DataError, "that needs teachers"),
+        ([TINY], 0.0, DATA, DataError, "weight above 0"),
+        ([TINY], 0.5, cut_with(1.0), DataError, "cut with margin 1, the teacher .* wants 1.2"),
+        (["absent"], 0.5, DATA, CheckpointError, "no model at absent"),
     ],
 )
-def test_bad_teachers_are_one_line(models, weight, margin, error, message):
+def test_bad_teachers_are_one_line(models, weight, data, error, message):
     with pytest.raises(error, match=message) as caught:
-        Teachers.load(models, weight, CPU, margin)
+        Teachers.load(models, weight, CPU, data)
     assert "\n" not in str(caught.value)
 
 
@@ -111,14 +118,25 @@ def test_a_teacher_that_is_not_calibrated_is_refused(tmp_path):
     info = checkpoint.describe(MARGIN)
     checkpoint.save(tmp_path / "best", build().state_dict(), info)
     with pytest.raises(DataError, match="isn't calibrated"):
-        Teachers.load([tmp_path], 0.5, CPU, MARGIN)
+        Teachers.load([tmp_path], 0.5, CPU, DATA)
+
+
+def test_a_teacher_of_whole_pictures_is_refused_for_faces_that_were_cut_out(tmp_path):
+    point = {
+        "calibration": {"temperature": 1.0, "bias": 0.0, "fitted_on": "val"},
+        "thresholds": {"bona_fide_below": 0.2, "generated_from": 0.9, "rule": ""},
+    }
+    info = checkpoint.describe(MARGIN, faces="whole", **point)
+    checkpoint.save(tmp_path / "best", build().state_dict(), info)
+    with pytest.raises(DataError, match="was trained on whole pictures"):
+        Teachers.load([tmp_path], 0.5, CPU, DATA)
 
 
 def test_teachers_are_known_by_their_content_and_order():
-    asked = Teachers.load([TINY, TINY / "classifier.onnx"], 0.5, CPU, MARGIN)
+    asked = Teachers.load([TINY, TINY / "classifier.onnx"], 0.5, CPU, DATA)
     recorded = asked.to_list()
     assert [(each["kind"], each["from_bundle"]) for each in recorded] == [("bundle", True), ("onnx", True)]
     assert asked.are(recorded)
     assert not asked.are(recorded[::-1])
     assert not asked.are(recorded[:1])
-    assert Teachers.load([], 0.0, CPU, MARGIN).are([])
+    assert Teachers.load([], 0.0, CPU, DATA).are([])

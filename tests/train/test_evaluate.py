@@ -291,6 +291,13 @@ def test_report_shows_the_figures(steered, tiny):
     lengths = {line.count("|") for line in text.splitlines() if line.startswith("| camera | 4 |")}
     assert lengths == {10}
     assert "Not measured: no condition was chosen." in text
+    assert "2 bona fide sources and 2 generated ones. The bootstrap draws sources first" in text
+
+
+def test_with_enough_sources_intervals_need_no_word(steered, tiny):
+    document = evaluate.evaluate(tiny, PreparedData.load(steered), replicates=5).document
+    document["sources"] *= 5
+    assert "The bootstrap draws" not in pages.markdown(report.blocks(document))
 
 
 def test_conditions_are_scored_and_shown(steered, tiny):

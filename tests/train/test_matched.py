@@ -1,4 +1,3 @@
-import cv2
 import numpy as np
 import pytest
 
@@ -56,9 +55,3 @@ def test_where_a_label_is_missing_it_is_said():
 
 def test_one_label_has_no_subsets():
     assert matched.subsets({"auroc": None, "reason": "needs both"}, [("a", ["x"], ["y"])]) == []
-
-
-def test_sharpness_falls_with_blur():
-    crop = np.random.default_rng(0).integers(0, 256, (128, 128, 3), np.uint8)
-    values = [matched.sharpness(cv2.GaussianBlur(crop, (0, 0), sigma)) for sigma in (0.5, 1, 2)]
-    assert matched.sharpness(crop) > values[0] > values[1] > values[2] > 0

@@ -356,6 +356,17 @@ def test_finished_runs_say_so(tmp_path: Path, faces: Path):
     assert content(tmp_path / "out") == before
 
 
+def test_the_report_of_a_later_run_that_found_nothing_is_made_again(tmp_path: Path, faces: Path):
+    first = run(faces, tmp_path / "out")
+    save(tmp_path / "other/real/a.jpg", picture(1), quality=90).write_bytes(b"broken")
+    with pytest.raises(DataError, match="none of 1 pictures"):
+        run(tmp_path / "other", tmp_path / "out")
+    again = run(faces, tmp_path / "out")
+    assert (again.unchanged, again.resumed) == (False, 24)
+    assert again.report["counts"] == first.report["counts"]
+    assert json.loads((tmp_path / "out/report.json").read_text()) == first.report
+
+
 def test_lost_crops_and_changed_files_are_done_again(tmp_path: Path, faces: Path):
     run(faces, tmp_path / "out")
     before = content(tmp_path / "out")

@@ -47,12 +47,20 @@ def test_the_rule_says_how_many_of_all_reals_may_be_wrong(target, said):
     assert said in got.rule
 
 
-def test_the_rule_says_what_so_few_reals_cannot_rule_out():
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (
+            0.01,
+            "at most one of all 20 reals (so few can't rule out a BPCER of 0.22)",
+        ),  # one of 20: [..., 0.2161]
+        (0.001, "none of all 20 reals (so few can't rule out a BPCER of 0.14)"),  # 1 - 0.05 ** (1 / 20)
+    ],
+)
+def test_the_rule_says_what_so_few_reals_cannot_rule_out(target, said):
     p = np.r_[evenly(20, 0.1, 0.5), evenly(20, 0.7, 0.99)]
-    got = thresholds.choose_thresholds(p, np.repeat([0, 1], 20), ["a"] * 20 + ["gan"] * 20)
-    assert (
-        "at most one of all 20 reals (so few can't rule out a BPCER of 0.14)" in got.rule
-    )  # 1 - 0.05 ** (1 / 20)
+    got = thresholds.choose_thresholds(p, np.repeat([0, 1], 20), ["a"] * 20 + ["gan"] * 20, target)
+    assert said in got.rule
 
 
 def test_two_halves_of_the_same_faces_agree_better_by_the_mean_over_draws():

@@ -170,6 +170,7 @@ def test_early_stopping_keeps_the_best(prepared, recipe, tmp_path, monkeypatch):
         "False",
         "False",
     ]
+    assert checkpoint.load(tmp_path / "run" / "last.safetensors").info["metrics"]["auroc"] == 0.7
     assert _go(prepared, tmp_path / "run", recipe, resume=True).samples == 16
 
 

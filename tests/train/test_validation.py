@@ -5,9 +5,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from fauxface.errors import DataError  # noqa: E402
 from fauxface_train import validation  # noqa: E402
 from fauxface_train.dataset import PreparedData, load_crop  # noqa: E402
-from fauxface_train.presets import Degradations  # noqa: E402
+from fauxface_train.presets import Degradations, preset  # noqa: E402
 
 
 def test_validation_sees_the_runtime_crop(prepared):
@@ -16,6 +17,44 @@ def test_validation_sees_the_runtime_crop(prepared):
     assert np.array_equal(val.clean, np.stack([load_crop(s) for s in samples]))
     assert val.degraded.shape == val.clean.shape
     assert validation.prepare(samples, None).degraded is None
+
+
+def test_a_degraded_view_hangs_on_its_picture_alone(prepared):
+    samples = PreparedData.load(prepared).samples("val")
+    whole = validation.prepare(samples, Degradations())
+    fewer = validation.prepare(samples[1:], Degradations())
+    assert np.array_equal(fewer.degraded, whole.degraded[1:])
+    assert not np.array_equal(whole.degraded, whole.clean)
+
+
+def test_runs_of_other_strengths_are_measured_by_the_same_degradations():
+    usual = preset("robust").usual_degradations
+    light = preset("robust").changed(degradations=Degradations().scaled(0.1))
+    assert light.usual_degradations == usual == preset("robust").degradations
+    assert preset("article").usual_degradations is None
+
+
+def test_what_was_not_degraded_has_no_such_figure(prepared):
+    samples = PreparedData.load(prepared).samples("val")
+
+    def score(crops):
+        return np.stack([np.zeros(len(crops)), crops[:, 64, 64, 0]], 1).astype(np.float32)
+
+    assert "degraded_auroc" not in validation.measured(validation.prepare(samples, None), score)
+    assert "degraded_auroc" in validation.measured(validation.prepare(samples, Degradations()), score)
+    with pytest.raises(DataError, match="degraded_auroc needs degradations"):
+        preset("article").changed(metric="degraded_auroc")
+
+
+def test_small_sources_choose_no_checkpoint():
+    """Of many small sources the worst is the unluckiest: ten of 12 pictures say less than all of them."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 60)
+    sources = np.array([f"s{index // 12}" for index in range(120)])
+    scores = np.stack([np.zeros(120), rng.normal(labels * 2.0)], 1).astype(np.float32)
+    metrics = validation.measure(scores, labels, sources)
+    assert validation.per_source(scores[:, 1], labels, sources) == {}
+    assert metrics["worst_source_auroc"] == metrics["auroc"]
 
 
 def test_worst_source_is_the_lowest_of_the_large_ones():

@@ -96,7 +96,7 @@ def described(net: nn.Module, run: dict[str, Any], data: PreparedData, averaged:
     """Return what a run's description says, of this network: calibrated and measured on val."""
     device, module = torch.device("cpu"), Deployed(net).eval()
     recipe = Recipe.from_dict(run["config"])
-    val = validation.prepare(training_set.chosen(data, "val", recipe.exclude), recipe.degradations)
+    val = validation.prepare(training_set.chosen(data, "val", recipe.exclude), recipe.usual_degradations)
 
     def score(crops: np.ndarray) -> np.ndarray:
         return validation.logits(module, crops, device)

@@ -40,8 +40,11 @@ def prepare(  # noqa: PLR0917 - Typer passes options by name
         typer.Option(help="Find the face, or take the whole picture (for data sets of ready crops)."),
     ] = "locate",
     margin: Annotated[
-        float, typer.Option(min=0.5, max=3.0, help="Side of the crop over the longer side of the face box.")
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            min=0.5, max=3.0, help="Side of the crop over the longer side of the face box, 1 by default."
+        ),
+    ] = None,
     min_face: Annotated[int, typer.Option(min=8, help="Leave out faces of fewer pixels.")] = 40,
     locator: Annotated[
         Path | None, typer.Option(help="Face locator in YuNet's ONNX format, instead of the bundle's.")
@@ -67,8 +70,11 @@ def prepare(  # noqa: PLR0917 - Typer passes options by name
 
     if faces == "whole" and (locator or bundle):
         raise DataError("whole pictures are taken without a locator; drop --locator and --bundle")
+    if faces == "whole" and margin is not None:
+        raise DataError("whole pictures are taken as they are; drop --margin")
     if locator and bundle:
         raise DataError("two locators were given; choose --locator or --bundle")
+    margin = 1.0 if margin is None else margin
     rule = CropRule(margin=margin, whole=faces == "whole", min_face=min_face, tolerant=tolerate_truncated)
     found_by = None if rule.whole else _locator(locator, bundle)
     try:

@@ -15,6 +15,7 @@ from fauxface.errors import DataError
 from fauxface.manifest import MANIFEST_NAME
 from fauxface_train import provenance
 from fauxface_train.checkpoint import description
+from fauxface_train.dataset import PreparedData, check_framing
 from fauxface_train.scorers import Scorer, open_scorer
 
 SOFTENING = 2.0
@@ -35,7 +36,7 @@ class Teachers:
 
     @classmethod
     def load(
-        cls, models: Sequence[str | Path], weight: float, device: torch.device, margin: float
+        cls, models: Sequence[str | Path], weight: float, device: torch.device, data: PreparedData
     ) -> "Teachers":
         """Open models.
 
@@ -44,13 +45,13 @@ class Teachers:
                 default bundle.
             weight: What they count in the loss.
             device: Where the network trains; a CPU keeps the teachers there, too.
-            margin: Crop margin of the training data.
+            data: The training data.
 
         Raises:
             CheckpointError: A model isn't there, or can't be read.
             BundleError: A bundle is refused.
             DataError: There are models and no weight, or weight and no models; or a model isn't calibrated,
-                or was made for another crop margin.
+                or was made for another crop margin, or for whole pictures.
         """
         if bool(models) != (weight > 0):
             raise DataError(
@@ -64,11 +65,8 @@ class Teachers:
                     f"the teacher {scorer.path} isn't calibrated; give the best checkpoint of a finished "
                     "run, or a bundle"
                 )
-            if scorer.point.margin is not None and abs(scorer.point.margin - margin) > 1e-6:
-                raise DataError(
-                    f"the teacher {scorer.path} was made for the crop margin {scorer.point.margin}, "
-                    f"not {margin}; give a model that was trained on such crops"
-                )
+            named = f"the teacher {scorer.path}"
+            check_framing(data, scorer.point.margin, whole=scorer.point.whole, wanted_by=named)
         return cls(tuple(scorers), tuple(map(_sha256, scorers)))
 
     def log_odds(self, crops: np.ndarray, step: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import fauxface
 from fauxface.errors import DataError, OutputError
 from fauxface.files import atomic_write, usable_folder
-from fauxface.gates import Gates
+from fauxface.gates import Gates, sharpness
 from fauxface.progress import Progress
 from fauxface.verdicts import LABELS
 from fauxface_train import gated, matched, metrics, pages, plots, report, robustness, selective, stopped
@@ -111,13 +111,13 @@ def score(
     """
     parts: dict[str, list[np.ndarray]] = {name: [] for name in (CLEAN, *(c.name for c in conditions))}
     gates, smallest = (point.gates, point.min_face_px) if point else (Gates(), 0)
-    sharpness: list[float] = []
+    sharp: list[float] = []
     failed: list[str] = []
     with Progress(len(samples) * len(parts), label, "pictures") as progress:
         for start in range(0, len(samples), batch):
             part = samples[start : start + batch]
             crops = [load_crop(sample) for sample in part]
-            sharpness += [matched.sharpness(crop) for crop in crops]
+            sharp += [sharpness(crop) for crop in crops]
             failed += [stopped.failed(s, crop, gates, smallest) for s, crop in zip(part, crops, strict=True)]
             parts[CLEAN].append(scorer.logits(np.stack(crops)))
             progress.advance(len(part))
@@ -126,7 +126,7 @@ def score(
                 parts[condition.name].append(scorer.logits(np.stack(views)))
                 progress.advance(len(part))
     logits = {name: np.concatenate(each) for name, each in parts.items()}
-    return Scores(logits, np.array(sharpness), np.array(failed))
+    return Scores(logits, np.array(sharp), np.array(failed))
 
 
 def evaluate(

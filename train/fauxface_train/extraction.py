@@ -153,7 +153,7 @@ def extract_file(
             sha256, TOO_SMALL, f"the face has {max(box[2], box[3]):.0f} px, below {rule.min_face} px"
         )
     stored, square = stored_crop(image, nominal, room)
-    _write_png(work_path(folder, sha256), stored)
+    write_png(work_path(folder, sha256), stored)
     gray = cv2.cvtColor(crops.extract(stored, square), cv2.COLOR_RGB2GRAY)
     return Extract(
         sha256=sha256,
@@ -215,7 +215,12 @@ def stored_crop(image: np.ndarray, nominal: Square, room: Square) -> tuple[np.nd
     return stored, Square(left, top, nominal.side // factor)
 
 
-def _write_png(path: Path, rgb: np.ndarray) -> None:
+def write_png(path: Path, rgb: np.ndarray) -> None:
+    """Write a stored crop, uint8 [H, W, 3] RGB; all by one setting, so that file sizes tell nothing.
+
+    Raises:
+        OutputError: The file can't be written.
+    """
     done, data = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not done:
         raise RuntimeError(f"OpenCV can't encode a PNG of {list(rgb.shape)}")

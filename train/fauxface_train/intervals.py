@@ -14,8 +14,8 @@ FPR_TARGETS = (0.01, 0.001)
 _CHUNK_ELEMENTS = 4_000_000
 
 
-def clopper_pearson(count: int, total: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Return the exact two-sided interval of a rate.
+def clopper_pearson(count: int, total: int) -> tuple[float, float]:
+    """Return the exact two-sided interval of a rate at `CONFIDENCE`.
 
     Source: Clopper and Pearson, "The use of confidence or fiducial limits illustrated in the case of the
     binomial", Biometrika 1934.
@@ -23,9 +23,8 @@ def clopper_pearson(count: int, total: int, confidence: float = CONFIDENCE) -> t
     Args:
         count: Number of events, 0 <= count <= total.
         total: Number of trials, at least 1.
-        confidence: Two-sided level.
     """
-    interval = binomtest(count, total).proportion_ci(confidence_level=confidence, method="exact")
+    interval = binomtest(count, total).proportion_ci(confidence_level=CONFIDENCE, method="exact")
     return float(interval.low), float(interval.high)
 
 
@@ -90,12 +89,13 @@ def equal_error_rate(fpr: np.ndarray, tpr: np.ndarray) -> np.ndarray:
     return fpr[rows, before] + share * (fpr[rows, after] - fpr[rows, before])
 
 
-def calibration_error(
+def calibration_residuals(
     p: np.ndarray, labels: np.ndarray, weights: np.ndarray, bins: int = ECE_BINS
 ) -> np.ndarray:
-    """Return the expected calibration error of p("generated") over equal-width bins, for many weightings.
+    """Return the signed terms of the expected calibration error of p("generated"), for many weightings.
 
-    Source: Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning", AAAI 2015.
+    The error is the sum of the absolute values: Naeini et al., "Obtaining well calibrated probabilities using
+    Bayesian binning", AAAI 2015.
 
     Args:
         p: float [N] in [0, 1].
@@ -104,15 +104,8 @@ def calibration_error(
         bins: Number of bins of equal width over [0, 1].
 
     Returns:
-        float64 [B]: sum over bins of |weighted mean of (p - label)| times the bin's share.
+        float64 [B, bins]: each bin's weighted mean of (p - label) times the bin's share.
     """
-    return np.sum(np.abs(calibration_residuals(p, labels, weights, bins)), axis=1)
-
-
-def calibration_residuals(
-    p: np.ndarray, labels: np.ndarray, weights: np.ndarray, bins: int = ECE_BINS
-) -> np.ndarray:
-    """Return the terms of `calibration_error` with their sign, float64 [B, bins]; arguments as there."""
     residual = np.zeros((len(p), bins))
     residual[np.arange(len(p)), bin_of(p, bins)] = p - labels
     return weights @ residual / np.sum(weights, axis=1, keepdims=True)
@@ -236,8 +229,8 @@ def resamples(
         yield weights
 
 
-def percentile_interval(values: np.ndarray, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Return the two-sided percentile interval of bootstrap values [B]."""
-    tail = (1 - confidence) / 2
+def percentile_interval(values: np.ndarray) -> tuple[float, float]:
+    """Return the two-sided percentile interval of bootstrap values [B] at `CONFIDENCE`."""
+    tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)

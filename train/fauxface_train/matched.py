@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 
 from fauxface.errors import DataError
@@ -96,12 +95,3 @@ def subsets(
             }
         )
     return found
-
-
-def sharpness(crop: np.ndarray) -> float:
-    """Return the variance of the Laplacian of a crop's luma, the usual measure of sharpness.
-
-    Args:
-        crop: uint8 [128, 128, 3], RGB.
-    """
-    return float(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var())

@@ -227,6 +227,7 @@ def _finished(root: Path, fingerprint: str) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     complete = (root / _MANIFEST).is_file() and info.get("items_sha256") == fingerprint
+    complete = complete and report.get("counts") == info.get("counts")  # no later run's that found nothing
     crops = (path for path in (root / "crops").rglob("*.png") if path.stat().st_size)
     kept = sum(1 for _ in crops) if complete else -1
     return report if kept == info.get("counts", {}).get(KEPT) else None

@@ -174,6 +174,9 @@ class Recipe:
             "the BPCER target must lie in (0, 0.5]": 0 < self.bpcer <= 0.5,
             "power must lie in [0, 1]": 0 <= self.power <= 1,
             "patience must be 0 or more": self.patience >= 0,
+            "the metric degraded_auroc needs degradations": not (
+                self.metric == "degraded_auroc" and self.degradations is None
+            ),
             f"the metric must be one of {', '.join(METRICS)}": self.metric in METRICS,
             "the precision must be auto, fp32, bf16 or fp16": self.precision in PRECISIONS,
             "source weights must be finite and positive": all(
@@ -183,6 +186,11 @@ class Recipe:
         for message, ok in checks.items():
             if not ok:
                 raise DataError(f"{message}; check the options")
+
+    @property
+    def usual_degradations(self) -> Degradations | None:
+        """Those of its preset, for the views that runs are compared by, whatever `degradations` are."""
+        return None if self.degradations is None else preset(self.preset).degradations
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-compatible settings."""

@@ -46,6 +46,7 @@ PLOTS = {
     "predictions.png": "A random choice of predictions",
     "mistakes.png": "Worst mistakes",
 }
+_ENOUGH_SOURCES = 10
 _PICTURES_OF_DATA = ("predictions.png", "mistakes.png")
 
 
@@ -121,6 +122,7 @@ def blocks(document: dict[str, Any], plots: Sequence[str] = ()) -> list[Block]:
             "the wider of that and a bootstrap grouped by source, such a bootstrap for the rest; "
             "docs/evaluation.md tells those of ACER, balanced accuracy and ECE."
         ),
+        *_few_sources(document),
         Heading("Overall"),
         Table(["Figure", "Value"], [[name, show(overall[key])] for name, key in _OVERALL]),
         *_reasons(overall),
@@ -144,6 +146,20 @@ def blocks(document: dict[str, Any], plots: Sequence[str] = ()) -> list[Block]:
             )
         content += [Picture(name, PLOTS.get(name, name)) for name in plots]
     return content
+
+
+def _few_sources(document: dict[str, Any]) -> list[Block]:
+    """Say that intervals are too narrow where a label has few sources."""
+    counts = [sum(row["label"] == label for row in document["sources"]) for label in (BONA_FIDE, GENERATED)]
+    if min(count for count in counts if count) >= _ENOUGH_SOURCES:
+        return []
+    return [
+        Text(
+            f"There are {counts[0]} bona fide sources and {counts[1]} generated ones. The bootstrap draws "
+            f"sources first: with fewer than about {_ENOUGH_SOURCES} of a label its intervals are too "
+            "narrow, and with a single one they cover only which of its pictures were taken."
+        )
+    ]
 
 
 def _reasons(overall: dict[str, Any]) -> list[Block]:

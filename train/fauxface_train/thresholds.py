@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from scipy.stats import binom
+from scipy.stats import beta, binom
 
 from fauxface.errors import DataError
 from fauxface.verdicts import Thresholds
@@ -48,18 +48,17 @@ class Held:
 
 
 @cache
-def allowed_errors(samples: int, target: float, confidence: float = CONFIDENCE) -> int:
+def allowed_errors(samples: int, target: float) -> int:
     """Return how many of a real source's samples may be called generated.
 
     It is the highest count that doesn't contradict a true BPCER of `target`: with k + 1 errors, a one-sided
-    binomial test would reject "BPCER <= target" at this confidence.
+    binomial test would reject "BPCER <= target" at `CONFIDENCE`.
 
     Args:
         samples: Number of samples of the source.
         target: Highest BPCER, in (0, 1).
-        confidence: One-sided level.
     """
-    return int(binom.ppf(confidence, samples, target))
+    return int(binom.ppf(CONFIDENCE, samples, target))
 
 
 def choose_thresholds(
@@ -156,11 +155,12 @@ def lowest_generated_from(
     highest = max(groups, key=lambda group: group.errors(value) / len(group.scores))
     often = f"; {p.shape[1]} views of each face" if p.shape[1] > 1 else ""
     few = int(bpcer_target * len(names[real]) + 1e-9) < 1
-    most = "at most one" if allowed_errors(int(np.count_nonzero(real)), bpcer_target) else "none"
     together = "kept on all reals together"
     if few:
         count = int(np.count_nonzero(real))
-        hidden = 1 - (1 - CONFIDENCE) ** (1 / count)
+        allowed = allowed_errors(count, bpcer_target)
+        most = "at most one" if allowed else "none"
+        hidden = beta.ppf(CONFIDENCE, allowed + 1, count - allowed)
         together = f"{most} of all {count} reals (so few can't rule out a BPCER of {hidden:.2g})"
     under = "".join(f", {name}" for name in dict.fromkeys(conditions or ()))
     bound_by = f"set by {groups[binding].name}" if limits[binding] > GENERATED_AT_LEAST else "the floor"

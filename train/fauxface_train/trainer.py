@@ -113,10 +113,10 @@ def train(
             f"{' with '.join(map(str, (folder, *added)))} isn't the data that {out} was started with; "
             "give those, or start a new run"
         )
-    asked = Teachers.load(teachers, recipe.taught, device, data.margin)
+    asked = Teachers.load(teachers, recipe.taught, device, data)
     if stored is not None and not asked.are(stored.get("teachers", ())):
         raise CheckpointError(f"{out} was started with other teachers; give those, or start a new run")
-    val = validation.prepare(val_samples, recipe.degradations)
+    val = validation.prepare(val_samples, recipe.usual_degradations)
     with loading.decoded(samples, around.cache_bytes) as crops:
         if not crops.in_memory:
             around.say(
@@ -205,6 +205,7 @@ class Run:
         self._val, self._crop, self._facts, self._initial = val, dict(crop), dict(facts), initial
         self._around, self._teachers = around, teachers
         self._trained = 0
+        self._measured_at = -1
         self._training_seconds = 0.0
 
     def go(self, views: loading.Views) -> Outcome:
@@ -315,6 +316,7 @@ class Run:
         logs.add("val", at.samples, {"seconds": at.seconds, **metrics, "best": better})
         shown = ", ".join(f"{key} {number:.4f}" for key, number in metrics.items())
         self._around.say(f"{at.samples} pictures: {shown}{' (best)' if better else ''}")
+        self._measured_at = at.step
         self._save_position(logs, metrics)
 
     def _measure(self, module: Deployed, mixed: bool) -> dict[str, float]:
@@ -385,7 +387,7 @@ class Run:
         """Write the last checkpoint, the file to resume from, and the logs."""
         at = self.position
         at.rows = list(logs.rows)
-        if metrics is not None or at.step < self._plan.steps:
+        if metrics is not None or self._measured_at != at.step < self._plan.steps:
             self._save("last", metrics or {}, _UNCALIBRATED)
         content = {
             "recipe": self._recipe.to_dict(),

@@ -17,12 +17,17 @@ def chosen(data: PreparedData, split: str, exclude: Sequence[str]) -> list[Sampl
     Raises:
         DataError: The split is absent, or has no picture of a label left.
     """
-    samples = [s for s in data.samples(split=split) if not matches(s.source, exclude)]
-    if not samples:
+    found = data.samples(split=split)
+    if not found:
         raise DataError(f"the data have no {split} split; prepare them again with one")
+    samples = [s for s in found if not matches(s.source, exclude)]
     for value, name in enumerate(("real", "fake")):
-        if not any(s.label == value for s in samples):
+        if not any(s.label == value for s in found):
             raise DataError(f"the {split} split has no {name} pictures; add some and prepare the data again")
+        if not any(s.label == value for s in samples):
+            raise DataError(
+                f"--exclude leaves no {name} pictures in the {split} split; exclude fewer sources"
+            )
     return samples
 
 

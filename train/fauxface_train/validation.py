@@ -27,7 +27,7 @@ class Validation:
     Attributes:
         samples: The N faces.
         clean: Nominal crops, uint8 [N, 128, 128, 3] RGB, cut and resized by the runtime's own code.
-        degraded: The same faces through the train degradations with a fixed seed, or None.
+        degraded: The same faces through degradations with a fixed seed, or None.
         labels: int64 [N].
         sources: N names.
     """
@@ -42,17 +42,23 @@ class Validation:
 def prepare(samples: Sequence[Sample], degradations: Degradations | None) -> Validation:
     """Decode a validation split.
 
-    The degraded views don't depend on the run's seed, so that runs can be compared.
+    A picture's degraded view hangs on the picture and the degradations alone, so that runs can be compared,
+    whatever their seeds are and whichever sources they leave out.
+
+    Args:
+        samples: The samples.
+        degradations: Those of the degraded views; None: there are none.
 
     Raises:
         DataError: A crop is missing or corrupt.
     """
     clean, hard = [], []
-    for index, sample in enumerate(track(samples, len(samples), "decode val", "crops")):
+    for sample in track(samples, len(samples), "decode val", "crops"):
         stored = load_stored(sample)
         clean.append(nominal(stored, sample.square))
         if degradations is not None:
-            hard.append(degraded(stored, sample.square, np.random.default_rng([5, index]), degradations))
+            seed = [5, int(sample.sha256[:15], 16)]
+            hard.append(degraded(stored, sample.square, np.random.default_rng(seed), degradations))
     return Validation(
         tuple(samples),
         np.stack(clean),
@@ -111,33 +117,32 @@ def measure(scores: np.ndarray, labels: np.ndarray, sources: np.ndarray) -> dict
     Returns:
         auroc, accuracy, balanced_accuracy (both at p = 0.5), loss (cross-entropy in nats) and
         worst_source_auroc: the lowest AUROC of one source's pictures against all pictures of the other label,
-        over sources of at least `MIN_SOURCE_SAMPLES` pictures (over all where none has so many).
+        over sources of at least `MIN_SOURCE_SAMPLES` pictures; auroc where none has so many.
     """
     margin = scores[:, 1].astype(np.float64) - scores[:, 0]
     right = (margin > 0) == (labels == 1)
     signed = np.where(labels == 1, -margin, margin)
+    auroc = float(roc_auc_score(labels, margin))
     return {
-        "auroc": float(roc_auc_score(labels, margin)),
+        "auroc": auroc,
         "accuracy": float(right.mean()),
         "balanced_accuracy": float(np.mean([right[labels == value].mean() for value in (0, 1)])),
         "loss": float(np.logaddexp(0, signed).mean()),
-        "worst_source_auroc": min(per_source(margin, labels, sources).values()),
+        "worst_source_auroc": min(per_source(margin, labels, sources).values(), default=auroc),
     }
 
 
 def measured(val: Validation, score: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
-    """Return the metrics of `measure` on the clean faces, and degraded_auroc on the degraded ones.
-
-    Without degraded faces it is that of the clean ones.
+    """Return the metrics of `measure` on the clean faces, and degraded_auroc where some are degraded.
 
     Args:
         val: The validation split.
         score: Scores uint8 [N, 128, 128, 3] RGB as float32 [N, 2].
     """
-    clean = score(val.clean)
-    hard = clean if val.degraded is None else score(val.degraded)
-    metrics = measure(clean, val.labels, val.sources)
-    return metrics | {"degraded_auroc": measure(hard, val.labels, val.sources)["auroc"]}
+    metrics = measure(score(val.clean), val.labels, val.sources)
+    if val.degraded is None:
+        return metrics
+    return metrics | {"degraded_auroc": measure(score(val.degraded), val.labels, val.sources)["auroc"]}
 
 
 def per_source(margin: np.ndarray, labels: np.ndarray, sources: np.ndarray) -> dict[str, float]:
@@ -147,9 +152,10 @@ def per_source(margin: np.ndarray, labels: np.ndarray, sources: np.ndarray) -> d
         for name in np.unique(sources)
         for label in np.unique(labels[sources == name])
     }
-    large = {key: inside for key, inside in groups.items() if inside.sum() >= MIN_SOURCE_SAMPLES}
     result = {}
-    for (name, label), inside in (large or groups).items():
+    for (name, label), inside in groups.items():
+        if inside.sum() < MIN_SOURCE_SAMPLES:
+            continue
         part = inside | (labels != label)
         result[f"{name}/{'fake' if label else 'real'}"] = float(roc_auc_score(labels[part], margin[part]))
     return result

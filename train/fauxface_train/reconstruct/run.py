@@ -14,11 +14,12 @@ import torch
 import fauxface
 from fauxface.crops import Square
 from fauxface.errors import CheckpointError, DataError, OutputError
-from fauxface.files import atomic_write, usable_folder
+from fauxface.files import usable_folder
 from fauxface.progress import Progress
 from fauxface_train import duplicates, provenance
 from fauxface_train.checkpoint import writing
 from fauxface_train.dataset import PreparedData, Sample, load_crop, load_stored, write_json, write_manifest
+from fauxface_train.extraction import write_png
 from fauxface_train.reconstruct import training
 from fauxface_train.reconstruct.net import KINDS, Autoencoder
 
@@ -136,9 +137,7 @@ def _write(
     name = f"crops/train/fake/{source}/{digest[:16]}.png"
     decoded = cv2.imdecode(coded, cv2.IMREAD_COLOR)
     assert decoded is not None
-    png = cv2.imencode(".png", decoded[above:, left:])[1]
-    with atomic_write(root / name) as temporary:
-        temporary.write_bytes(png.tobytes())
+    write_png(root / name, cv2.cvtColor(decoded[above:, left:], cv2.COLOR_BGR2RGB))
     rebuilt = dataclasses.replace(
         sample, path=root / name, square=square, box=tuple(value * scale for value in sample.box)
     )

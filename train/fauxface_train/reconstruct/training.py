@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from fauxface_train.matched import sharpness
 from fauxface_train.reconstruct.net import FACTOR, Autoencoder
 
 PATCH = 96
@@ -100,9 +99,14 @@ def rebuilt(net: Autoencoder, picture: np.ndarray) -> np.ndarray:
     truth = picture.astype(np.float32)
     made += cv2.GaussianBlur(truth - made, (0, 0), _COARSE)
     fine = made - cv2.GaussianBlur(made, (0, 0), _FINE)
-    wanted = math.sqrt(sharpness(truth) / max(sharpness(made), 1e-6))
+    wanted = math.sqrt(_sharpness(truth) / max(_sharpness(made), 1e-6))
     made += fine * (min(wanted, _MOST) - 1)
     return np.clip(np.rint(made), 0, 255).astype(np.uint8)
+
+
+def _sharpness(picture: np.ndarray) -> float:
+    """Return what `fauxface.gates.sharpness` is, of float32 [H, W, 3] RGB, unrounded and of any range."""
+    return float(cv2.Laplacian(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.CV_32F).var())
 
 
 def to_tensor(pictures: np.ndarray) -> torch.Tensor:
