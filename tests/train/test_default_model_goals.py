@@ -47,6 +47,20 @@ def test_left_out_generators_are_named_worst_first_and_cameras_are_not_among_the
     assert used == ["plain", "robust", "one-rate", "robust"]
 
 
+def test_a_camera_source_of_validation_is_held_to_its_worse_condition():
+    rows = [("a", "clean", 100, 0.5), ("b", "clean", 50, 1.75), ("a", "web", 100, 2.0), ("b", "web", 50, 0.0)]
+    held = [
+        dict(zip(("source", "condition", "samples", "errors"), row, strict=True), allowed=2) for row in rows
+    ]
+    manifest = {"provenance": {"held": {"bpcer_target": 0.01, "real_sources": held}}}
+    found = list(goals.of_validation(manifest))
+    assert [(goal.value, goal.reached) for goal in found] == [(0.035, False), (0.02, False)]
+    assert [goal.where for goal in found] == [
+        "b, clean; 1.75 of 50, 2 allowed",
+        "a, web; 2 of 100, 2 allowed",
+    ]
+
+
 def test_a_nuisance_without_information_is_no_goal():
     figure = {"value": 0.62, "low": 0.6, "high": 0.65, "constant": False}
     groups = [

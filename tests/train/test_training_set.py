@@ -49,6 +49,22 @@ def test_reconstructions_of_an_excluded_source_are_left_out(write_prepared):
     assert [s.original for s in kept] == ["recon_x:" + "2" * 16]
 
 
+def test_reconstructions_are_known_by_what_they_are_made_of(write_prepared):
+    rows = [("train", "real", "a", 3, {"sha256": "1" * 64}), ("train", "fake", "gan", 4, {})]
+    data = PreparedData.load(write_prepared(rows))
+    made = [
+        ("train", "fake", f"recon_{kind}", n, {"original": f"recon_{kind}:" + "1" * 16})
+        for n, kind in enumerate("xy", 5)
+    ]
+    samples = [
+        *data.samples("train"),
+        *PreparedData.load(write_prepared(made, name="extra")).samples("train"),
+    ]
+    shares = {"gan": 0.5, "recon_x": 0.3, "recon_y": 0.2}
+    assert training_set.of_reconstructions(samples, shares) == pytest.approx(0.5)
+    assert training_set.of_reconstructions(samples[:2], {"gan": 1.0}) == 0
+
+
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_reconstructions_of_what_is_measured_on_are_refused(split, write_prepared):
     rows = [("train", "real", "a", 3, {"sha256": "1" * 64}), (split, "real", "a", 4, {"sha256": "2" * 64})]

@@ -99,7 +99,7 @@ def _worst(metrics: dict[str, Any], key: str) -> str:
 
 
 def _unseen(ablations: dict[str, Any], generators: dict[str, Any]) -> str:
-    """Say what a left-out generator costs: by the first cycle's recipe, and by the best tried."""
+    """Say what a left-out generator costs: by the first cycle's preset, and by the best tried."""
     rows = {(run["variant"], run["without"]): run for run in ablations["runs"]}
     own, best = [], []
     for group in generators["left_out"]:
@@ -109,7 +109,8 @@ def _unseen(ablations: dict[str, Any], generators: dict[str, Any]) -> str:
     but = f"; not tried so without {' and '.join(missing)}" if missing else ""
     return (
         f"Of generators that weren't: with each one left out in turn, runs of {_pictures(own)} pictures by "
-        f"the recipe of the shipped model's first cycle (`{generators['shipped']}`{but}) had an AUROC of "
+        f"the preset of the shipped model's first cycle (`{generators['shipped']}`{but}; that cycle had "
+        "faces by MobileStyleGAN, too) had an AUROC of "
         f"{_range(own)} weren't called generated. The recipe whose worst generator is told best, which isn't "
         f"shipped and was chosen with a look at these very pictures ({_pictures(best)} each), had "
         f"{_range(best)} weren't "

@@ -63,7 +63,7 @@ class Degradations:
         """Return the same degradations, each with its probability times `strength`; framing stays.
 
         Args:
-            strength: 0: framing and flip only; 1: unchanged.
+            strength: 0: framing, turning and flip only; 1: unchanged.
 
         Raises:
             DataError: The strength is negative, or makes a probability larger than 1.

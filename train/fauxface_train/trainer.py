@@ -125,6 +125,12 @@ def train(
             )
         sharp = loading.sharpness_of(crops) if recipe.matched else None
         plan = Plan([s.label for s in samples], [s.source for s in samples], recipe, sharp)
+        rebuilt = training_set.of_reconstructions(samples, plan.shares[1])
+        if recipe.balanced and rebuilt > training_set.MOST_RECONSTRUCTIONS:
+            around.say(
+                f"note: {100 * rebuilt:.0f} % of the generated pictures are reconstructions, more than a "
+                "third; lower their --source-weight"
+            )
         torch.manual_seed(recipe.seed)
         net = build()
         if stored is None:

@@ -1,11 +1,14 @@
 """Which pictures are trained on: a split without what is excluded, and what joins it from further data."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fauxface.errors import DataError
 from fauxface_train.dataset import PreparedData, Sample
 from fauxface_train.patterns import matches
+
+MOST_RECONSTRUCTIONS = 1 / 3
+"""Share of the generated pictures beyond which reconstructions would be most of what "generated" means."""
 
 _LOCATOR = ("locator_sha256", "locator")
 """What prepare.json tells of the locator; absent where none was used."""
@@ -104,6 +107,17 @@ def without_validation(data: PreparedData, train: Sequence[Sample], val: Sequenc
     """
     own = {(s.label, s.source) for s in train if s.path.is_relative_to(data.root)}
     return sorted({source for _, source in own - {(s.label, s.source) for s in val}})
+
+
+def of_reconstructions(samples: Sequence[Sample], shares: Mapping[str, float]) -> float:
+    """Return how many of the generated pictures that are drawn are reconstructions of bona fide ones.
+
+    Args:
+        samples: The train samples.
+        shares: Share of each generated source in the draws.
+    """
+    bona_fide = {s.sha256[:16] for s in samples if s.label == 0}
+    return sum(shares[name] for name in {s.source for s in samples if s.label and made_of(s) in bona_fide})
 
 
 def made_of(sample: Sample) -> str:
