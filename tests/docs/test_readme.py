@@ -101,6 +101,20 @@ def test_figures_are_those_of_the_shipped_bundle():
     assert tables.fill(README, "metrics", tables.figures(document, *recorded)) == README
 
 
+def test_the_example_of_an_audit_is_the_recorded_one():
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    record = ROOT / "train" / "default_model" / "record"
+    recorded = (record / "audit" / "audit.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in page.splitlines() if re.match(r"\| [A-Z][\w ]+ \| \d\.\d{3} \(", line)]
+    assert len(rows) == 5
+    assert set(rows) <= set(recorded)
+    light = json.loads((record / "audit-light" / "audit.json").read_text(encoding="utf-8"))
+    told = {group["title"]: group["stages"]["view"]["value"] for group in light["groups"]}
+    shown = [told[name] for name in ("Sharpness", "Border content", "Mean colour and spread")]
+    assert "sharpness has {:.3f}, border {:.3f} and colour {:.3f}".format(*shown) in page
+    assert f"and {max(told.values(), key=lambda x: x or 0):.2f} after the later ones'" in README
+
+
 def test_cli_reference_is_current():
     pytest.importorskip("fauxface_train")
     page = load(ROOT / "docs" / "generate_cli.py")

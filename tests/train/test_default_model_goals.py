@@ -69,7 +69,7 @@ def test_a_nuisance_without_information_is_no_goal():
         {"title": "Age", "stages": {"view": {"value": None}}},
     ]
     (goal,) = goals.of_audit({"groups": groups})
-    assert (goal.what, goal.reached) == ("AUROC from sharpness alone, after the transform", False)
+    assert (goal.what, goal.reached) == ("AUROC from sharpness alone", False)
 
 
 def test_the_locator_is_held_to_its_worst_group():

@@ -46,6 +46,7 @@ compare_locator compare_int8 locator.int8.onnx "${as_scans[@]}"
 
 fauxface data prepare "$shared/faces" "$runs/prepared" --locator "$locator/locator.onnx"
 fauxface data audit "$runs/prepared" --out "$runs/audit"
+fauxface data audit "$runs/prepared" --strength 0.2 --out "$runs/audit-light"
 
 # Faces of a further generator: 5,500 for training, of which `data prepare` sets 623 aside that nothing reads, and some
 # for the demo and the model card that training never sees.

@@ -23,6 +23,7 @@ DOCUMENTS = (
     "locator/compare_int8.json",
     "prepared/prepare.json",
     "audit/audit.json",
+    "audit-light/audit.json",
     "prepared-mobilestylegan/prepare.json",
     "classifier-1/best.json",
     "classifier-2/best.json",
@@ -38,10 +39,11 @@ DOCUMENTS = (
     "generator/generator.json",
 )
 COMPARISONS = ("locator/compare.json", "locator/compare_runtime.json", "locator/compare_int8.json")
-REPORTS = ("evaluation/report.md", "audit/audit.md")
+REPORTS = ("evaluation/report.md", "audit/audit.md", "audit-light/audit.md")
 FILES = (
     "locator/log.csv",
     "audit/groups.png",
+    "audit-light/groups.png",
     "classifier-1/log.csv",
     "classifier-1/curves.png",
     "classifier-2/log.csv",
