@@ -88,7 +88,6 @@ def near_pairs(
     thumbs: np.ndarray,
     load: Callable[[int], np.ndarray],
     *,
-    threshold: float = THRESHOLD,
     threads: int = 1,
     stream: TextIO | None = None,
 ) -> list[tuple[int, int]]:
@@ -99,7 +98,6 @@ def near_pairs(
         frame_hashes: uint64 [N], difference hashes of the whole pictures.
         thumbs: uint8 [N, 32, 32], gray nominal crops.
         load: Returns the gray nominal crop of an index, uint8 [64, 64].
-        threshold: Least correlation after registration, in [0, 1].
         threads: Number of threads for the registration.
         stream: Where progress goes; standard error when not given.
     """
@@ -119,7 +117,7 @@ def near_pairs(
         left, right = pair
         return (
             registered_similarity(thumbs[left], thumbs[right]) >= MIDDLE
-            and registered_similarity(cached(left), cached(right)) >= threshold
+            and registered_similarity(cached(left), cached(right)) >= THRESHOLD
         )
 
     with Progress(len(alike), "compare", "pairs", stream) as progress, ThreadPoolExecutor(threads) as pool:

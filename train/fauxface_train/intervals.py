@@ -111,7 +111,7 @@ def calibration_residuals(
     return weights @ residual / np.sum(weights, axis=1, keepdims=True)
 
 
-def unseen_error(p: np.ndarray, labels: np.ndarray, weights: np.ndarray, bins: int = ECE_BINS) -> float:
+def unseen_error(p: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
     """Return the calibration error that bins of one label can hide, since their resamples all look alike.
 
     Without an event in n samples, fewer than 1 - 0.05 ** (1 / n) of a bin's have one, with 95 % confidence
@@ -121,9 +121,8 @@ def unseen_error(p: np.ndarray, labels: np.ndarray, weights: np.ndarray, bins: i
         p: Probabilities of "generated", float [N].
         labels: int [N].
         weights: Weight of each sample, float [N].
-        bins: Number of bins of equal width.
     """
-    place = bin_of(p, bins)
+    place = bin_of(p, ECE_BINS)
     total = 0.0
     for one in np.unique(place):
         mine = place == one

@@ -24,6 +24,7 @@ from fauxface_train.dataset import Sample, load_stored
 from fauxface_train.presets import Degradations, Recipe
 
 _PROBE = 2**40
+_PROBES = 384
 """Positions of the probe's views: beyond those of any run."""
 
 T = TypeVar("T")
@@ -255,16 +256,16 @@ def sharpness_of(crops: Crops) -> np.ndarray:
         return np.array(list(track(found, len(crops), "measure sharpness", "crops")))
 
 
-def probe_faces(crops: Crops, recipe: Recipe, count: int = 384) -> np.ndarray:
+def probe_faces(crops: Crops, recipe: Recipe) -> np.ndarray:
     """Return views of train pictures for measuring layer statistics: half of each label, as far as they go.
 
     Returns:
-        uint8 [N, 128, 128, 3] RGB, N at most `count`.
+        uint8 [N, 128, 128, 3] RGB, N at most 384.
     """
     rng = np.random.default_rng([recipe.seed, 4])
     labels = np.array([crops.label(i) for i in range(len(crops))])
     picked = np.concatenate(
-        [rng.permutation(np.flatnonzero(labels == value))[: count // 2] for value in (0, 1)]
+        [rng.permutation(np.flatnonzero(labels == value))[: _PROBES // 2] for value in (0, 1)]
     )
     views = Views(crops, recipe.degradations, recipe.seed)
     return np.stack([views[_PROBE + i, int(index)][0] for i, index in enumerate(picked)])

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torchvision.models import ResNet, resnet18
 
+from fauxface.verdicts import LABELS
+
 ARCHITECTURE = "resnet18"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Channel means of ImageNet, RGB, of pixels in [0, 1], as torchvision publishes them."""
@@ -28,16 +30,13 @@ def in_full_precision() -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = before
 
 
-def build(num_labels: int = 2) -> ResNet:
+def build() -> ResNet:
     """Return a freshly initialised ResNet18 without pretrained weights.
 
-    Args:
-        num_labels: Outputs of the head; 0 = bona_fide and 1 = generated.
-
     Returns:
-        A network that maps normalised float [N, 3, H, W] in RGB order to logits [N, num_labels].
+        A network that maps normalised float [N, 3, H, W] in RGB order to logits [N, 2], in order of `LABELS`.
     """
-    return resnet18(weights=None, num_classes=num_labels)
+    return resnet18(weights=None, num_classes=len(LABELS))
 
 
 class Deployed(nn.Module):
