@@ -198,7 +198,7 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
                 "margin": margin,
                 "padding": "reflect101",
                 "resize": "halve-linear",
-                "min_face_px": MIN_FACE_PX if whole else int(loaded.info.get("min_face_px") or MIN_FACE_PX),
+                "min_face_px": int(loaded.info.get("min_face_px") or MIN_FACE_PX),
             },
             "locator": {
                 "file": LOCATOR,

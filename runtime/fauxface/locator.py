@@ -170,21 +170,18 @@ class Locator:
         height, width = image.shape[:2]
         scale = self.scale(width, height)
         small, factors = image, (1.0, 1.0)
-        with told_alike():
-            if scale < 1.0:
+        if scale < 1.0:
+            with told_alike():
                 small, factors = shrink(image, (max(1, round(width * scale)), max(1, round(height * scale))))
-            rows = self._rows(small, bgr)
-        return _locations(rows, np.array(factors), (width, height))
-
-    def _rows(self, image: np.ndarray, bgr: bool) -> np.ndarray:
         try:
-            tensor = self._tensor(image, bgr)
+            tensor = self._tensor(small, bgr)
             outputs = self._session.run(list(OUTPUTS), {self._name: tensor})
-            return decode(outputs, tensor.shape[2:], self._score, self._nms)
+            rows = decode(outputs, tensor.shape[2:], self._score, self._nms)
         except Exception as error:  # ONNX Runtime's errors share no base class
             if is_shortage(error):
-                raise
+                raise MemoryError(_line(error)) from None
             raise BundleError(f"the locator failed: {_line(error)}; use one in YuNet's format") from None
+        return _locations(rows, np.array(factors), (width, height))
 
     def _tensor(self, image: np.ndarray, bgr: bool) -> np.ndarray:
         """Write a picture into the top left corner of the input, BGR in 0 to 255; beyond it is black.

@@ -26,7 +26,11 @@ _PIXELS = 2 * images.DEFAULT_MAX_PIXELS
 
 
 def name_of(picture: Picture) -> str:
-    """Return what a result names as its source; raise a TypeError for what is neither path nor array."""
+    """Return what a result names as its source.
+
+    Raises:
+        TypeError: It is neither a path nor an array.
+    """
     if isinstance(picture, np.ndarray):
         return ARRAY_SOURCE
     if not isinstance(picture, str | os.PathLike):
@@ -49,6 +53,7 @@ def load(picture: Picture, take_room: Callable[[int], None] | None = None) -> np
 
     Raises:
         ImageError: The file can't be read, or the array has another type or shape.
+        TypeError: It is neither a path nor an array.
     """
     if not isinstance(picture, np.ndarray):
         return images.read(picture, take_room=take_room)

@@ -267,13 +267,9 @@ class ScanRun:
                     try:
                         if kind == "folder":
                             raise SourceError(f"{item.source}: the folder can't be listed; check its rights")
-                        with told_alike():
-                            self._video(item, progress)
+                        self._video(item, progress)
                     except (VideoError, SourceError) as error:
                         self._picture(self._error(item, error), None)
-                    except MemoryError:
-                        what = VideoError(f"{item.source}: its frames don't fit the memory; scale it down")
-                        self._picture(self._error(item, what), None)
                     progress.advance()
 
     def _run_single(self, item: Item) -> FauxfaceError | None:
@@ -302,7 +298,18 @@ class ScanRun:
         self._table.result(result)
 
     def _video(self, item: Item, progress: Progress | None) -> ItemError | None:
-        """Scan a video, camera or stream; return the error that ended it early."""
+        """Scan a video, camera or stream; return the error that ended it early.
+
+        Raises:
+            VideoError: It can't be opened, has no frame, or its frames don't fit the memory.
+        """
+        try:
+            with told_alike():
+                return self._frames(item, progress)
+        except MemoryError:
+            raise VideoError(f"{item.source}: its frames don't fit the memory; scale it down") from None
+
+    def _frames(self, item: Item, progress: Progress | None) -> ItemError | None:
         live = not self._place.is_files
         tally = Tally()
         error: ItemError | None = None

@@ -126,7 +126,8 @@ class Scanner:
             TypeError: `picture` is neither a path nor an array.
         """
         order: Literal["RGB", "BGR"] = "BGR" if bgr and isinstance(picture, np.ndarray) else "RGB"
-        item = self._located(source or name_of(picture), load(picture), self._find, order)
+        name = name_of(picture)
+        item = self._located(source or name, load(picture), self._find, order)
         return next(self._judged(iter([item]), self.batch, 1))[0]
 
     def images(self, pictures: Iterable[Picture], batch: int | None = None) -> Iterator[Result]:
@@ -144,7 +145,7 @@ class Scanner:
             One result per picture, in order. What can't be read is recorded as its `error`.
 
         Raises:
-            TypeError: `pictures` is a single one.
+            TypeError: `pictures` is a single one, or one of them is neither a path nor an array.
             ValueError: `batch` is below 1.
         """
         if isinstance(pictures, str | os.PathLike) or (

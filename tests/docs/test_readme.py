@@ -50,6 +50,8 @@ def test_snippet_runs(snippet, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert re.search(r"bona_fide|generated|unsure", done.stdout), done.stdout
+    if snippet.name == "arrays.py":
+        assert re.search(r"^\['\w+'\]$", done.stdout, re.M), done.stdout
     if snippet.name == "scan.py":
         assert "0 ['" in done.stdout
         assert re.search(r"^(bona_fide|generated|unsure) [01]\.\d+ \(", done.stdout, re.M), done.stdout

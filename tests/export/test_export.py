@@ -264,7 +264,7 @@ def test_gates_of_the_checkpoint_reach_the_bundle(options, inputs, tmp_path, qui
 
 @pytest.mark.parametrize(
     ("fields", "smallest"),
-    [({"min_face_px": 20}, 20), ({"min_face_px": None}, 40), ({"min_face_px": 20, "faces": "whole"}, 40)],
+    [({"min_face_px": 20}, 20), ({"min_face_px": None}, 40), ({"min_face_px": 0, "faces": "whole"}, 40)],
 )
 @pytest.mark.usefixtures("quick")
 def test_the_smallest_face_is_that_of_the_training_data(options, inputs, tmp_path, fields, smallest):

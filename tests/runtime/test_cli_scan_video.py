@@ -13,8 +13,10 @@ from fauxface import output as output_module
 from fauxface import scanner as scanner_module
 from fauxface.errors import VideoError
 from fauxface.output import alone
+from fauxface.scanner import Scanner
 from fauxface.table import Table, Tally
 from fauxface.video import Frame, FrameReader, FrameWriter
+from memory_errors import SHORT
 from scan_files import clip, records, scene, tree
 
 
@@ -51,6 +53,25 @@ def test_video_that_breaks_off_keeps_what_it_has(scan):
     shutil.move("v.avi", "in/v.avi")
     assert scan("in", "--jsonl", "r.jsonl")[0] == 3
     assert scan("in", "--jsonl", "r.jsonl")[0] == 3
+
+
+@pytest.mark.parametrize("error", SHORT, ids=str)
+def test_a_video_that_does_not_fit_the_memory_is_that_video_s_error(error, scan, monkeypatch):
+    def scan_frames(*_, **__):
+        yield from ()
+        raise error
+
+    Path("in").mkdir()
+    clip("in/clip.mp4")
+    images.write("in/a.png", scene())
+    monkeypatch.setattr(Scanner, "scan_frames", scan_frames)
+    code, _, err = scan("in/clip.mp4")
+    assert (code, err.count("clip.mp4: its frames don't fit the memory; scale it down")) == (1, 1)
+    assert scan("in", "--jsonl", "out.jsonl")[0] == 3
+    assert [record["error"] and record["error"]["type"] for record in records("out.jsonl")] == [
+        None,
+        "VideoError",
+    ]
 
 
 class FakeCamera:

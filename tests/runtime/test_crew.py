@@ -64,6 +64,7 @@ def test_a_pipeline_that_is_collected_in_a_crews_thread_waits_for_nobody():
     crew.submit(lambda: (asked.wait(10), pipeline.close(), closed.set()))  # before what waits for its thread
     pipeline.newest(waiting_for(crew, asked))
     assert closed.wait(10)
+    pipeline.close()  # before the crew, for whose thread the pipeline's waits
     crew.close()
 
 

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from fauxface import memory
+from fauxface.errors import ProviderError, VideoError
 from memory_errors import SHORT, of_opencv
 
 
@@ -12,7 +13,16 @@ def test_every_library_s_shortage_is_a_memory_error(error):
         raise error
 
 
-@pytest.mark.parametrize("error", [of_opencv(cv2.Error.StsBadArg), RuntimeError("bad shape")], ids=str)
+@pytest.mark.parametrize(
+    "error",
+    [
+        of_opencv(cv2.Error.StsBadArg),
+        RuntimeError("bad shape"),
+        ProviderError("the classifier failed: Failed to allocate memory; check the GPU's memory"),
+        VideoError("bad_alloc.mp4: can't be opened; check the file"),
+    ],
+    ids=str,
+)
 def test_other_errors_pass_as_they_are(error):
     with pytest.raises(type(error)) as caught, memory.told_alike():
         raise error

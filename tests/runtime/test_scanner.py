@@ -296,8 +296,9 @@ def test_a_file_is_read_as_it_is_whatever_the_order_of_arrays(scanner, tmp_path)
 
 @pytest.mark.parametrize("picture", [b"\xff\xd8", io.BytesIO(), 0, None])
 def test_what_is_neither_path_nor_array_says_what_to_do(scanner, picture):
-    with pytest.raises(TypeError, match=r"a path or an array, not \w+; fauxface.images.decode"):
-        scanner.image(picture)
+    for given in ((picture,), (picture, "upload")):
+        with pytest.raises(TypeError, match=r"a path or an array, not \w+; fauxface.images.decode"):
+            scanner.image(*given)
 
 
 def test_unknown_mode_is_refused(bundle):

@@ -131,7 +131,7 @@ def test_figures_are_those_of_the_left_out_sources():
     found = run.figures(DOCUMENT, ("new_*",), "jpeg60_half")
     assert found["left_out"] == {"new_gan": {"auroc": 0.9, "apcer": 0.5}}
     assert found["worst_pair"]["value"] == 0.88
-    assert found["degraded"] == {"auroc": 0.94, "apcer": 0.6, "bpcer": 0.02}
+    assert found["degraded"] == {"condition": "jpeg60_half", "auroc": 0.94, "apcer": 0.6, "bpcer": 0.02}
     assert run.figures(DOCUMENT, (), "jpeg60_half")["left_out"] == {}
 
 
@@ -153,7 +153,12 @@ def test_a_trial_s_result_is_neither_kept_nor_taken_for_the_run(plan, prepared, 
             "data": {"manifest_sha256": data},
             "provenance": {"initial_weights": {"kind": weights, "sha256": "ab", "fresh": []}},
         }
-        return {"recipe": dataclasses.asdict(recipe), **run.started_from(description)}
+        degraded = {"condition": condition}
+        return {
+            "recipe": dataclasses.asdict(recipe),
+            "degraded": degraded,
+            **run.started_from(description),
+        }
 
     def go(*more):
         given = [
@@ -209,17 +214,21 @@ def test_further_data_are_part_of_what_a_result_is_of(plan, tmp_path):
         "recipe": dataclasses.asdict(recipe),
         "manifest_sha256": "ab",
         "added_sha256": ["cd"],
+        "degraded": {"condition": "none"},
         "initial_weights": {"kind": "none", "sha256": None, "fresh": []},
     }
     (tmp_path / "result.json").write_text(json.dumps(found))
     for digest, same in (("cd", True), ("ef", False)):
         sources = run.Sources("ab", "none", {"reconstructions": digest})
-        assert run.is_of(tmp_path / "result.json", recipe, sources, "reconstructions") == same
-    assert not run.is_of(tmp_path / "result.json", recipe, run.Sources("ab", "none", {}))
+        assert (
+            run.is_of(tmp_path / "result.json", recipe, sources, "reconstructions", condition="none") == same
+        )
+    assert not run.is_of(tmp_path / "result.json", recipe, run.Sources("ab", "none", {}), condition="none")
+    sources = run.Sources("ab", "none", {"reconstructions": "cd"})
+    assert not run.is_of(tmp_path / "result.json", recipe, sources, "reconstructions", condition="blur1")
     del found["manifest_sha256"]
     (tmp_path / "result.json").write_text(json.dumps(found))
-    sources = run.Sources("ab", "none", {"reconstructions": "cd"})
-    assert not run.is_of(tmp_path / "result.json", recipe, sources, "reconstructions")
+    assert not run.is_of(tmp_path / "result.json", recipe, sources, "reconstructions", condition="none")
 
 
 @pytest.mark.parametrize(
@@ -246,6 +255,7 @@ def test_the_table_shows_what_was_run():
         "variants": {"robust": {"kept": "yes"}, "plain": {"why": "framing only"}, "later": {}},
         "compare": {"left_out": ["old", "gan"]},
         "left_out": {"old": ["new_*"], "gan": ["new_*"], "camera": ["camera"]},
+        "condition": "jpeg60_half",
         "cameras": {"variants": ["short"], "left_out": [], "generators": []},
         "degradations": {"variants": [], "left_out": []},
     }
@@ -286,6 +296,7 @@ def test_the_tables_of_short_runs_show_each_left_out_source_and_their_mean():
         "variants": {name: {"why": name} for name in names},
         "compare": {"left_out": ["gan"]},
         "left_out": {"gan": ["new_*"], "camera": ["camera"], "phone": ["camera"]},
+        "condition": "jpeg60_half",
         "cameras": {"variants": names[1:4], "left_out": ["camera", "phone"], "generators": ["gan"]},
         "degradations": {"variants": ["short-no-codec"], "left_out": ["camera", "gan"]},
     }

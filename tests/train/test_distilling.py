@@ -132,6 +132,12 @@ def test_a_teacher_of_whole_pictures_is_refused_for_faces_that_were_cut_out(tmp_
         Teachers.load([tmp_path], 0.5, CPU, DATA)
 
 
+def test_a_teacher_of_cut_faces_with_another_margin_is_refused_for_whole_pictures():
+    whole = SimpleNamespace(root="data", margin=1.0, whole=True)
+    with pytest.raises(DataError, match=r"cut with margin 1\.2, data holds whole pictures"):
+        Teachers.load([TINY], 0.5, CPU, whole)
+
+
 def test_teachers_are_known_by_their_content_and_order():
     asked = Teachers.load([TINY, TINY / "classifier.onnx"], 0.5, CPU, DATA)
     recorded = asked.to_list()

@@ -38,29 +38,18 @@ def test_generated_from_holds_on_the_worst_source():
 
 
 @pytest.mark.parametrize(
-    ("target", "said"), [(0.29, "kept on all reals together"), (0.009, "at most one of all 100")]
-)
-def test_the_rule_says_how_many_of_all_reals_may_be_wrong(target, said):
-    """29 of 100 are allowed by 0.29, whose product with 100 is a little less than 29."""
-    p = np.r_[evenly(100, 0.1, 0.9), evenly(100, 0.7, 0.99)]
-    got = thresholds.choose_thresholds(p, np.repeat([0, 1], 100), ["a"] * 100 + ["gan"] * 100, target)
-    assert said in got.rule
-
-
-@pytest.mark.parametrize(
-    ("target", "said"),
+    ("count", "target", "said"),
     [
-        (
-            0.01,
-            "at most one of all 20 reals (so few can't rule out a BPCER of 0.22)",
-        ),  # one of 20: [..., 0.2161]
-        (0.001, "none of all 20 reals (so few can't rule out a BPCER of 0.14)"),  # 1 - 0.05 ** (1 / 20)
+        (20, 0.001, "none of all 20 reals (so few can't rule out a BPCER of 0.14)"),  # 1 - 0.05 ** (1 / 20)
+        (20, 0.01, "at most one of all 20 reals (so few can't rule out a BPCER of 0.22)"),
+        (99, 0.01, "at most one of all 99 reals (so few can't rule out a BPCER of 0.047)"),
+        (1, 0.06, "at most one of all 1 reals (so few can't rule out a BPCER of 1)"),
     ],
 )
-def test_the_rule_says_what_so_few_reals_cannot_rule_out(target, said):
-    p = np.r_[evenly(20, 0.1, 0.5), evenly(20, 0.7, 0.99)]
-    got = thresholds.choose_thresholds(p, np.repeat([0, 1], 20), ["a"] * 20 + ["gan"] * 20, target)
-    assert said in got.rule
+def test_the_rule_says_what_so_few_reals_cannot_rule_out(count, target, said):
+    p = np.r_[evenly(count, 0.1, 0.5), evenly(20, 0.7, 0.99)]
+    labels, sources = np.repeat([0, 1], [count, 20]), ["a"] * count + ["gan"] * 20
+    assert said in thresholds.choose_thresholds(p, labels, sources, target).rule
 
 
 def test_two_halves_of_the_same_faces_agree_better_by_the_mean_over_draws():

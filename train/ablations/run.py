@@ -50,7 +50,7 @@ def runs(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def tonight(plan: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return the short runs, and the shipped recipe's without each generator: six hours on two cores."""
+    """Return the short runs, and the shipped preset's without each generator: a night on two cores."""
     cameras, parts, generators = plan["cameras"], plan["degradations"], plan["generators"]
     groups = (*cameras["left_out"], *cameras["generators"])
     return [
@@ -114,7 +114,8 @@ def figures(document: Mapping[str, Any], excluded: tuple[str, ...], condition: s
         "apcer": document["overall"]["apcer"]["value"],
         "bpcer": document["overall"]["bpcer"]["value"],
         "worst_pair": document["pairs"]["worst"],
-        "degraded": {
+        "degraded": {"condition": condition}
+        | {
             key: document["robustness"]["conditions"][condition][key]["value"]
             for key in ("auroc", "apcer", "bpcer")
         },
@@ -145,7 +146,6 @@ def run(
     return {
         **figures(document, recipe.exclude, condition),
         **started_from(info),
-        "degraded_val_auroc": info["metrics"]["degraded_auroc"],
         "samples": recipe.samples,
         "seconds": info["provenance"]["seconds"],
         **{key: info["provenance"][key] for key in ("machine", "precision", "versions")},
@@ -183,7 +183,7 @@ def main() -> None:
         found = folder / RESULT
         recipe = recipe_of(plan, variant, group, options.samples)
         name = plan["variants"][variant].get("added")
-        if not is_of(found, recipe, sources, name):
+        if not is_of(found, recipe, sources, name, condition=plan["condition"]):
             sys.stderr.write(f"== {variant}, without {group}\n")
             added = [Path(folders[name])] if name else []
             condition = plan["condition"]
@@ -219,7 +219,9 @@ def started_from(info: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def is_of(result: Path, recipe: Recipe, sources: Sources, added: str | None = None) -> bool:
+def is_of(
+    result: Path, recipe: Recipe, sources: Sources, added: str | None = None, *, condition: str
+) -> bool:
     """Tell whether there is a result of this recipe, data and weights; a trial's or an earlier plan's isn't.
 
     Args:
@@ -227,6 +229,7 @@ def is_of(result: Path, recipe: Recipe, sources: Sources, added: str | None = No
         recipe: What the plan asks for.
         sources: The data and weights.
         added: The name of the further data that the variant adds.
+        condition: What test is measured under, too.
     """
     if not result.exists():
         return False
@@ -237,6 +240,7 @@ def is_of(result: Path, recipe: Recipe, sources: Sources, added: str | None = No
             and found.get("added_sha256") == ([sources.added.get(added)] if added else [])
             and Initial.from_dict(found["initial_weights"]).is_of(sources.weights)
             and Recipe.from_dict(found["recipe"]) == recipe
+            and found.get("degraded", {}).get("condition") == condition
         )
     except CheckpointError:
         return False
@@ -279,6 +283,7 @@ def _keep(folder: Path, sources: Sources, plan: Mapping[str, Any]) -> None:
             recipe_of(plan, variant, group),
             sources,
             plan["variants"][variant].get("added"),
+            condition=plan["condition"],
         )
     ]
     with atomic_write(RESULTS) as temporary:

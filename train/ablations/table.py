@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from fauxface_train.conditions import select
 from fauxface_train.pages import fill
 
 HERE = Path(__file__).parent
@@ -98,8 +99,8 @@ def _cameras(plan: Mapping[str, Any], found: Mapping[tuple[str, str], Mapping[st
         "",
         f"Parts of the recipe with each bona fide source left out in turn, in short runs: {_SHORT}; the "
         f"means over these sources; the same without {' and '.join(generators)}; then, over the runs without "
-        "a bona fide source, mean AUROC and APCER of all test pictures, as they are and *degraded* by JPEG "
-        "of quality 60 and half size; and the row's minutes of training.",
+        "a bona fide source, mean AUROC and APCER of all test pictures, as they are and *degraded* "
+        f"({select(plan['condition'])[0].words}); and the row's minutes of training.",
         "",
         f"| variant | pictures | {' | '.join((*groups, 'mean', *generators))} | {_WHOLE} |",
         "|---|---|" + "---|" * len((*groups, "mean", *generators)) + "---|---|---|---|",

@@ -68,9 +68,10 @@ def of_validation(manifest: Mapping[str, Any]) -> Iterator[Goal]:
     highest. A face counts as the share of its views.
     """
     held = manifest["provenance"]["held"]
-    rows = sorted(held["real_sources"], key=lambda row: row["errors"] / row["samples"], reverse=True)
-    worst = {row["source"]: row for row in reversed(rows)}
-    for row in sorted(worst.values(), key=rows.index):
+    worst: dict[str, Mapping[str, Any]] = {}
+    for row in sorted(held["real_sources"], key=lambda row: row["errors"] / row["samples"], reverse=True):
+        worst.setdefault(row["source"], row)
+    for row in worst.values():
         found = f"{row['errors']:g} of {row['samples']}, {row['allowed']} allowed"
         where = f"{row['source']}, {row['condition']}; {found}"
         yield Goal("BPCER", held["bpcer_target"], row["errors"] / row["samples"], where=where)

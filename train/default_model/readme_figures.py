@@ -59,10 +59,13 @@ def figures(
     overall = metrics["overall"]
     last = document["provenance"]["training"]
     cycles = [*last.get("before", ()), last]
+    reals, fakes = (
+        sum(row["label"] == label for row in metrics["sources"]) for label in ("bona_fide", "generated")
+    )
     lines = [
         f"On the {metrics['data']['split']} split of the sources it was trained on (other pictures of them: "
-        f"{overall['bona_fide']} camera faces, {overall['generated']} generated ones), 95 % "
-        "intervals in brackets:",
+        f"{overall['bona_fide']} camera faces of {reals} sources, {overall['generated']} generated ones of "
+        f"{fakes}), 95 % intervals in brackets, which are too narrow with so few sources:",
         "",
         "| | |",
         "|---|---|",

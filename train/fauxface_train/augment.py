@@ -314,7 +314,7 @@ def _coded(crop: np.ndarray, kind: str, rng: np.random.Generator, settings: Degr
 
 
 def _cutout(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Hide a rectangle of up to a ninth of the picture behind a plain tone."""
+    """Hide a rectangle of up to about a ninth of the picture behind a plain tone."""
     side = crop.shape[0]
     width, height = rng.integers(12, 44, 2)
     x, y = int(rng.integers(0, side - width)), int(rng.integers(0, side - height))

@@ -67,6 +67,11 @@ class Teachers:
                 )
             named = f"the teacher {scorer.path}"
             check_framing(data, scorer.point.margin, whole=scorer.point.whole, wanted_by=named)
+            if data.whole and scorer.point.margin not in (None, data.margin):
+                raise DataError(
+                    f"{named} was made for faces cut with margin {scorer.point.margin:g}, {data.root} holds "
+                    "whole pictures; give a model that was trained on such"
+                )
         return cls(tuple(scorers), tuple(map(_sha256, scorers)))
 
     def log_odds(self, crops: np.ndarray, step: int) -> np.ndarray:

@@ -216,7 +216,11 @@ def stored_crop(image: np.ndarray, nominal: Square, room: Square) -> tuple[np.nd
 
 
 def write_png(path: Path, rgb: np.ndarray) -> None:
-    """Write a stored crop, uint8 [H, W, 3] RGB; all by one setting, so that file sizes tell nothing.
+    """Write a stored crop; all by one setting, so that file sizes tell nothing.
+
+    Args:
+        path: The file.
+        rgb: uint8 [H, W, 3], RGB.
 
     Raises:
         OutputError: The file can't be written.

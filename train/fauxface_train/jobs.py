@@ -18,6 +18,7 @@ import cv2
 from fauxface.bundle import Bundle
 from fauxface.errors import DataError, OutputError
 from fauxface.locator import MAX_SIDE, MIN_SCALE, FaceLocator, Locator
+from fauxface.memory import told_alike
 from fauxface.signals import leave_to_the_main_process
 from fauxface_train import extraction
 from fauxface_train.extraction import CropRule, Extract
@@ -261,7 +262,9 @@ class _Worker:
 
     def extract(self, path: Path) -> Done:
         try:
-            return path, extraction.extract_file(path, self._job.rule, self._locator, self._job.folder), True
+            with told_alike():
+                extract = extraction.extract_file(path, self._job.rule, self._locator, self._job.folder)
+            return path, extract, True
         except OSError as error:
             reason = f"can't be read: {error.strerror or error}"
             return path, Extract("", extraction.UNREADABLE, reason), False

@@ -189,8 +189,8 @@ class Recipe:
 
     @property
     def usual_degradations(self) -> Degradations | None:
-        """Those of its preset, for the views that runs are compared by, whatever `degradations` are."""
-        return None if self.degradations is None else preset(self.preset).degradations
+        """Those of its preset if it has some, for the views that runs are compared by, else its own."""
+        return None if self.degradations is None else PRESETS[self.preset].degradations or self.degradations
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-compatible settings."""

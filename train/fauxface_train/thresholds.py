@@ -158,9 +158,9 @@ def lowest_generated_from(
     together = "kept on all reals together"
     if few:
         count = int(np.count_nonzero(real))
-        allowed = allowed_errors(count, bpcer_target)
+        allowed = min(1, allowed_errors(count, bpcer_target))
         most = "at most one" if allowed else "none"
-        hidden = beta.ppf(CONFIDENCE, allowed + 1, count - allowed)
+        hidden = 1.0 if allowed == count else beta.ppf(CONFIDENCE, allowed + 1, count - allowed)
         together = f"{most} of all {count} reals (so few can't rule out a BPCER of {hidden:.2g})"
     under = "".join(f", {name}" for name in dict.fromkeys(conditions or ()))
     bound_by = f"set by {groups[binding].name}" if limits[binding] > GENERATED_AT_LEAST else "the floor"

@@ -211,7 +211,6 @@ class Run:
         self._val, self._crop, self._facts, self._initial = val, dict(crop), dict(facts), initial
         self._around, self._teachers = around, teachers
         self._trained = 0
-        self._measured_at = -1
         self._training_seconds = 0.0
 
     def go(self, views: loading.Views) -> Outcome:
@@ -322,7 +321,6 @@ class Run:
         logs.add("val", at.samples, {"seconds": at.seconds, **metrics, "best": better})
         shown = ", ".join(f"{key} {number:.4f}" for key, number in metrics.items())
         self._around.say(f"{at.samples} pictures: {shown}{' (best)' if better else ''}")
-        self._measured_at = at.step
         self._save_position(logs, metrics)
 
     def _measure(self, module: Deployed, mixed: bool) -> dict[str, float]:
@@ -393,7 +391,8 @@ class Run:
         """Write the last checkpoint, the file to resume from, and the logs."""
         at = self.position
         at.rows = list(logs.rows)
-        if metrics is not None or self._measured_at != at.step < self._plan.steps:
+        measured = {"kind": "val", "samples": at.samples}.items() <= (at.rows[-1] if at.rows else {}).items()
+        if metrics is not None or not (measured or at.step == self._plan.steps):
             self._save("last", metrics or {}, _UNCALIBRATED)
         content = {
             "recipe": self._recipe.to_dict(),

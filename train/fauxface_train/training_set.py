@@ -110,11 +110,14 @@ def without_validation(data: PreparedData, train: Sequence[Sample], val: Sequenc
 
 
 def of_reconstructions(samples: Sequence[Sample], shares: Mapping[str, float]) -> float:
-    """Return how many of the generated pictures that are drawn are reconstructions of bona fide ones.
+    """Tell how much of the generated pictures that are drawn are reconstructions of bona fide ones.
 
     Args:
         samples: The train samples.
         shares: Share of each generated source in the draws.
+
+    Returns:
+        A share in [0, 1].
     """
     bona_fide = {s.sha256[:16] for s in samples if s.label == 0}
     return sum(shares[name] for name in {s.source for s in samples if s.label and made_of(s) in bona_fide})
