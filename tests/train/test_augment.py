@@ -176,6 +176,31 @@ def test_scaled_degradations_change_every_probability_but_framing():
             settings.scaled(strength)
 
 
+def test_a_share_of_the_framing_narrows_it_about_a_scan_s():
+    settings = Degradations()
+    half = settings.framed(0.5)
+    assert half.margin == pytest.approx((0.93, 1.1))
+    assert (half.shift, half.rotate) == (settings.shift / 2, settings.rotate / 2)
+    assert settings.framed(1) == settings
+    assert (half.edge, half.rounds) == (settings.edge, settings.rounds)
+    for share in (-0.1, 1.1, float("nan")):
+        with pytest.raises(DataError, match="check --framing"):
+            settings.framed(share)
+
+
+@pytest.mark.parametrize(("side", "square"), [(100, Square(10, 20, 67)), (300, Square(20, 25, 255))])
+def test_without_framing_and_degradations_a_view_is_a_scan_s_crop_or_its_mirror_image(side, square):
+    stored = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    plain, seen = Degradations().scaled(0).framed(0), set()
+    wanted = augment.nominal(stored, square)
+    for seed in range(8):
+        view = augment.degraded(stored, square, np.random.default_rng(seed), plain)
+        mirrored = np.array_equal(view, wanted[:, ::-1])
+        assert mirrored or np.array_equal(view, wanted)
+        seen.add(mirrored)
+    assert seen == {True, False}
+
+
 def test_the_drawn_frame_is_what_a_view_shows():
     stored = np.zeros((100, 100, 3), np.uint8)
     stored[48:52, 48:52] = 255

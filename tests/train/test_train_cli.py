@@ -127,7 +127,7 @@ def test_ctrl_c_leaves_a_run_that_resumes(number, prepared, write_prepared, tmp_
     assert not [p for p in out.iterdir() if p.name.startswith(".")]
     again = (prepared, "--out", out, "--add", extra, "--resume", "--workers", "0", "--device", "cpu")
     other = _run(*again, "--strength", 1)
-    assert "started with another strength" in str(other.exception)
+    assert "started with another strength or framing" in str(other.exception)
     resumed = _run(*again, "--strength", 2)
     assert resumed.exit_code == 0, resumed.output
     assert checkpoint.load(out).info["provenance"]["samples"] == 12

@@ -18,7 +18,6 @@ _SUBSAMPLING = (
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
     cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
 )
-_LARGEST_WORK = 208
 _TARGET_LAPLACIAN = (15.0, 400.0)
 
 
@@ -124,8 +123,6 @@ def _framed(
         crop = extract(stored, Square(round(centre_x - side / 2), round(centre_y - side / 2), whole))
     if rng.random() < 0.5:
         crop = crop[:, ::-1]
-    if whole > _LARGEST_WORK:
-        return cv2.resize(np.ascontiguousarray(crop), (_LARGEST_WORK,) * 2, interpolation=cv2.INTER_AREA)
     return crop.copy()
 
 
@@ -256,7 +253,7 @@ def _sharpened(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _round(crop: np.ndarray, rng: np.random.Generator, settings: Degradations) -> np.ndarray:
     """One station of a picture's life: rescaled, blurred, noisy, written to a file and read again."""
     if rng.random() < settings.rescale:
-        side = int(np.clip(np.exp(rng.normal(np.log(116), 0.4)), 40, _LARGEST_WORK))
+        side = int(np.clip(np.exp(rng.normal(np.log(116), 0.4)), 40, 208))
         crop = _resized(crop, side, int(rng.choice(_KERNELS)))
     if rng.random() < settings.blur:
         crop = _blurred(crop, rng)

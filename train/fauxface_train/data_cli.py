@@ -146,6 +146,12 @@ def audit(  # noqa: PLR0917 - Typer passes options by name
             min=0, help="Factor on the transform's degradations, as you give it to `fauxface train`."
         ),
     ] = None,
+    framing: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Share of the transform's framing, as you give it to `fauxface train`."
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Another seed looks at other pictures.")
     ] = 0,
@@ -170,6 +176,7 @@ def audit(  # noqa: PLR0917 - Typer passes options by name
         count=samples,
         originals=originals,
         strength=strength,
+        framing=framing,
         seed=seed,
         limit=fail_above,
     )

@@ -77,6 +77,22 @@ class Degradations:
             )
         return dataclasses.replace(self, **changes, rounds=(1 - once - twice, once, twice))
 
+    def framed(self, share: float) -> "Degradations":
+        """Return the same degradations with crops framed in a part of the range; the rest stays.
+
+        Args:
+            share: In [0, 1]. 0: every crop is framed as a scan frames it, upright; 1: unchanged.
+
+        Raises:
+            DataError: The share lies outside.
+        """
+        if not 0 <= share <= 1:
+            raise DataError(f"a share of {share:g} of the framing lies outside [0, 1]; check --framing")
+        least, most = (1 + share * (side - 1) for side in self.margin)
+        return dataclasses.replace(
+            self, margin=(least, most), shift=share * self.shift, rotate=share * self.rotate
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:

@@ -89,6 +89,12 @@ def train(
         float | None,
         typer.Option(help="Factor on the degradations' probabilities; with 2.5 `robust` has the defaults."),
     ] = None,
+    framing: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of the range in which crops are framed and turned; 0: as a scan frames them."
+        ),
+    ] = None,
     consistency: Annotated[
         float | None,
         typer.Option(help="Weight of the agreement between a clean and a degraded view; twice the time."),
@@ -146,16 +152,18 @@ def train(
         "compile": compiled,
     }
     recipe = trainer.stored_recipe(out) if resume else presets.preset(preset or "robust")
-    if strength is not None:
+    if strength is not None or framing is not None:
         degradations = presets.preset(recipe.preset).degradations
         if degradations is None:
-            raise DataError(f"the preset {recipe.preset} has no degradations; drop --strength")
-        overrides["degradations"] = degradations.scaled(strength)
+            raise DataError(f"the preset {recipe.preset} has no degradations; drop --strength and --framing")
+        if strength is not None:
+            degradations = degradations.scaled(strength)
+        overrides["degradations"] = degradations if framing is None else degradations.framed(framing)
     if resume:
         asked = recipe.changed(preset=preset, **overrides)
         if asked != recipe:
             names = [key for key, value in asked.to_dict().items() if value != recipe.to_dict()[key]]
-            name = "strength" if names[0] == "degradations" else names[0]
+            name = "strength or framing" if names[0] == "degradations" else names[0]
             raise CheckpointError(f"{out} was started with another {name}; drop it, or start a new run")
     else:
         recipe = recipe.changed(**overrides)

@@ -190,6 +190,9 @@ def test_the_transform_has_the_strength_that_one_trains_with(clean_rows, write_d
     assert made["settings"]["transform"] == "robust, strength 0"
     assert made["settings"]["degradations"]["gray"] == 0
     assert "Transform: preset robust, strength 0; seed 0" in report.render(made)
+    made = run.audit(data, count=44, originals=False, framing=0.5, replicates=10)
+    assert made["settings"]["transform"] == "robust, framing 0.5"
+    assert made["settings"]["degradations"]["shift"] == pytest.approx(0.025)
     with pytest.raises(DataError, match="check --strength"):
         run.audit(data, count=44, originals=False, strength=1e9)
 

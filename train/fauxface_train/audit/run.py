@@ -38,6 +38,7 @@ def audit(
     count: int = 3000,
     originals: bool = True,
     strength: float | None = None,
+    framing: float | None = None,
     seed: int = 0,
     limit: float | None = None,
     replicates: int = REPLICATES,
@@ -52,6 +53,7 @@ def audit(
         count: How many pictures to look at, at most; see `measure.choose`.
         originals: Whether to read the original files, where they are still there.
         strength: Factor on the degradations' probabilities, as of `fauxface train`; None leaves them.
+        framing: Share of the framing's range, as of `fauxface train`; None leaves it.
         seed: Of the choice, the transform, the classifiers and the bootstrap.
         limit: What no group's AUROC after the transform may exceed; see `gate`.
         replicates: Bootstrap resamples of the intervals.
@@ -61,15 +63,18 @@ def audit(
         The content of audit.json; docs/audit.schema.json describes it.
 
     Raises:
-        DataError: A label has too few pictures, a stored crop can't be read, the strength is out of range, or
-            `added` can't join (see `training_set.joining`) or is to join val or test.
+        DataError: A label has too few pictures, a stored crop can't be read, strength or framing is out of
+            range, or `added` can't join (see `training_set.joining`) or is to join val or test.
     """
     if added and split not in {"all", "train"}:
         raise DataError(f"further data join the train split; there is nothing to add to {split}")
     degradations = preset(TRANSFORM).degradations
     assert degradations is not None
+    transform = TRANSFORM
     if strength is not None:
-        degradations = degradations.scaled(strength)
+        degradations, transform = degradations.scaled(strength), f"{transform}, strength {strength:g}"
+    if framing is not None:
+        degradations, transform = degradations.framed(framing), f"{transform}, framing {framing:g}"
     further = [PreparedData.load(folder) for folder in added]
     known = data.samples(None if split == "all" else split)
     samples = choose([*known, *joining(data, added, ())], count, seed)
@@ -115,7 +120,7 @@ def audit(
             "folds": FOLDS,
             "confidence": CONFIDENCE,
             "replicates": replicates,
-            "transform": TRANSFORM if strength is None else f"{TRANSFORM}, strength {strength:g}",
+            "transform": transform,
             "degradations": dataclasses.asdict(degradations),
         },
         "stages": [{"name": name, "title": title} for name, title in STAGES.items()],
