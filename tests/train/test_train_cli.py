@@ -73,6 +73,12 @@ def test_trains_and_says_where(prepared, tmp_path):
         (["--taught", "0.5"], DataError, "check --teacher"),
         (["--teacher", "shipped", "--taught", "0"], DataError, "check --teacher"),
         (["--taught", "2"], DataError, "teachers' weight"),
+        (["--framing", "1.5"], DataError, "check --framing"),
+        (
+            ["--preset", "article", "--framing", "0"],
+            DataError,
+            "no degradations; drop --strength and --framing",
+        ),
         (["--teacher", "shipped", "--consistency", "1"], DataError, "without --consistency"),
         (["--add", "absent"], DataError, "absent is not a folder"),
     ],
