@@ -2,9 +2,12 @@
 
 import dataclasses
 import errno
+import io
 import multiprocessing
 import os
 import signal
+import sys
+import tempfile
 
 import numpy as np
 import pytest
@@ -73,6 +76,47 @@ def test_crops_that_have_no_room_are_decoded_at_each_use(budget, number, kept, p
     with loading.decoded(samples, budget) as crops:
         assert crops.in_memory is kept
         assert np.array_equal(crops.stored(3), load_stored(samples[3]))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the file has a name while it is in use")
+def test_pixels_have_no_name_that_a_killed_training_would_leave(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    samples = PreparedData.load(prepared).samples("train")
+    with loading.decoded(samples, 1 << 30) as crops:
+        assert crops.in_memory
+        assert list((tmp_path / "tmp").iterdir()) == []
+        views = loading.Views(crops, None, 0)
+        (batch,) = batches(views, [[(0, 3)]], workers=1)
+        assert batch[1].tolist() == [samples[3].label]
+
+
+def test_without_proc_the_pixels_have_a_name_until_they_are_done_with(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(os, "getpid", lambda: 2**31)
+    samples = PreparedData.load(prepared).samples("train")
+    with loading.decoded(samples, 1 << 30) as crops:
+        (folder,) = (tmp_path / "tmp").iterdir()
+        assert np.array_equal(crops.stored(3), load_stored(samples[3]))
+        assert (folder / "pixels.u8").stat().st_size > 0
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def test_a_disk_that_writes_a_part_at_a_time_loses_nothing(prepared, monkeypatch):
+    samples = PreparedData.load(prepared).samples("train")
+
+    class Slow(io.FileIO):
+        def write(self, data):
+            return super().write(data[:1000])
+
+    def written(out, *arguments, write=loading._write_pixels):
+        with Slow(os.dup(out.fileno()), "wb") as slow:
+            return write(slow, *arguments)
+
+    monkeypatch.setattr(loading, "_write_pixels", written)
+    with loading.decoded(samples, 1 << 30) as crops:
+        assert all(np.array_equal(crops.stored(i), load_stored(sample)) for i, sample in enumerate(samples))
 
 
 def test_a_disk_that_fails_is_an_error(prepared, monkeypatch):

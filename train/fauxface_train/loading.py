@@ -1,12 +1,13 @@
 """From prepared data to batches: crops decoded once, views made in worker processes that share them."""
 
 import errno
+import os
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import cv2
 import numpy as np
@@ -87,7 +88,7 @@ def decoded(samples: Sequence[Sample], budget: int) -> Iterator[Crops]:
     """Decode crops once where they fit a budget of memory, and the temporary folder has room.
 
     The pixels go to a temporary file, which the system keeps in memory and worker processes of any start
-    method share without copies.
+    method share without copies. On Linux it has no name, so it goes when the processes end, even killed ones.
 
     Args:
         samples: The samples.
@@ -96,8 +97,7 @@ def decoded(samples: Sequence[Sample], budget: int) -> Iterator[Crops]:
     Yields:
         The crops; the file goes when the context ends.
     """
-    with tempfile.TemporaryDirectory(prefix="fauxface-") as folder:
-        file = Path(folder) / "pixels.u8"
+    with _temporary() as (file, path):
         try:
             sides = _write_pixels(file, samples, budget)
         except OSError as error:
@@ -106,22 +106,38 @@ def decoded(samples: Sequence[Sample], budget: int) -> Iterator[Crops]:
             sides = []
         fits = len(sides) == len(samples)
         if not fits:
-            file.unlink()
-        yield Crops(samples, file if fits else None, sides if fits else [])
+            file.truncate(0)
+        yield Crops(samples, path if fits else None, sides if fits else [])
 
 
-def _write_pixels(file: Path, samples: Sequence[Sample], budget: int) -> list[int]:
+@contextmanager
+def _temporary() -> Iterator[tuple[BinaryIO, Path]]:
+    """Yield an unbuffered file to write, and a path by which this process and its children can read it."""
+    with tempfile.TemporaryDirectory(prefix="fauxface-") as folder:
+        path = Path(folder) / "pixels.u8"
+        with path.open("wb", buffering=0) as file:
+            opened = Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
+            if opened.exists():
+                path.unlink()
+                Path(folder).rmdir()
+                path = opened
+            yield file, path
+
+
+def _write_pixels(out: BinaryIO, samples: Sequence[Sample], budget: int) -> list[int]:
     """Write the crops' pixels up to a budget in bytes; return the sides of those that were written."""
     sides: list[int] = []
     size = 0
-    with ThreadPoolExecutor(available_cores()) as pool, file.open("wb") as out:
+    with ThreadPoolExecutor(available_cores()) as pool:
         waiting = _ahead(pool, samples)
         for crop in track(waiting, len(samples), "decode crops", "crops"):
             size += crop.nbytes
             if size > budget:
                 break
             sides.append(crop.shape[0])
-            out.write(np.ascontiguousarray(crop).data)
+            data = np.ascontiguousarray(crop).reshape(-1).data
+            while data:
+                data = data[out.write(data) :]
         waiting.close()
     return sides
 
