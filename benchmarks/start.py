@@ -2,11 +2,11 @@
 
 import argparse
 import hashlib
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fauxface.bench.machine import busy_share
 from fauxface.bundle import DEFAULT_BUNDLE, MANIFEST_NAME
 from fauxface.errors import FauxfaceError, OutputError
 from fauxface.files import usable_folder
@@ -76,25 +76,6 @@ def require_idle(allowed: bool) -> float | None:
             f"other processes take {share:.0%} of the processors; stop them, or give --busy for a trial run"
         )
     return share
-
-
-def busy_share(seconds: float = 2.0) -> float | None:
-    """Return the share of the processors' time that others take; None where the system doesn't say."""
-    before = _ticks()
-    time.sleep(seconds)
-    after = _ticks()
-    if before is None or after is None or after[1] <= before[1]:
-        return None
-    return 1 - (after[0] - before[0]) / (after[1] - before[1])
-
-
-def _ticks() -> tuple[int, int] | None:
-    """Return idle and total ticks of all processors."""
-    fields = read("/proc/stat").partition("\n")[0].split()
-    if len(fields) < 9 or fields[0] != "cpu":
-        return None
-    ticks = [int(value) for value in fields[1:9]]
-    return ticks[3] + ticks[4], sum(ticks)
 
 
 def read(path: str) -> str:

@@ -94,6 +94,7 @@ def bench(
     from fauxface.bench.runner import check, check_outputs
     from fauxface.bench.tables import report_sections
     from fauxface.bundle import Bundle
+    from fauxface.cli import ended_without_traces
     from fauxface.errors import BenchmarkError, GateError
 
     if compare is not None:
@@ -127,7 +128,8 @@ def bench(
     matrix = Matrix(tuple(provider or ()), tuple(precision or ()), tuple(threads or ()))
     _check_different(json_file, markdown, plot, read=() if video is None else (video,))
     check_outputs(json_file, markdown, plot)
-    report = measure(Bundle.load(bundle), matrix, settings, video=video)
+    with ended_without_traces():
+        report = measure(Bundle.load(bundle), matrix, settings, video=video)
     sections = report_sections(report)
     _write("fauxface bench", sections, report.to_dict(), json_file, markdown)
     if plot is not None:
@@ -136,7 +138,11 @@ def bench(
         write_plots(report, plot)
     named = bool(matrix.providers or matrix.precisions)
     ran = {accepted.configuration.precision for accepted in report.accepted}
-    missed = [r for r in report.refused if r.kind != "unavailable" and (named or r.precision not in ran)]
+    missed = [
+        r
+        for r in report.refused
+        if r.kind == "failed" or (r.kind != "unavailable" and (named or r.precision not in ran))
+    ]
     if missed:
         raise GateError(f"{len(missed)} refused, {missed[0]}: {missed[0].reason}")
     if not report.accepted:
@@ -170,10 +176,10 @@ def _write(
     from fauxface.bench.tables import to_markdown, to_text
     from fauxface.files import atomic_write
 
+    typer.echo(to_text(sections), nl=False)  # first: a full disk doesn't take what was measured
     if json_file is not None:
         with atomic_write(json_file) as temporary:
             temporary.write_text(json.dumps(document, allow_nan=False) + "\n", encoding="utf-8")
     if markdown is not None:
         with atomic_write(markdown) as temporary:
             temporary.write_text(to_markdown(title, sections), encoding="utf-8")
-    typer.echo(to_text(sections), nl=False)

@@ -122,6 +122,7 @@ def doctor(
             rows += [("passed over", reason) for reason in timing.passed_over]
             if timing.cuda_graphs is not None:
                 rows.append(("CUDA graphs", "in use" if timing.cuda_graphs else "can't be recorded here"))
+            rows += [(f"nodes on {name}", str(count)) for name, count in timing.elsewhere.items()]
             rows += [
                 ("in use", f"{timing.provider}, {timing.precision}, {timing.threads} threads"),
                 (

@@ -115,6 +115,7 @@ class Timing:
         precision: Of the classifier.
         threads: Threads on the CPU.
         cuda_graphs: Whether CUDA replays recorded graphs; None with other providers.
+        elsewhere: How many nodes of the model other providers run, by short name.
         passed_over: Why providers that ONNX Runtime was built with and "auto" prefers weren't taken.
     """
 
@@ -124,6 +125,7 @@ class Timing:
     precision: str
     threads: int
     cuda_graphs: bool | None = None
+    elsewhere: dict[str, int] = field(default_factory=dict)
     passed_over: list[str] = field(default_factory=list)
 
 
@@ -267,5 +269,6 @@ def measure(classifier: Classifier, crop: np.ndarray, precision: str = "fp32") -
         precision=precision,
         threads=classifier.threads,
         cuda_graphs=classifier.cuda_graphs,
+        elsewhere=classifier.elsewhere,
         passed_over=list(classifier.passed_over),
     )

@@ -16,6 +16,7 @@ from fauxface.errors import BundleError, ProviderError
 from fauxface.memory import is_shortage
 from fauxface.nvidia import missing_libraries
 from fauxface.onnx_wire import check_self_contained
+from fauxface.placement import elsewhere, why_idle
 from fauxface.threads import available_cores
 
 PROVIDERS = {
@@ -135,6 +136,8 @@ class Classifier:
         provider: Short name of the provider that runs the model.
         threads: Threads on the CPU.
         cuda_graphs: Whether CUDA replays recorded graphs; None with other providers.
+        elsewhere: How many nodes of the model other providers run, by short name; never a convolution or a
+            matrix product.
         passed_over: Why providers that "auto" tried before weren't taken, one line each; `open_classifier`
             says it.
 
@@ -165,6 +168,9 @@ class Classifier:
         self._largest = _CHUNK if opened.runner is None else providers.BUCKETS[-1]
         self.passed_over: tuple[str, ...] = ()
         self.cuda_graphs: bool | None = opened.graphs if self.provider == "cuda" else None
+        short = {name: key for key, name in PROVIDERS.items()}
+        others = elsewhere(self._session, PROVIDERS[self.provider])
+        self.elsewhere = {short.get(name, name): count for name, count in others.items()}
 
     def logits(self, crops: np.ndarray) -> np.ndarray:
         """Run the classifier; large batches are run in parts.
@@ -273,26 +279,13 @@ def _start(ort: ModuleType, model: _Model, provider: str) -> tuple[Any, bool]:
         raise _unusable(provider, f"{_first_line(error)}; {way}") from None
     finally:
         ort.set_default_logger_severity(_LOG_WARNING)
-    if (problem := _why_idle(session, name)) is not None:
+    if (problem := why_idle(session, name)) is not None:
         raise _unusable(provider, problem)
     return session, graphs
 
 
 def _unusable(provider: str, problem: str) -> ProviderError:
     return ProviderError(f"the provider {provider} can't be used: {problem}")
-
-
-def _why_idle(session: Any, name: str) -> str | None:
-    """Return why a provider (ONNX Runtime's name) doesn't run the session's model, or None where it does."""
-    if name not in session.get_providers():
-        return "its libraries or its device weren't found; check its driver, or use --provider cpu"
-    if not hasattr(session, "get_provider_graph_assignment_info"):
-        return "this ONNX Runtime can't tell what runs a model; install 1.24 or newer, or use --provider cpu"
-    # Being registered isn't enough: OpenVINO, for one, may leave every node of a model to the CPU provider.
-    parts = session.get_provider_graph_assignment_info()
-    if not any(part.ep_name == name and part.get_nodes() for part in parts):
-        return "it takes no part of this model, which would run on the CPU; use --provider cpu"
-    return None
 
 
 def _create(ort: ModuleType, model: _Model, provider: str) -> tuple[Any, bool]:

@@ -141,14 +141,6 @@ def test_the_machine_is_described():
 
 
 @pytest.mark.parametrize(
-    ("ticks", "share"), [([(100, 200), (190, 300)], 0.1), ([(0, 0), (0, 0)], None), ([None, None], None)]
-)
-def test_the_busy_share_is_what_isnt_idle(monkeypatch, ticks, share):
-    monkeypatch.setattr(start, "_ticks", iter(ticks).__next__)
-    assert start.busy_share(0) == (None if share is None else pytest.approx(share))
-
-
-@pytest.mark.parametrize(
     ("share", "allowed", "refused"), [(0.5, False, True), (0.5, True, False), (0.05, False, False)]
 )
 def test_a_busy_machine_is_refused(monkeypatch, share, allowed, refused):
@@ -164,7 +156,7 @@ def test_a_result_is_written_and_read_back(tmp_path, monkeypatch, capsys):
     import tables
 
     monkeypatch.setattr(start.provenance, "commit", lambda: "c0ffee")
-    arguments = harness.parser("What it does.\nMore.", "classifier", 3, 0.1).parse_args(["--skip", "b"])
+    arguments = harness.parser("What it does.\nMore.", "classifier", 5, 0.1).parse_args(["--skip", "b"])
     rows = [row("a", "x", 0.25)]
     monkeypatch.setattr(start, "busy_share", lambda: 0.01)
     began = start.before(arguments)

@@ -177,6 +177,7 @@ def test_what_was_not_measured_says_so(tmp_path):
         ("[]", "isn't a result of"),
         (json.dumps(result("classifier")), "holds results of 'classifier'"),
         (json.dumps(result("video", trial=True)), "busy machine"),
+        (json.dumps(result("video", settings={"rounds": 4, "skipped": []})), "4 rounds, too few"),
         (json.dumps(result("video", machine={})), "lacks something: KeyError"),
     ],
 )
@@ -262,17 +263,22 @@ def test_every_clip_of_the_main_page_must_be_there():
     assert all("portrait" in text for text in found)
 
 
+REACHED = tuple(claim for claim in REQUIRED if claim not in tables.NOT_REACHED)
+
+
 @pytest.mark.parametrize(
     ("holds", "stale", "claims", "message"),
     [
-        (True, False, REQUIRED, None),
-        (False, False, REQUIRED, "8 claims don't hold"),
-        (True, True, REQUIRED, "isn't what the results say"),
-        (True, False, REQUIRED[1:], f"lack claims: {REQUIRED[0]}; measure"),
+        (REACHED, False, REQUIRED, None),
+        ((), False, REQUIRED, "7 claims don't hold"),
+        (REACHED[1:], False, REQUIRED, f"1 claims don't hold: {REACHED[0]}"),
+        (REQUIRED, False, REQUIRED, f"{tables.NOT_REACHED[0]}: holds now"),
+        (REACHED, True, REQUIRED, "isn't what the results say"),
+        (REACHED, False, REQUIRED[1:], f"lack claims: {REQUIRED[0]}; measure"),
     ],
 )
 def test_check_fails_where_it_should(monkeypatch, folder, holds, stale, claims, message):
-    found = [{"claim": text, "value": 1.0, "aim": 1.0, "holds": holds} for text in claims]
+    found = [{"claim": text, "value": 1.0, "aim": 1.0, "holds": text in holds} for text in claims]
     for name in tables.NAMES:
         content = result(name, claims=found if name == "video" else [])
         (folder / f"{name}.json").write_text(json.dumps(content))

@@ -1,6 +1,7 @@
 import ctypes
 import importlib.metadata
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -124,9 +125,9 @@ class FakeSession:
 
 
 class FakePart:
-    def __init__(self, ep_name, nodes):
+    def __init__(self, ep_name, operators):
         self.ep_name = ep_name
-        self.get_nodes = lambda: nodes
+        self.get_nodes = lambda: [types.SimpleNamespace(op_type=name) for name in operators]
 
 
 @pytest.mark.parametrize(
@@ -141,11 +142,19 @@ class FakePart:
         (["CUDAExecutionProvider", "CPUExecutionProvider"], None, "can't tell .*; install 1.24 or newer"),
         (
             ["CUDAExecutionProvider", "CPUExecutionProvider"],
-            [FakePart("CPUExecutionProvider", ["n"]), FakePart("CUDAExecutionProvider", ["n"])],
+            [FakePart("CPUExecutionProvider", ["Pad"]), FakePart("CUDAExecutionProvider", ["Conv", "Gemm"])],
             None,
         ),
+        (
+            ["CUDAExecutionProvider", "CPUExecutionProvider"],
+            [
+                FakePart("CPUExecutionProvider", ["Conv", "Pad"]),
+                FakePart("CUDAExecutionProvider", ["Conv", "Gemm"]),
+            ],
+            "it leaves 1 of the model's 3 convolutions and matrix products to CPUExecutionProvider; choose",
+        ),
     ],
-    ids=["fell back", "idle", "too old to tell", "in use"],
+    ids=["fell back", "idle", "too old to tell", "in use", "in part"],
 )
 def test_a_silent_fallback_is_found(monkeypatch, providers, assigned, problem):
     ort = import_onnxruntime()
@@ -167,12 +176,45 @@ def test_a_silent_fallback_is_found(monkeypatch, providers, assigned, problem):
         assert session._open(ort, model, "auto").provider == "cpu"
 
 
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([FakePart("CUDAExecutionProvider", ["Conv"])], {}),
+        (
+            [FakePart("CPUExecutionProvider", ["Pad"]), FakePart("CUDAExecutionProvider", ["Conv"])],
+            {"cpu": 1},
+        ),
+        (
+            [
+                FakePart("CPUExecutionProvider", ["Pad"]),
+                FakePart("CPUExecutionProvider", ["Cast", "Cast"]),
+                FakePart("OtherExecutionProvider", ["Relu"]),
+                FakePart("CUDAExecutionProvider", ["Conv"]),
+            ],
+            {"cpu": 3, "OtherExecutionProvider": 1},
+        ),
+    ],
+)
+def test_what_other_providers_run_is_told(monkeypatch, parts, expected):
+    created = FakeSession(["CUDAExecutionProvider", "CPUExecutionProvider"], parts)
+    opened = session._Opened("cuda", created, "crops", None, graphs=False)
+    monkeypatch.setattr(session, "_open", lambda *_: opened)
+    assert Classifier(MODEL, provider="cuda").elsewhere == expected
+
+
+def test_the_cpu_runs_all_of_a_model():
+    classifier = Classifier(MODEL, provider="cpu")
+    assert classifier.elsewhere == {}
+    (part,) = {part.ep_name for part in classifier._session.get_provider_graph_assignment_info()}
+    assert part == "CPUExecutionProvider"
+
+
 def test_auto_goes_on_where_a_warm_up_fails(monkeypatch):
     ort, real = import_onnxruntime(), session._create
     built_with = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(ort, "get_available_providers", lambda: built_with)
     monkeypatch.setattr(session, "missing_libraries", lambda *_: None)
-    monkeypatch.setattr(session, "_why_idle", lambda *_: None)
+    monkeypatch.setattr(session, "why_idle", lambda *_: None)
     monkeypatch.setattr(session, "_create", lambda ort, model, _: real(ort, model, "cpu"))
 
     def runner(*_, **__):

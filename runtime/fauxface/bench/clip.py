@@ -138,6 +138,7 @@ class VideoLoad:
     def warm_up(self) -> WarmUp:
         """Run the clip's first quarter end to end until its time is stable; its file is then cached, too."""
         part = max(1, self.clip.frames // _WARM_UP_PARTS)
+        self._stages(part)  # which has a locator and a classifier of its own
         return warm_up(lambda: self._end_to_end(part), self._clock, _WARM_UP_CAP_S)
 
     def round(self) -> VideoRound:
@@ -157,6 +158,7 @@ class VideoLoad:
     def _live(self) -> tuple[tuple[float, ...], int]:
         """Judge the clip's first seconds as from a camera, which drops the frames that nobody took in time.
 
+        The clip is open, and its first frame decoded, before that one is due, since a camera is open then.
         One thread decodes: several would decode frames before they are due, and their ages would miss it.
 
         Returns:
@@ -164,21 +166,22 @@ class VideoLoad:
         """
         most = min(self.clip.frames, math.ceil(_LIVE_S * self.clip.fps))
         frames = self.clip.read(1, most)
+        opened = itertools.chain(list(itertools.islice(frames, 1)), frames)
         shown: dict[int, float] = {}
         ages = []
-        with closing(newest(paced(frames, self.clip.fps, self._clock, self._sleep, shown))) as taken:
+        with closing(newest(paced(opened, self.clip.fps, self._clock, self._sleep, shown))) as taken:
             for result, _ in self._scanner.scan_frames(taken, "bench", live=True, pictures=False):
                 if result.frame is not None:
                     ages.append(round(1000 * (self._clock() - shown[result.frame]), 4))
         return tuple(ages), most - len(ages)
 
-    def _stages(self) -> dict[str, float]:
-        """Return the seconds of each stage over a pass, one stage after the other, frame by frame.
+    def _stages(self, most: int | None = None) -> dict[str, float]:
+        """Return the seconds of each stage over a pass, or its first frames, one stage after the other.
 
         One thread decodes: several would go on with the next frames while the other stages are timed.
         """
         spent: dict[str, float] = dict.fromkeys(STAGES, 0.0)
-        frames = self.clip.read(1)
+        frames = self.clip.read(1, most)
         now = self._clock()
 
         def lap(stage: str) -> None:

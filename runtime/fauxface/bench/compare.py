@@ -165,6 +165,11 @@ def _differences(a: BenchReport, b: BenchReport) -> list[str]:
         ("--target-fps", a.settings.target_fps or "none", b.settings.target_fps or "none"),
         ("--quick", "no" if a.settings.tails else "yes", "no" if b.settings.tails else "yes"),
     ]
+    ran_a, ran_b = (
+        {str(e.configuration): e.remarks or "alone" for e in r.accepted if e.elsewhere is not None}
+        for r in (a, b)
+    )
+    pairs += [(f"{name} runs", ran_a[name], ran_b[name]) for name in ran_a if name in ran_b]
     names = sorted(a.versions.keys() | b.versions.keys())
     pairs += [(name, a.versions.get(name, "none"), b.versions.get(name, "none")) for name in names]
     return [f"{name}: {before} -> {after}" for name, before, after in pairs if before != after]

@@ -89,11 +89,29 @@ def compare_golden(manifest: Manifest, precision: str, expected: np.ndarray, act
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A configuration that was measured; `asked` is the provider asked for, for example "auto"."""
+    """A configuration that was measured.
+
+    Attributes:
+        configuration: The configuration.
+        asked: The provider asked for, for example "auto".
+        accuracy: How it judges the golden crops.
+        cuda_graphs: Whether CUDA replays recorded graphs; None with other providers, and in older files.
+        elsewhere: How many nodes of the model other providers run, by short name; None in older files.
+    """
 
     configuration: Configuration
     asked: str
     accuracy: Accuracy
+    cuda_graphs: bool | None = None
+    elsewhere: dict[str, int] | None = None
+
+    @property
+    def remarks(self) -> str:
+        """What else is to be said of how it runs, in words; empty where there is nothing."""
+        said = [f"{count} nodes on {name}" for name, count in (self.elsewhere or {}).items()]
+        if self.cuda_graphs is not None:
+            said.append(f"{'with' if self.cuda_graphs else 'without'} CUDA graphs")
+        return ", ".join(said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +123,8 @@ class Refusal:
         precision: The precision, or None where it is about all of them.
         threads: The threads, or None where it is about any number.
         kind: "unavailable" (nobody asked for it, and it doesn't run here), "model" (the variant can't be
-            loaded) or "accuracy" (it runs, but judges otherwise than the bundle's record).
+            loaded), "accuracy" (it runs, but judges otherwise than the bundle's record) or "failed" (it broke
+            off while it was measured).
         reason: Why, in one line.
     """
 

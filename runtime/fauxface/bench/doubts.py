@@ -5,16 +5,18 @@ from collections.abc import Iterator
 from fauxface.bench.results import VIDEO, BenchReport, WarmUp
 
 _DRIFT = 0.10
-_BUSY = 0.5
+_BUSY = 0.1
+_LOADED = 0.5
 
 
 def doubts(report: BenchReport) -> Iterator[str]:
     """Yield, in one line each, why figures shouldn't be used: a busy machine, drift, no warm state."""
     machine = report.machine
     # In a container, the load is that of the whole machine.
-    if machine.load_before is not None and machine.load_before > _BUSY * max(
-        machine.cores, machine.logical_cpus
-    ):
+    most = _LOADED * max(machine.cores, machine.logical_cpus)
+    if machine.busy_before is not None and machine.busy_before > _BUSY:
+        yield f"the machine was busy before the run: {machine.busy_before:.0%} of the processors; run it idle"
+    elif machine.load_before is not None and machine.load_before > most:
         yield f"the machine was busy before the run: load average {machine.load_before:.2f}; run it idle"
     for entry in report.accepted:
         if entry.configuration.threads > machine.cores:

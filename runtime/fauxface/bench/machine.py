@@ -4,12 +4,16 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import re
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 
-from fauxface.session import import_onnxruntime, installed_distributions
+from fauxface.providers import tensorrt_version
+from fauxface.session import PROVIDERS, import_onnxruntime, installed_distributions
 from fauxface.threads import available_cores
 
 _INSTRUCTIONS = (
@@ -18,6 +22,8 @@ _INSTRUCTIONS = (
     *("asimd", "neon", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2", "sme"),
 )
 _PACKAGES = ("fauxface", "numpy", "pillow")
+_OF_GPUS = re.compile(r"nvidia-(cublas|cuda-runtime|cudnn|cufft)(-cu\d+)?")
+_LOOK_S = 0.3
 _HOTTEST_C, _COLDEST_C = 150.0, -60.0
 
 
@@ -38,6 +44,8 @@ class Machine:
         load_after: The same after it, which the run itself raises.
         celsius_before: Temperature by sensor before the run.
         celsius_after: The same after it.
+        busy_before: Share of the time of the CPUs that affinity leaves to this process that was taken before
+            the run; None in older files, too.
     """
 
     cpu: str
@@ -52,6 +60,7 @@ class Machine:
     load_after: float | None
     celsius_before: dict[str, float]
     celsius_after: dict[str, float]
+    busy_before: float | None = None
 
 
 def describe_machine(root: Path = Path("/")) -> Machine:
@@ -75,7 +84,40 @@ def describe_machine(root: Path = Path("/")) -> Machine:
         load_after=None,
         celsius_before=temperatures(root),
         celsius_after={},
+        busy_before=None if (busy := busy_share(_LOOK_S, root)) is None else round(busy, 3),
     )
+
+
+def busy_share(seconds: float = 2.0, root: Path = Path("/")) -> float | None:
+    """Return the share of the time of this process's CPUs that is taken; None where the system doesn't say.
+
+    Args:
+        seconds: How long to look, asleep.
+        root: The root of the file system; other roots serve tests.
+    """
+    before = _ticks(root)
+    if before is None:
+        return None
+    time.sleep(seconds)
+    after = _ticks(root)
+    if after is None or after[1] <= before[1]:
+        return None
+    return 1 - (after[0] - before[0]) / (after[1] - before[1])
+
+
+def _ticks(root: Path) -> tuple[int, int] | None:
+    """Return idle and total ticks of the CPUs that affinity leaves to this process."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    idle = total = 0
+    for line in _text(root / "proc/stat").splitlines():
+        name, *fields = line.split()[:9] or [""]
+        number = name.removeprefix("cpu")
+        if not (name.startswith("cpu") and number.isdigit() and len(fields) == 8):
+            continue
+        if allowed is None or int(number) in allowed:
+            ticks = [int(field) for field in fields]
+            idle, total = idle + ticks[3] + ticks[4], total + sum(ticks)
+    return (idle, total) if total else None
 
 
 def load_average() -> float | None:
@@ -103,8 +145,13 @@ def temperatures(root: Path = Path("/")) -> dict[str, float]:
     return found
 
 
-def versions() -> dict[str, str]:
+def versions(root: Path = Path("/")) -> dict[str, str]:
     """Return the versions of Python and of every package that the speed depends on.
+
+    With an ONNX Runtime for GPUs, NVIDIA's packages, its driver and TensorRT are among them.
+
+    Args:
+        root: The root of the file system; other roots serve tests.
 
     Raises:
         ProviderError: ONNX Runtime can't be imported.
@@ -113,8 +160,24 @@ def versions() -> dict[str, str]:
     for name in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)
+    ort = import_onnxruntime()
     # A device's own build may come without a distribution's metadata.
-    return found | (installed_distributions() or {"onnxruntime": str(import_onnxruntime().__version__)})
+    found |= installed_distributions() or {"onnxruntime": str(ort.__version__)}
+    return found | _of_gpus(ort.get_available_providers(), root)
+
+
+def _of_gpus(built_with: Sequence[str], root: Path) -> dict[str, str]:
+    """Return the versions of what a GPU's speed depends on; nothing where ONNX Runtime is built without."""
+    if not {PROVIDERS["cuda"], PROVIDERS["tensorrt"]} & set(built_with):
+        return {}
+    found = {
+        name: each.version
+        for each in importlib.metadata.distributions()
+        if (name := each.name) and _OF_GPUS.fullmatch(name.lower())
+    }
+    driver = re.search(r"\b\d+(\.\d+)+\b", _text(root / "proc/driver/nvidia/version"))
+    known = {"nvidia driver": driver and driver[0], "tensorrt": tensorrt_version()}
+    return found | {name: version for name, version in known.items() if version not in (None, "unknown")}
 
 
 def cpu_name(root: Path = Path("/")) -> str:

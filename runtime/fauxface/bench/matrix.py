@@ -116,7 +116,7 @@ def examine(bundle: Bundle, classifier: Classifier, asked: str, precision: str) 
     accuracy = compare_golden(bundle.manifest, precision, expected, classifier.logits(crops))
     configuration = Configuration(classifier.provider, precision, classifier.threads)
     if accuracy.passed:
-        return Accepted(configuration, asked, accuracy)
+        return Accepted(configuration, asked, accuracy, classifier.cuda_graphs, classifier.elsewhere)
     reason = (
         f"on the golden crops, logits differ by up to {accuracy.max_difference:.2g} "
         f"(allowed {accuracy.tolerance:g}), {accuracy.changed_labels} of {accuracy.crops} labels changed "

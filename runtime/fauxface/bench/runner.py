@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from fauxface.bench import clip as clips
-from fauxface.bench.configurations import Configuration
+from fauxface.bench.configurations import Accepted, Configuration, Refusal
 from fauxface.bench.machine import describe_machine, load_average, temperatures, versions
 from fauxface.bench.matrix import Contender, Matrix, open_matrix
 from fauxface.bench.results import (
@@ -37,7 +37,7 @@ from fauxface.bench.results import (
 from fauxface.bench.timing import Clock, Query, measure, warm_up
 from fauxface.bench.workloads import FaceQuery, FrameQuery, Judge, Scene, open_locator, scenes
 from fauxface.bundle import Bundle
-from fauxface.errors import BenchmarkError
+from fauxface.errors import BenchmarkError, BundleError, ProviderError
 from fauxface.files import atomic_write
 from fauxface.locator import Locator
 from fauxface.progress import Progress
@@ -109,12 +109,13 @@ def run(
     clock: Clock,
     progress: Callable[[str], None] = lambda note: None,
     footage: Footage | None = None,
-) -> tuple[list[Measurement], list[VideoMeasurement]]:
+) -> tuple[list[Measurement], list[VideoMeasurement], dict[int, str]]:
     """Measure every load on every configuration.
 
     All is warmed up first. Then each round goes through the loads, and each load through the configurations
     in an order that is shuffled anew, so that what changes with time (temperature, clock rate, neighbours)
-    hits all alike and none always follows the same other.
+    hits all alike and none always follows the same other. A configuration that fails, for example on a GPU
+    without memory left, takes no further turn, and none of its figures is kept.
 
     Args:
         entries: The configurations, at least one.
@@ -124,7 +125,7 @@ def run(
         footage: What a budget locates in.
 
     Returns:
-        By load, then configuration in the given order.
+        By load, then configuration in the given order; and why configurations failed, by their index.
     """
     order = random.Random(settings.seed)
     wanted = loads(settings)
@@ -134,27 +135,42 @@ def run(
     warm_videos: dict[int, WarmUp] = {}
     rounds: dict[tuple[Load, int], list[Round]] = {}
     passes: dict[int, list[VideoRound]] = {}
+    failed: dict[int, str] = {}
+
+    def warm_one(load: Load, index: int) -> None:
+        if load.scenario == VIDEO:
+            videos[index] = entries[index].video()
+            warm_videos[index] = videos[index].warm_up()
+        else:
+            queries[load, index] = entries[index].query(load)
+            warm[load, index] = warm_up(queries[load, index], clock)
+
+    def measure_one(load: Load, index: int) -> None:
+        if load.scenario == VIDEO:
+            passes.setdefault(index, []).append(videos[index].round())
+            return
+        wish = _LEAST.get(load.scenario, 1) if settings.tails else 1
+        least = -(-wish // settings.rounds)
+        patience = _PATIENCE * settings.seconds
+        measured = measure(queries[load, index], clock, settings.seconds, least, patience)
+        rounds.setdefault((load, index), []).append(measured)
+
+    def attempt(step: Callable[[Load, int], None], load: Load, index: int) -> None:
+        if index in failed:
+            return
+        try:
+            step(load, index)
+        except (BundleError, MemoryError, ProviderError) as error:
+            failed[index] = str(error) or "there isn't enough memory"
+
     for load in wanted:
-        for index, entry in enumerate(entries):
-            if load.scenario == VIDEO:
-                videos[index] = entry.video()
-                warm_videos[index] = videos[index].warm_up()
-            else:
-                queries[load, index] = entry.query(load)
-                warm[load, index] = warm_up(queries[load, index], clock)
+        for index in range(len(entries)):
+            attempt(warm_one, load, index)
             progress(f"warm-up, {load.scenario}")
     for number in range(settings.rounds):
         for load in wanted:
             for index in order.sample(range(len(entries)), len(entries)):
-                if load.scenario == VIDEO:
-                    passes.setdefault(index, []).append(videos[index].round())
-                else:
-                    wish = _LEAST.get(load.scenario, 1) if settings.tails else 1
-                    least = -(-wish // settings.rounds)
-                    patience = _PATIENCE * settings.seconds
-                    rounds.setdefault((load, index), []).append(
-                        measure(queries[load, index], clock, settings.seconds, least, patience)
-                    )
+                attempt(measure_one, load, index)
                 progress(f"round {number + 1}, {load.scenario}")
     measurements = [
         Measurement(
@@ -167,10 +183,10 @@ def run(
         )
         for load in wanted
         for index in range(len(entries))
-        if (measured := rounds.get((load, index)))
+        if index not in failed and (measured := rounds.get((load, index)))
     ]
-    clip_of = {index: entry.clip for index, entry in videos.items()}
-    return measurements, [
+    clips_of = [(index, entry.clip) for index, entry in videos.items() if index not in failed]
+    shown = [
         VideoMeasurement(
             entries[index].configuration,
             clip.name,
@@ -181,8 +197,9 @@ def run(
             warm_videos[index],
             tuple(passes[index]),
         )
-        for index, clip in clip_of.items()
+        for index, clip in clips_of
     ]
+    return measurements, shown, failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +282,7 @@ def bench(
         try:
             with _shown(steps, progress and steps > 0) as advance:
                 cv2.setNumThreads(1)  # as `fauxface scan` does
-                measurements, videos = run(
+                measurements, videos, failed = run(
                     entries, settings, clock, advance, None if clip is None else clip.footage
                 )
         finally:
@@ -277,11 +294,17 @@ def bench(
         bundle=bundle.manifest.name,
         model=bundle.sha256,
         settings=settings,
-        accepted=tuple(contender.accepted for contender in contenders),
-        refused=tuple(refused),
+        accepted=tuple(c.accepted for index, c in enumerate(contenders) if index not in failed),
+        refused=(*refused, *(_broken(contenders[index].accepted, why) for index, why in failed.items())),
         measurements=tuple(measurements),
         videos=tuple(videos),
     )
+
+
+def _broken(accepted: Accepted, why: str) -> Refusal:
+    """Return what stands for a configuration that failed while it was measured."""
+    configuration = accepted.configuration
+    return Refusal(accepted.asked, configuration.precision, configuration.threads, "failed", why)
 
 
 def _workbenches(

@@ -154,7 +154,8 @@ def _configurations(report: BenchReport) -> Section:
         (
             str(entry.configuration),
             entry.configuration.provider
-            + ("" if entry.asked == entry.configuration.provider else f" (asked: {entry.asked})"),
+            + ("" if entry.asked == entry.configuration.provider else f" (asked: {entry.asked})")
+            + (f", {entry.remarks}" if entry.remarks else ""),
             entry.configuration.precision,
             str(entry.configuration.threads),
             f"ok: {entry.accuracy.crops} crops, logits within {entry.accuracy.max_difference:.1e}, "

@@ -104,7 +104,7 @@ def make_report(entries=None, **changes):
     clock = FakeClock()
     speeds = entries or {FP32: 10.0, INT8: 3.0}
     measured = [FakeEntry(clock, configuration, speed) for configuration, speed in speeds.items()]
-    measurements, videos = run(measured, settings, clock, footage=FOOTAGE)
+    measurements, videos, _ = run(measured, settings, clock, footage=FOOTAGE)
     return BenchReport(
         created="2026-01-31T12:00:00Z",
         machine=MACHINE,

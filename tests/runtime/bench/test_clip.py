@@ -118,6 +118,18 @@ def test_a_clock_that_wakes_early_is_asked_again(clip, clock):
     assert list(shown) == [0, 1, 2, 3]
 
 
+def test_opening_the_clip_is_no_part_of_a_camera_s_ages(clip, clock, monkeypatch):
+    class Reader(FrameReader):
+        def __init__(self, *args, **options):
+            super().__init__(*args, **options)
+            clock.advance(0.5)
+
+    monkeypatch.setattr(clips, "FrameReader", Reader)
+    part = Part(clock)
+    measured = VideoLoad(clip, FakeScanner(clock), part, part, clock, sleep=clock.advance).round()
+    assert max(measured.ages_ms) < 500
+
+
 def test_slow_judging_drops_frames_of_a_camera(tmp_path, clock):
     with FrameWriter(tmp_path / "clip.mp4", 100, (64, 48)) as writer:
         for value in range(0, 200, 10):

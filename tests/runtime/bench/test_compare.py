@@ -150,3 +150,21 @@ def test_budgets_of_different_frames_are_not_compared(make, changes):
 def test_nothing_in_common_is_an_error(make):
     with pytest.raises(BenchmarkError, match="in common"):
         compare(make({FP32: 9.0}), make({INT8: 9.0}))
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "said"),
+    [
+        ((True, {}), (False, {}), ["cpu fp32 2t runs: with CUDA graphs -> without CUDA graphs"]),
+        ((None, {}), (None, {"cpu": 3}), ["cpu fp32 2t runs: alone -> 3 nodes on cpu"]),
+        ((None, {"cpu": 3}), (None, {"cpu": 3}), []),
+        ((None, None), (True, {}), []),
+    ],
+    ids=["graphs", "nodes", "alike", "an older file"],
+)
+def test_how_a_configuration_runs_is_compared(report, a, b, said):
+    def of(graphs, elsewhere):
+        first = dataclasses.replace(report.accepted[0], cuda_graphs=graphs, elsewhere=elsewhere)
+        return dataclasses.replace(report, accepted=(first, *report.accepted[1:]))
+
+    assert list(compare(of(*a), of(*b)).differences) == said

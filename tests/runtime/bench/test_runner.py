@@ -10,7 +10,7 @@ from fauxface.bench.configurations import Configuration
 from fauxface.bench.matrix import Matrix
 from fauxface.bench.runner import Load, bench, check, check_outputs, loads, run
 from fauxface.bundle import Bundle
-from fauxface.errors import BenchmarkError, OutputError
+from fauxface.errors import BenchmarkError, BundleError, OutputError, ProviderError
 
 TINY = Path(__file__).parents[2] / "data" / "tiny_bundle"
 A, B, C = (Configuration("cpu", "fp32", threads) for threads in (1, 2, 4))
@@ -18,7 +18,7 @@ A, B, C = (Configuration("cpu", "fp32", threads) for threads in (1, 2, 4))
 
 def test_every_load_of_every_configuration_is_measured_in_every_round(settings, clock, entry):
     entries = [entry(clock, A, 10.0), entry(clock, B, 3.0)]
-    measurements, videos = run(entries, settings(), clock)
+    measurements, videos, _ = run(entries, settings(), clock)
     assert [(m.scenario, m.faces, m.configuration) for m in measurements] == [
         (scenario, faces, configuration)
         for scenario, faces in [("single-stream", 1), ("multi-stream", 4), ("offline", 1), ("offline", 8)]
@@ -62,6 +62,42 @@ def test_all_is_warm_before_the_first_round(settings, clock, entry):
     assert [c for c, what in log if what == "warm video"] == [A, B]
 
 
+@pytest.mark.parametrize("error", [ProviderError("the GPU is gone"), BundleError("x"), MemoryError()])
+@pytest.mark.parametrize("after", [0, 1, 40])
+def test_a_configuration_that_fails_takes_the_others_nothing(settings, clock, entry, error, after):
+    class Failing(entry):
+        def query(self, load):
+            go, turns = super().query(load), itertools.count()
+
+            def fails():
+                if next(turns) == after and load.scenario == "offline":
+                    raise error
+                go()
+
+            return fails
+
+    entries = [entry(clock, A, 10.0), Failing(clock, B, 3.0), entry(clock, C, 10.0)]
+    notes = []
+    measurements, videos, failed = run(entries, settings(), clock, notes.append)
+    assert failed == {1: str(error) or "there isn't enough memory"}
+    assert {m.configuration for m in measurements} == {v.configuration for v in videos} == {A, C}
+    assert all(len(m.rounds) == 3 for m in measurements)
+    assert len(notes) == 5 * 3 * (1 + 3)
+
+
+def test_what_failed_is_refused_in_the_report(settings, monkeypatch):
+    wanted = settings(rounds=1, seconds=0.002, scenarios=("single-stream",))
+    real = runner.run
+    monkeypatch.setattr(runner, "run", lambda *a, **k: (*real(*a, **k)[:2], {1: "the GPU is gone"}))
+    report = bench(
+        Bundle.load(TINY), Matrix(("cpu",), (), (1, 2)), wanted, clock=TickingClock(), progress=False
+    )
+    assert [str(entry.configuration) for entry in report.accepted] == ["cpu fp32 1t"]
+    assert [(str(r), r.kind, r.reason) for r in report.refused] == [
+        ("cpu fp32 2t", "failed", "the GPU is gone")
+    ]
+
+
 @pytest.mark.parametrize(
     ("scenario", "figure", "expected_ms"),
     [("single-stream", "p99_9_ms", 2), ("multi-stream", "p99_ms", 5)],
@@ -69,9 +105,9 @@ def test_all_is_warm_before_the_first_round(settings, clock, entry):
 def test_a_tail_gets_its_queries(settings, entry, scenario, figure, expected_ms):
     clock = TickingClock(0.0)
     entries = [entry(clock, A, 1.0)]
-    measurements, _ = run(entries, settings(scenarios=(scenario,), seconds=0.08, tails=True), clock)
+    measurements, _, _ = run(entries, settings(scenarios=(scenario,), seconds=0.08, tails=True), clock)
     assert measurements[0].summary()[figure] == pytest.approx(expected_ms)
-    measurements, _ = run(entries, settings(scenarios=(scenario,), seconds=0.1), clock)
+    measurements, _, _ = run(entries, settings(scenarios=(scenario,), seconds=0.1), clock)
     assert measurements[0].summary()[figure] is None
 
 

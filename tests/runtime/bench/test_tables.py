@@ -73,6 +73,12 @@ def test_what_was_not_run_has_no_section(make):
     assert not any(word in text for word in ("single-stream", "multi-stream", "video", "budget"))
 
 
+def test_what_a_configuration_leaves_to_others_is_shown(report):
+    first = dataclasses.replace(report.accepted[0], cuda_graphs=False, elsewhere={"cpu": 3})
+    text = to_text(report_sections(dataclasses.replace(report, accepted=(first, *report.accepted[1:]))))
+    assert "cpu (asked: auto), 3 nodes on cpu, without CUDA graphs" in text
+
+
 def test_a_refused_configuration_is_shown_with_its_reason_and_in_no_table(report):
     refused = dataclasses.replace(report, refused=(Refusal("cuda", "fp16", 1, "accuracy", "too far off"),))
     text = to_text(report_sections(refused))
@@ -86,6 +92,10 @@ def test_a_refused_configuration_is_shown_with_its_reason_and_in_no_table(report
         (
             lambda r: dataclasses.replace(r, machine=dataclasses.replace(r.machine, load_before=4.5)),
             "the machine was busy before the run: load average 4.50",
+        ),
+        (
+            lambda r: dataclasses.replace(r, machine=dataclasses.replace(r.machine, busy_before=0.25)),
+            "the machine was busy before the run: 25% of the processors",
         ),
         (
             lambda r: dataclasses.replace(
@@ -118,7 +128,7 @@ def test_a_refused_configuration_is_shown_with_its_reason_and_in_no_table(report
             "cpu fp32 2t, video: still 30% between windows after 10.2 s of warm-up",
         ),
     ],
-    ids=["busy", "too many threads", "not warm", "drift", "video not warm"],
+    ids=["loaded", "busy", "too many threads", "not warm", "drift", "video not warm"],
 )
 def test_what_makes_a_figure_doubtful_is_noted(make, change, note):
     report = make(tails=True)
