@@ -38,11 +38,13 @@ def faces(tmp_path: Path) -> Path:
 def test_prepare_and_show(tmp_path: Path, faces: Path):
     out = tmp_path / "out"
     save(tmp_path / "more/x.png", 500)
+    (tmp_path / "more/y.heic").write_bytes(b"x")
     result = call(
         "data", "prepare", faces, f"fake:gan2={tmp_path / 'more'}", out, "--faces", "whole", "--workers", "1"
     )
     assert result.exit_code == 0, result.output
     assert "gan2" in result.output
+    assert "not read: 1 .heic\n" in result.output
     assert (out / "manifest.csv").exists()
     again = call("data", "prepare", faces, f"fake:gan2={tmp_path / 'more'}", out, "--faces", "whole")
     assert "is up to date: 13 crops of 13 pictures" in again.output

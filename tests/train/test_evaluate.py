@@ -53,6 +53,7 @@ def test_it_is_said_whether_the_model_was_trained_on_these_data(steered, tiny):
         text = pages.markdown(report.blocks(document))
         assert ("whether these pictures are among those wasn't checked" in text) == (relation == "others")
         assert ("their train split joined the training" in text) == (relation == "added")
+        assert ("whether others are among what it saw wasn't checked" in text) == (relation == "added")
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,9 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fauxface.errors import DataError
-from fauxface_train.layouts import Demographics, find, parse_utkface
+from fauxface_train.layouts import find
 
 UTK = "25_0_2_20170104020210475.jpg.chip.jpg"
 UTK2 = "31_1_3_20170104020210476.jpg"
@@ -209,35 +207,72 @@ def test_a_folder_that_cannot_be_read_is_not_left_out(tmp_path: Path, monkeypatc
         find([str(tmp_path)])
 
 
+def test_splits_inside_a_source_are_kept(tmp_path: Path):
+    make(
+        tmp_path / "data",
+        "real/ffhq/train/a.jpg",
+        "real/ffhq/test/x/b.jpg",
+        "fake/sg2/val/c.jpg",
+        "fake/d/e.jpg",
+    )
+    found = find([str(tmp_path / "data")])
+    assert [(i.label, i.source, i.split) for i in found.items] == [
+        ("fake", "d", None),
+        ("fake", "sg2", "val"),
+        ("real", "ffhq", "test"),
+        ("real", "ffhq", "train"),
+    ]
+
+
+@pytest.mark.parametrize("stranger", ["real/ffhq/more/b.jpg", "real/ffhq/b.jpg"])
+def test_pictures_beside_the_splits_of_a_source_are_refused(tmp_path: Path, stranger):
+    make(tmp_path / "data", "real/ffhq/train/a.jpg", stranger, "fake/d/e.jpg")
+    with pytest.raises(DataError, match="beside train, val and test folders it holds pictures"):
+        find([str(tmp_path / "data")])
+
+
+def test_splits_that_a_given_label_would_dissolve_are_refused(tmp_path: Path):
+    make(tmp_path / "data", "ffhq/train/a.jpg", "ffhq/test/b.jpg", "other/c.jpg")
+    with pytest.raises(DataError, match=r"ffhq has splits of its own.*; name each source, as real:ffhq="):
+        find([f"real:{tmp_path / 'data'}"])
+    found = find([f"real:ffhq={tmp_path / 'data/ffhq'}", f"real:{tmp_path / 'data/other'}"])
+    assert [(i.source, i.split) for i in found.items] == [
+        ("ffhq", "test"),
+        ("ffhq", "train"),
+        ("other", None),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("files", "arguments", "refused"),
+    [
+        (["phone/images/a.jpg", "cam/images/b.jpg"], ["real:{}/phone/images", "real:{}/cam/images"], True),
+        (["phone/images/a.jpg", "cam/images/b.jpg"], ["real:p={}/phone/images", "real:{}/cam/images"], False),
+        (
+            ["phone/images/a.jpg", "cam/images/b.jpg"],
+            ["real:c={}/phone/images", "real:c={}/cam/images"],
+            False,
+        ),
+        (["phone/images/a.jpg", "sdxl/images/b.jpg"], ["real:{}/phone/images", "fake:{}/sdxl/images"], False),
+        (["a/faces/real/a.jpg", "b/faces/real/b.jpg"], ["{}/a/faces", "{}/b/faces"], True),
+        (["x/a/faces/real/a.jpg", "x/b/faces/real/b.jpg"], ["{}/x"], True),
+        (["a/real/cam/a.jpg", "b/real/cam/b.jpg"], ["{}/a", "{}/b"], False),
+        (["a/real/cam/a.jpg", "cam/real/b.jpg"], ["{}/a", "{}/cam"], True),
+        (["d/train/real/a.jpg", "d/test/real/b.jpg"], ["{}/d"], False),
+        ([f"a/{UTK}", f"b/{UTK2}"], ["{}/a", "{}/b"], False),
+    ],
+)
+def test_sources_are_not_pooled_for_the_name_of_a_folder(tmp_path: Path, files, arguments, refused):
+    make(tmp_path, *files)
+    given = [argument.format(tmp_path) for argument in arguments]
+    if not refused:
+        assert len(find(given).items) == len(files)
+        return
+    with pytest.raises(DataError, match=r"would be one source, '\w+'.*; name each, as real:NAME=PATH"):
+        find(given)
+
+
 def test_loops_of_links_end(tmp_path: Path):
     make(tmp_path / "data", "real/a.jpg")
     (tmp_path / "data/real/loop").symlink_to(tmp_path / "data/real")
     assert len(find([str(tmp_path / "data")]).items) == 1
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        (UTK, Demographics(25, "male", "asian")),
-        ("100_1_4_20170105174847679.jpg", Demographics(100, "female", "other")),
-        ("61_1_20170109142408075.jpg.chip.jpg", Demographics(61, None, None)),
-        ("61_3_20170109150557335.jpg.chip.jpg", Demographics(61, None, "indian")),
-        ("53__0_20170116184028385.jpg", Demographics(53, None, "white")),
-        ("24_0_1_20170116220224657 .jpg.chip.jpg", Demographics(24, "male", "black")),
-        ("55_0_0_20170116232725357jpg.chip.jpg", Demographics(55, "male", "white")),
-        ("44_1_4_20170116235150272.pg.chip.jpg", Demographics(44, "female", "other")),
-        ("20_5_7_20170116235150272.jpg", Demographics(20, None, None)),
-        ("200_1_4_20170116235150272.jpg", None),
-        ("1_2_3.jpg", None),
-        ("portrait.jpg", None),
-        ("", None),
-    ],
-)
-def test_utkface_names(name: str, expected: Demographics | None):
-    assert parse_utkface(name) == expected
-
-
-@given(st.text() | st.from_regex(r"[0-9_]{1,12}_[0-9]{14,20}\.jpg", fullmatch=True))
-def test_any_name_is_parsed_or_refused(name: str):
-    known = parse_utkface(name)
-    assert known is None or (known.age is not None and 0 <= known.age <= 120)

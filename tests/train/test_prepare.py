@@ -134,8 +134,9 @@ def test_large_crops_are_halved_with_their_square(tmp_path: Path):
 
 def test_whole_pictures(tmp_path: Path):
     save(tmp_path / "faces/fake/gan/a.png", picture(1, 200, 120))
-    run(tmp_path / "faces", tmp_path / "out", crop_rule=CropRule(whole=True))
+    run(tmp_path / "faces", tmp_path / "out", crop_rule=CropRule(whole=True, min_face=32))
     data = PreparedData.load(tmp_path / "out")
+    assert data.min_face_px == 32
     (sample,) = data.samples()
     assert (data.margin, data.room, sample.locator_score, sample.box) == (1.0, 1.0, None, (40, 0, 120, 120))
     assert sample.landmarks == ()

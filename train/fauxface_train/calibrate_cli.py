@@ -134,7 +134,10 @@ def _prepared(parent: "Bundle", data: list[str], out: Path, faces: str) -> "Prep
 def _say_left_out(report: dict[str, Any], most: int = 10) -> None:
     """Name the first pictures of a report that can't be used, and why."""
     from fauxface.errors import printable
+    from fauxface_train.data_cli import others
 
+    if report["ignored_files"]:
+        typer.echo(f"not read: {others(report['ignored_files'])}", err=True)
     lines = [f"{bad['file']}: {bad['reason']}" for bad in report["bad_files"]]
     lines += [f"{same['file']}: {same['outcome']} of {same['of']}" for same in report["duplicates"]]
     for line in lines[:most]:

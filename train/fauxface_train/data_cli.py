@@ -152,6 +152,13 @@ def audit(  # noqa: PLR0917 - Typer passes options by name
             min=0, max=1, help="Share of the transform's framing, as you give it to `fauxface train`."
         ),
     ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATTERN",
+            help="Leave out sources, as you give them to `fauxface train`; may be repeated.",
+        ),
+    ] = None,
     seed: Annotated[
         int, typer.Option(min=0, max=2**32 - 1, help="Another seed looks at other pictures.")
     ] = 0,
@@ -177,6 +184,7 @@ def audit(  # noqa: PLR0917 - Typer passes options by name
         originals=originals,
         strength=strength,
         framing=framing,
+        exclude=exclude or (),
         seed=seed,
         limit=fail_above,
     )
@@ -263,9 +271,18 @@ def _print_summary(summary: "Summary") -> None:
         numbers = "".join(f"{row[name]:>11}" for name in names)
         typer.echo(f"{row['split']:6}{row['label']:6}{row['source'][:27]:28}{numbers}")
     typer.echo(f"{'all':40}" + "".join(f"{counts[name]:>11}" for name in names))
+    if ignored := summary.report["ignored_files"]:
+        typer.echo(f"not read: {others(ignored)}")
     if missing := [label for label in ("real", "fake") if not _kept(summary, label)]:
         typer.echo(f"no {missing[0]} picture was kept: fit for evaluation, not for training")
     typer.echo(f"wrote {summary.out}; report.json names every picture that was left out")
+
+
+def others(ignored: dict[str, int]) -> str:
+    """Say how many files aren't pictures that can be read, by suffix."""
+    return ", ".join(
+        f"{count} {suffix}" for suffix, count in sorted(ignored.items(), key=lambda each: -each[1])
+    )
 
 
 def _kept(summary: "Summary", label: str) -> int:

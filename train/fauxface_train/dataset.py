@@ -155,8 +155,8 @@ class PreparedData:
 
     @property
     def min_face_px(self) -> int:
-        """Smaller faces were left out, by the longer side of the face box in pixels; 0 for whole pictures."""
-        return int(self.info["crop"].get("min_face_px", 0)) if not self.whole else 0
+        """Smaller faces, or whole pictures, were left out: by the longer side of the box in pixels."""
+        return int(self.info["crop"].get("min_face_px", 0))
 
     @property
     def room(self) -> float:

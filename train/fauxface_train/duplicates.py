@@ -102,14 +102,18 @@ def near_pairs(
         stream: Where progress goes; standard error when not given.
     """
     # A flat crop has no structure that could be compared.
-    usable = np.flatnonzero(thumbs.std(axis=(1, 2)) >= _FLAT)
+    usable = np.flatnonzero([thumb.std() >= _FLAT for thumb in thumbs])
     candidates: set[tuple[int, int]] = set()
-    for hashes, coarse in ((crop_hashes[usable], COARSE_CROP), (frame_hashes[usable], COARSE_FRAME)):
-        for pairs in close_pairs(hashes):
-            for start in range(0, len(pairs), _CHECKED_AT_ONCE):
-                left, right = usable[pairs[start : start + _CHECKED_AT_ONCE].T]
-                alike = similarity(thumbs[left], thumbs[right]) >= coarse
-                candidates.update(zip(left[alike].tolist(), right[alike].tolist(), strict=True))
+    with Progress(None, "look for copies", "pairs", stream) as progress, ThreadPoolExecutor(threads) as pool:
+        for hashes, coarse in ((crop_hashes[usable], COARSE_CROP), (frame_hashes[usable], COARSE_FRAME)):
+            for pairs in close_pairs(hashes):
+                parts = [
+                    usable[pairs[i : i + _CHECKED_AT_ONCE]] for i in range(0, len(pairs), _CHECKED_AT_ONCE)
+                ]
+                told = pool.map(lambda part: similarity(thumbs[part[:, 0]], thumbs[part[:, 1]]), parts)
+                for part, correlation in zip(parts, told, strict=True):
+                    candidates.update(map(tuple, part[correlation >= coarse].tolist()))
+                    progress.advance(len(part))
     alike = sorted(candidates)
     cached = lru_cache(maxsize=4096)(load)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fauxface.errors import DataError
 from fauxface.sources import IMAGE_SUFFIXES, is_special
+from fauxface_train.utkface import parse_utkface
 
 LABEL_ALIASES = {
     "real": (
@@ -36,13 +37,7 @@ _SPLIT_OF = {alias: split for split, aliases in SPLIT_ALIASES.items() for alias 
 _MILLION = re.compile(
     r"1m[_-]?faces?[_-]\d{2}([_-]\d{2})*|1m[_-]?fake[_-]?faces|1-million-fake-faces", re.IGNORECASE
 )
-_UTKFACE = re.compile(
-    r"(?P<fields>\d{1,3}(?:_\d?){0,2})_(?P<taken>\d{14,20})\s*\.?j?pe?g(?:\.chip\.jpe?g)?", re.I
-)
 _UTKFACE_SHARE = 0.9
-_GENDERS = ("male", "female")
-_RACES = ("white", "black", "asian", "indian", "other")
-_MAX_AGE = 120
 _MAX_DEPTH = 3
 _NAME = re.compile(r"[\w][\w.+ -]*")
 
@@ -79,55 +74,34 @@ class Found:
         roots: The folders that were given.
         layouts: One line per recognised folder, for people to check.
         ignored: Number of files that aren't pictures, by suffix.
+        unnamed: Label and source of pictures whose source is named after the folder around them for want of a
+            name of its own.
     """
 
     items: list[Item] = field(default_factory=list)
     roots: list[Path] = field(default_factory=list)
     layouts: list[str] = field(default_factory=list)
     ignored: Counter[str] = field(default_factory=Counter)
+    unnamed: set[tuple[str, str]] = field(default_factory=set)
 
+    def add(self, part: "Found") -> None:
+        """Take what another folder holds.
 
-@dataclass(frozen=True, slots=True)
-class Demographics:
-    """What a UTKFace file name tells; None where it doesn't.
-
-    Attributes:
-        age: Age in years.
-        gender: "male" or "female".
-        race: "white", "black", "asian", "indian" or "other".
-    """
-
-    age: int | None = None
-    gender: str | None = None
-    race: str | None = None
-
-
-def parse_utkface(name: str) -> Demographics | None:
-    """Read age, gender and race from a UTKFace name: `[age]_[gender]_[race]_[date and time].jpg[.chip.jpg]`.
-
-    A few names of the data set lack a field. An empty field is unknown; where one is missing altogether, the
-    one that remains counts as race if it can't be a gender, else both stay unknown.
-
-    Args:
-        name: File name without folders.
-
-    Returns:
-        The fields, or None where the name isn't of this form.
-    """
-    match = _UTKFACE.fullmatch(name)
-    if match is None:
-        return None
-    age_text, *rest = match["fields"].split("_")
-    age = int(age_text)
-    if age > _MAX_AGE:
-        return None
-    gender = race = None
-    if len(rest) == 2:
-        gender = _pick(_GENDERS, rest[0])
-        race = _pick(_RACES, rest[1])
-    elif len(rest) == 1 and rest[0] and int(rest[0]) >= len(_GENDERS):
-        race = _pick(_RACES, rest[0])
-    return Demographics(age, gender, race)
+        Raises:
+            DataError: Sources of both would be pooled only because folders have the same name.
+        """
+        known = {(item.label, item.source): item for item in reversed(self.items)}
+        for item in part.items:
+            pair = item.label, item.source
+            if pair in known and pair in self.unnamed | part.unnamed:
+                raise DataError(
+                    f"{known[pair].path.parent} and {item.path.parent} would be one source, {item.source!r}, "
+                    f"which their folder gives its name to; name each, as {item.label}:NAME=PATH"
+                )
+        self.items += part.items
+        self.layouts += part.layouts
+        self.ignored += part.ignored
+        self.unnamed |= part.unnamed
 
 
 def find(sources: Sequence[str]) -> Found:
@@ -159,7 +133,7 @@ def find(sources: Sequence[str]) -> Found:
                 raise DataError(f"{root} overlaps with {other}; give each folder once")
         found.roots.append(root)
         if label is not None:
-            _add_override(part, root, label, name or _folder_name(root))
+            _add_override(part, root, label, name)
         elif not _recognise(part, root, _folder_name(root), 0):
             raise DataError(f"the layout of {root} is unclear: {_describe(root)}; {EXPECTED}")
         if not part.items:
@@ -170,9 +144,7 @@ def find(sources: Sequence[str]) -> Found:
                     f"the folder {source!r} in {root} can't name a source: it has control characters or "
                     "bytes that aren't UTF-8; rename it"
                 )
-        found.items += part.items
-        found.layouts += part.layouts
-        found.ignored += part.ignored
+        found.add(part)
     return found
 
 
@@ -258,11 +230,19 @@ def _add_wrapped(found: Found, root: Path, depth: int) -> bool:
     folders = [folder for folder in _folders(root) if _pictures(folder)[0]]
     if not folders or any(_is_picture(path) for path in root.iterdir()):
         return False
-    return all(_recognise(found, folder, folder.name, depth + 1) for folder in folders)
+    for folder in folders:
+        part = Found()
+        if not _recognise(part, folder, folder.name, depth + 1):
+            return False
+        found.add(part)
+    return True
 
 
 def _add_label(found: Found, folder: Path, label: str, name: str, split: str | None) -> None:
-    """Add a label folder: its folders are sources, or splits; other pictures belong to the source `name`."""
+    """Add a label folder: its folders are sources, or splits; other pictures belong to the source `name`.
+
+    A source's folders may be splits, too, where the label's aren't, nor is there one above.
+    """
     pictures, ignored = _pictures(folder)
     if not pictures:
         raise DataError(f"the class folder {folder} holds no picture; fill it or remove it")
@@ -270,17 +250,42 @@ def _add_label(found: Found, folder: Path, label: str, name: str, split: str | N
     if any(splits.values()):
         others = [folder / inner for inner, known in splits.items() if known is None]
         _refuse_strangers(folder, others, "train, val and test")
+    deeper = {} if split or any(splits.values()) else {s: _splits_of(folder / s) for s in splits}
     for path in pictures:
-        inner = path.relative_to(folder).parts
-        own = splits.get(inner[0]) if len(inner) > 1 else None
-        names = inner[1:-1] if own else inner[:-1]
+        *inner, _ = path.relative_to(folder).parts
+        own = splits.get(inner[0]) if inner else None
+        names = inner[1:] if own else inner
+        if len(names) > 1:
+            own = own or deeper.get(names[0], {}).get(names[1])
+        if not names:
+            found.unnamed.add((label, name))
         found.items.append(Item(path, label, names[0] if names else name, own or split))
     found.ignored += ignored
 
 
-def _add_override(found: Found, root: Path, label: str, name: str) -> None:
+def _splits_of(source: Path) -> dict[str, str]:
+    """Return which folders of a source are splits; raise where others beside them hold pictures."""
+    splits = {inner.name: _SPLIT_OF.get(inner.name.lower()) for inner in _folders(source)}
+    known = {name: split for name, split in splits.items() if split is not None}
+    if known:
+        _refuse_strangers(
+            source, [source / name for name in splits if name not in known], "train, val and test"
+        )
+    return known
+
+
+def _add_override(found: Found, root: Path, label: str, name: str | None) -> None:
     """Add a folder whose label was given; train/, val/ and test/ right in it are splits."""
     pictures, ignored = _pictures(root)
+    if name is None:
+        name = _folder_name(root)
+        found.unnamed.add((label, name))
+    for inner in _folders(root):
+        if inner.name.lower() not in _SPLIT_OF and _splits_of(inner):
+            raise DataError(
+                f"{inner} has splits of its own, which {label}:{root} would dissolve; name each source, as "
+                f"{label}:{inner.name}={inner}"
+            )
     found.items += [Item(path, label, name, _SPLIT_OF.get(_first(path, root).lower())) for path in pictures]
     found.ignored += ignored
     found.layouts.append(f"{root}: all {label}, source {name}, as given")
@@ -390,7 +395,3 @@ def _is_picture(path: Path) -> bool:
 
 def _hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
-
-
-def _pick(names: Sequence[str], digit: str) -> str | None:
-    return names[int(digit)] if digit and int(digit) < len(names) else None

@@ -5,7 +5,7 @@ import os
 import tempfile
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -113,13 +113,16 @@ def decoded(samples: Sequence[Sample], budget: int) -> Iterator[Crops]:
 @contextmanager
 def _temporary() -> Iterator[tuple[BinaryIO, Path]]:
     """Yield an unbuffered file to write, and a path by which this process and its children can read it."""
-    with tempfile.TemporaryDirectory(prefix="fauxface-") as folder:
+    with tempfile.TemporaryDirectory(prefix="fauxface-", ignore_cleanup_errors=True) as folder:
         path = Path(folder) / "pixels.u8"
         with path.open("wb", buffering=0) as file:
             opened = Path(f"/proc/{os.getpid()}/fd/{file.fileno()}")
             if opened.exists():
                 path.unlink()
-                Path(folder).rmdir()
+                with suppress(
+                    OSError
+                ):  # a network's file system renames an open file in place of removing it
+                    Path(folder).rmdir()
                 path = opened
             yield file, path
 

@@ -19,6 +19,7 @@ from fauxface_train.extraction import CropRule
 from fauxface_train.jobs import LocatorSource
 from fauxface_train.layouts import Item
 from fauxface_train.selection import KEPT, OUTCOMES, Entry, Fate, select
+from fauxface_train.utkface import parse_utkface
 
 REPORT_FORMAT = "fauxface.prepare-report/1"
 _MANIFEST, _INFO, REPORT = "manifest.csv", "prepare.json", "report.json"
@@ -347,7 +348,7 @@ def _write_manifest(
 
 def _row(entry: Entry, split: str) -> dict[str, Any]:
     extract, item = entry.extract, entry.item
-    known = layouts.parse_utkface(item.path.name)
+    known = parse_utkface(item.path.name)
     values = dict(zip(("box_x", "box_y", "box_w", "box_h"), extract.box, strict=True))
     values |= dict(zip(("square_x", "square_y", "square_side"), extract.square, strict=True))
     return values | {

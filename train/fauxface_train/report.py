@@ -82,7 +82,9 @@ def _relation(data: dict[str, Any]) -> str:
     overlap = data.get("overlap")
     others = _OTHERS if overlap else _OTHERS + _UNCHECKED
     these = _SEEN.get(data.get("split", ""), "")
-    said = {"these": these, "added": _ADDED, "others": others}.get(data.get("trained_on", ""), "")
+    seen = data.get("split") in {"train", "all"}
+    added = _ADDED if overlap or seen else f"{_ADDED}; whether others are among what it saw wasn't checked"
+    said = {"these": these, "added": added, "others": others}.get(data.get("trained_on", ""), "")
     if overlap:
         known = f"the {overlap['pictures']} of `{overlap['name']}` for training and validation"
         said += f"; {overlap['shared']} of these pictures are among {known}"

@@ -226,6 +226,25 @@ def test_added_data_are_judged_with_those_that_they_join(write_prepared):
         run.audit(data, split="val", added=[extra])
 
 
+def test_what_training_excludes_is_not_judged(write_prepared):
+    def rows(split, label, source):
+        return [(split, label, source, redness, {}) for redness in range(20)]
+
+    data = PreparedData.load(
+        write_prepared(
+            [*rows("train", "real", "camera"), *rows("train", "fake", "gan"), *rows("train", "fake", "odd")]
+        )
+    )
+    extra = write_prepared([*rows("train", "fake", "odd2"), *rows("train", "fake", "c")], name="extra")
+    document = run.audit(data, added=[extra], exclude=["odd*"], originals=False, replicates=20)
+    SCHEMA.validate(document)
+    assert (document["data"]["bona_fide"], document["data"]["generated"]) == (20, 40)
+    assert document["data"]["excluded"] == ["odd*"]
+    assert "the train pictures of `extra`, without `odd*`: 20" in report.render(document, [])
+    with pytest.raises(DataError, match="'nothing' matches no source"):
+        run.audit(data, exclude=["nothing"])
+
+
 def test_choice_is_balanced_over_labels_and_sources(write_prepared):
     rows = [("train", "real", "big", 0, {})] * 50 + [("test", "real", "small", 0, {})] * 4
     rows += [("train", "fake", "one", 0, {})] * 30 + [("val", "fake", "two", 0, {})] * 30

@@ -43,6 +43,8 @@ def render(document: dict[str, Any], plots: Sequence[str] = ()) -> str:
     data, settings = document["data"], document["settings"]
     as_far = "" if _is_balanced(document) else ", as far as there are pictures"
     joined = "".join(f", and the train pictures of `{name}`" for name in data.get("added", ()))
+    if data.get("excluded"):
+        joined += f", without {', '.join(f'`{pattern}`' for pattern in data['excluded'])}"
     lines = [
         "# Data audit",
         "",

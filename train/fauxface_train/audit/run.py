@@ -18,9 +18,10 @@ from fauxface_train.audit.classifiers import FOLDS, LEAST, REPLICATES, Judge
 from fauxface_train.audit.measure import STAGES, TRAITS, Measured, choose, measure, trait_names
 from fauxface_train.dataset import PreparedData, Sample
 from fauxface_train.intervals import CONFIDENCE
+from fauxface_train.patterns import matches
 from fauxface_train.presets import preset
 from fauxface_train.provenance import written
-from fauxface_train.training_set import joining, made_of
+from fauxface_train.training_set import check_excluded, joining, made_of
 
 FORMAT = "fauxface.audit/1"
 TRANSFORM = "robust"
@@ -39,6 +40,7 @@ def audit(
     originals: bool = True,
     strength: float | None = None,
     framing: float | None = None,
+    exclude: Sequence[str] = (),
     seed: int = 0,
     limit: float | None = None,
     replicates: int = REPLICATES,
@@ -54,6 +56,7 @@ def audit(
         originals: Whether to read the original files, where they are still there.
         strength: Factor on the degradations' probabilities, as of `fauxface train`; None leaves them.
         framing: Share of the framing's range, as of `fauxface train`; None leaves it.
+        exclude: Patterns of sources that are left out, as of `fauxface train`.
         seed: Of the choice, the transform, the classifiers and the bootstrap.
         limit: What no group's AUROC after the transform may exceed; see `gate`.
         replicates: Bootstrap resamples of the intervals.
@@ -64,7 +67,8 @@ def audit(
 
     Raises:
         DataError: A label has too few pictures, a stored crop can't be read, strength or framing is out of
-            range, or `added` can't join (see `training_set.joining`) or is to join val or test.
+            range, a pattern matches no source, or `added` can't join (see `training_set.joining`) or is to
+            join val or test.
     """
     if added and split not in {"all", "train"}:
         raise DataError(f"further data join the train split; there is nothing to add to {split}")
@@ -76,8 +80,10 @@ def audit(
     if framing is not None:
         degradations, transform = degradations.framed(framing), f"{transform}, framing {framing:g}"
     further = [PreparedData.load(folder) for folder in added]
-    known = data.samples(None if split == "all" else split)
-    samples = choose([*known, *joining(data, added, ())], count, seed)
+    check_excluded(data, added, exclude)
+    asked = data.samples(None if split == "all" else split)
+    known = [sample for sample in asked if not matches(sample.source, exclude)]
+    samples = choose([*known, *joining(data, added, exclude)], count, seed)
     _check_counts([data, *further], samples, split)
     measured = measure(
         data,
@@ -104,6 +110,7 @@ def audit(
         "data": {
             "name": written(data.root.resolve()),
             "added": [written(each.root.resolve()) for each in further],
+            "excluded": list(exclude),
             "split": split,
             "samples": len(samples),
             "bona_fide": int(np.sum(labels == 0)),

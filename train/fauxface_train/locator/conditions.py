@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from fauxface.locator import Location
-from fauxface_train.layouts import parse_utkface
+from fauxface_train.utkface import parse_utkface
 
 CHILD_AGE = 12
 """Oldest age in years of a child face; ages are read from UTKFace names."""
