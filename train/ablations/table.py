@@ -169,9 +169,11 @@ def _only(row: Mapping[str, Any]) -> Mapping[str, float]:
 def _both(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return "-"
-    figures = _only(row)
-    error = next(figures[key] for key in ("bpcer", "apcer") if key in figures)
-    return f"{figures['auroc']:.4f}, {error:.3f}"
+    errors = [
+        (found["auroc"], next(found[key] for key in ("bpcer", "apcer") if key in found))
+        for found in row["left_out"].values()
+    ]
+    return "; ".join(f"{auroc:.4f}, {error:.3f}" for auroc, error in errors)
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:
