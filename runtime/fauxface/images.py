@@ -2,7 +2,7 @@
 
 Only JPEG, PNG, WebP, BMP and TIFF are ever opened, by their content and not by their suffix. What comes out:
 
-- The first frame or page, upright by the EXIF orientation.
+- The first frame or page, upright by the EXIF orientation, or by XMP's where EXIF has none.
 - Transparent pixels are composited over white, as a browser or a viewer shows them on a blank page.
 - 16-bit colour and gray keep their high byte. 12-bit gray is scaled by its own depth.
 - 32-bit integer gray is taken as 8-bit up to a maximum of 255, as 16-bit up to 65535, and is beyond that

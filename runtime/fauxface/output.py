@@ -110,7 +110,7 @@ class ResultLog:
         self.interrupted: str | None = None
         self.resume = f"run the same command again {'without --overwrite ' if overwrite else ''}to resume"
         self._earlier: Path | None = None
-        self._overwrite = overwrite
+        self._overwrite, self._model = overwrite, model
         if not overwrite:
             self._earlier = self._found()
         self._seen = _state(self._earlier)
@@ -119,11 +119,15 @@ class ResultLog:
             self._load(self._earlier, model)
 
     @contextmanager
-    def writing(self, keep: Container[str]) -> Iterator[Callable[[Result], None]]:
+    def writing(self, keep: Container[str], about: Container[str] = ()) -> Iterator[Callable[[Result], None]]:
         """Write records behind those that are kept.
+
+        Where FILE.part of an interrupted scan is continued, what FILE alone holds is taken over at the end,
+        but for what this scan is about.
 
         Args:
             keep: Sources whose earlier records stay in the file.
+            about: Sources of which this scan says all that there is to say.
 
         Yields:
             A function that writes one result. When the body ends well, the file gets its name; when it
@@ -137,12 +141,28 @@ class ResultLog:
             self._require_unchanged()
             with self._appending(keep) as write:
                 yield write
+            if self._earlier == self.part and self.path.exists():
+                self._take_over(about)
             try:
                 synced(self.part)
                 self.part.replace(self.path)
                 synced(self.path.parent)
             except OSError as error:
                 raise OutputError(f"can't rename {self.part} to {self.path}: {error.strerror}") from error
+
+    def _take_over(self, about: Container[str]) -> None:
+        """Append to FILE.part the records that FILE alone has."""
+        known = {result.source for _, result in _records(self.part, partial=False)}
+        try:
+            with self.part.open("ab") as out:
+                for line, result in _records(self.path, partial=False):
+                    alone_there = result.source not in known and result.source not in about
+                    if alone_there and result.model == self._model:
+                        out.write(line)
+        except OSError as error:
+            raise OutputError(
+                f"can't write {self.part}: {error.strerror}; make room, then {self.resume}"
+            ) from error
 
     @contextmanager
     def _appending(self, keep: Container[str]) -> Iterator[Callable[[Result], None]]:
@@ -207,10 +227,10 @@ class ResultLog:
                 found.update(result.source for _, result in _records(self.path, partial=False))
         return found
 
-    def finish(self, keep: Container[str]) -> None:
+    def finish(self, keep: Container[str], about: Container[str] = ()) -> None:
         """Give FILE.part its name where an interrupted scan had nothing left to do; see `writing`."""
         if self._earlier == self.part:
-            with self.writing(keep):
+            with self.writing(keep, about):
                 pass
 
     def _load(self, path: Path, model: str) -> None:

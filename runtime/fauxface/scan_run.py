@@ -20,7 +20,7 @@ from fauxface.errors import FauxfaceError, NoFaceError, OutputError, SourceError
 from fauxface.memory import told_alike
 from fauxface.output import ResultLog, alone, annotated_paths
 from fauxface.progress import Progress
-from fauxface.recording import Recording, of_size, unused
+from fauxface.recording import Recording, free, of_size, reserved
 from fauxface.results import ItemError, Result
 from fauxface.scan_items import Item
 from fauxface.scanner import Scanner
@@ -84,6 +84,7 @@ class ScanRun:
         if log is not None and not place.is_files:
             log.resume = "rename it, since cameras, streams and standard input can't be resumed"
         self._made: list[Path] = []
+        self._reserved: list[Path] = []
         self._targets = self._plan(annotate) if annotate is not None else {}
 
     def run(self) -> int:
@@ -107,7 +108,7 @@ class ScanRun:
         done = {item.source for item in self._items} - {item.source for item in todo}
         self._keep_others(todo)
         if self._log is not None and not todo:
-            self._log.finish(self._kept(set()))
+            self._log.finish(*self._kept(set()))
             self._table.line(f"nothing to do: {self._log.path} has all results; --overwrite scans again")
             if not self._batch and (error := self._log.recorded[self._items[0].source].error) is not None:
                 raise _typed(error, self._items[0].source)
@@ -141,7 +142,9 @@ class ScanRun:
         return self._code(done)
 
     def _tidy(self) -> None:
-        """Remove the folders that were made for annotated files and that stayed empty."""
+        """Remove the files and folders that were made for annotated ones and that stayed empty."""
+        for path in self._reserved:
+            free(path)
         for folder in self._made:
             with suppress(OSError):
                 folder.rmdir()
@@ -155,16 +158,21 @@ class ScanRun:
                 f"can't make the folder {annotate}: {error.strerror}; choose another"
             ) from error
         if self._place.kind is Kind.STDIN:
-            return {self._items[0].source: unused(annotate / "stdin.png")}
+            return {self._items[0].source: self._reserve(annotate / "stdin.png")}
         if not self._place.is_files:
             name = re.sub(r"[^A-Za-z0-9._]+", "-", self._items[0].source).strip("-.")[:80]
-            return {self._items[0].source: unused(annotate / f"{name or 'stream'}.mp4")}
+            return {self._items[0].source: self._reserve(annotate / f"{name or 'stream'}.mp4")}
         files = [item for item in self._items if item.kind != "folder"]
         path = self._place.text
         root = fixed_folder(path) if self._place.kind is Kind.GLOB else Path(path)
         if not self._batch:
             root = root.parent
         return annotated_paths([(item.source, item.kind == "video") for item in files], root, annotate)
+
+    def _reserve(self, path: Path) -> Path:
+        path = reserved(path)
+        self._reserved.append(path)
+        return path
 
     def _keep_others(self, todo: list[Item]) -> None:
         """Refuse to replace files that were there before and that no result of this scan is about.
@@ -205,6 +213,8 @@ class ScanRun:
             problem = " with other --faces or --every"
         elif record.unreadable and not record.frames:
             return self._log.begun  # a finished scan's may have been mended since
+        elif item.kind == "video" and record.frames == 1 and not record.unreadable:
+            return False  # it may be the first of a longer step, which a single one doesn't tell
         else:
             target = self._targets.get(item.source)
             return target is None or _has_content(target)
@@ -216,21 +226,31 @@ class ScanRun:
     def _sink(self, todo: set[str]) -> AbstractContextManager[Callable[[Result], None]]:
         if self._log is None:
             return nullcontext(self._write_stdout)
-        return self._log.writing(self._kept(todo))
+        return self._log.writing(*self._kept(todo))
 
-    def _kept(self, todo: set[str]) -> set[str]:
-        """Return the sources whose earlier records stay."""
+    def _kept(self, todo: set[str]) -> tuple[set[str], set[str]]:
+        """Return the sources whose earlier records stay, and those that this scan is about."""
         assert self._log is not None
         items = {item.source for item in self._items}
         mended = {  # folders that couldn't be listed before, and were now
             source
             for source, record in self._log.recorded.items()
-            if record.unlisted and source not in items and os.path.isdir(source)  # noqa: PTH112  (never raises)
+            if record.unlisted
+            and source not in items
+            and self._went_through(source)
+            and os.path.isdir(source)  # noqa: PTH112  (never raises)
         }
         keep = set(self._log.recorded) - todo - mended
         if self._log.interrupted is not None and not _is_file(self._log.interrupted):
             keep.add(self._log.interrupted)  # nobody can scan it again
-        return keep
+        return keep, items | mended
+
+    def _went_through(self, folder: str) -> bool:
+        """Tell whether this scan listed a folder, or would have."""
+        if self._place.kind not in (Kind.FOLDER, Kind.GLOB):
+            return False
+        text = self._place.text
+        return Path(folder).is_relative_to(fixed_folder(text) if self._place.kind is Kind.GLOB else text)
 
     def _write_stdout(self, result: Result) -> None:
         if self._to_stdout:
@@ -285,7 +305,7 @@ class ScanRun:
 
     def _picture(self, result: Result, image: np.ndarray | None) -> None:
         target = None if image is None else self._targets.get(result.source)
-        if target is not None:
+        if target is not None and target not in self._reserved:
             target.unlink(missing_ok=True)  # an earlier scan's, which the record isn't about
         self._write(result)  # first, so that there is no annotated file without a record
         if target is not None and image is not None:

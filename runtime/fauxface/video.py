@@ -162,7 +162,7 @@ class FrameReader:
             self._capture.release()
 
     def __iter__(self) -> Iterator[Frame]:
-        index, start = 0, None
+        index, start, last = 0, None, 0
         last_s = before = offset = reached = 0.0
         lost = 0
         while (skipped := self._grab()) is not None:
@@ -172,12 +172,16 @@ class FrameReader:
                 if self.frame_count is not None:  # else nothing is announced that could be reached
                     reached = max(reached, self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
                 good, pixels = self._capture.retrieve() if index % self._every == 0 else (False, None)
-                position = self._position_s(index, start) if good else 0.0
-            if good and pixels is not None and pixels.size:
+                position = self._position_s(index, start)
+            usual_s = last_s + (index - last) / usable_fps(self.fps)
+            if position is None:
+                last_s = usual_s
+            else:
                 if position < before - _JUMP_S:
-                    offset = last_s - position + self._every / usable_fps(self.fps)
-                before = position
-                last_s = max(last_s, offset + position)
+                    offset = usual_s - position
+                before, last_s = position, max(last_s, offset + position)
+            last = index
+            if good and pixels is not None and pixels.size:
                 yield Frame(index, last_s, self._bgr(pixels), "BGR")
             index += 1
         if self._capture.isOpened():
@@ -231,13 +235,14 @@ class FrameReader:
             " end the pipeline with videoconvert ! video/x-raw,format=BGR ! appsink"
         )
 
-    def _position_s(self, index: int, start: float) -> float:
+    def _position_s(self, index: int, start: float) -> float | None:
+        """Return where a frame lies, None where that isn't known, which 0 means but for the first one."""
         if self._clocked:
             return time.monotonic() - start
         position = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         if math.isfinite(position) and (position > 0 or index == 0):
             return max(position, 0.0)
-        return index / (self.fps or FALLBACK_FPS)
+        return None
 
     def _check_end(self, frames: int, lost: int, reached: float) -> None:
         name = self.source.shown

@@ -132,3 +132,73 @@ def test_a_folder_that_still_cannot_be_reached_does_not_block_a_scan(scan, monke
     code, out, err = scan("in", "--jsonl", "r.jsonl")
     assert (code, err) == (0, "")
     assert "nothing to do" in out
+
+
+def interrupt(monkeypatch, after):
+    """Let Ctrl-C come after so many pictures."""
+    judged, verdicts = 0, Scanner._verdicts
+
+    def interrupted(self, *arguments):
+        nonlocal judged
+        for scanned in verdicts(self, *arguments):
+            if judged == after:
+                raise KeyboardInterrupt
+            judged += 1
+            yield scanned
+
+    monkeypatch.setattr(Scanner, "_verdicts", interrupted)
+
+
+@pytest.mark.parametrize("options", [["--annotate", "seen"], ["--overwrite"]])
+def test_an_interrupted_rescan_takes_nothing_from_the_finished_file(scan, monkeypatch, options):
+    """Another folder's scan finishes FILE.part, which lacks what the rescan hadn't come to."""
+    for name in ("a/1.png", "a/2.png", "a/3.png", "b/1.png", "b/2.png"):
+        images.write(name, scene())
+    for folder in ("a", "b"):
+        assert scan(folder, "--jsonl", "r.jsonl")[0] == 0
+    with monkeypatch.context() as patch:
+        interrupt(patch, after=1)
+        assert scan("a", "--jsonl", "r.jsonl", *options)[0] == 130
+    images.write("c/1.png", scene())
+    for folder in ("c", "b"):
+        assert scan(folder, "--jsonl", "r.jsonl")[0] == 0
+    sources = [record["source"] for record in records("r.jsonl")]
+    assert sorted(sources) == ["a/1.png", "a/2.png", "a/3.png", "b/1.png", "b/2.png", "c/1.png"]
+
+
+def test_what_a_finished_rescan_is_about_is_not_taken_over(scan, monkeypatch):
+    for name in ("a/1.png", "a/2.png"):
+        images.write(name, scene())
+    assert scan("a", "--jsonl", "r.jsonl")[0] == 0
+    with monkeypatch.context() as patch:
+        interrupt(patch, after=1)
+        assert scan("a", "--jsonl", "r.jsonl", "--annotate", "seen")[0] == 130
+    assert scan("a", "--jsonl", "r.jsonl", "--annotate", "seen")[0] == 0
+    assert [record["source"] for record in records("r.jsonl")] == ["a/1.png", "a/2.png"]
+
+
+def test_a_single_frame_does_not_tell_its_step(scan):
+    """Of a clip of six frames, every thirtieth is the first alone."""
+    Path("in").mkdir()
+    clip("in/c.mp4")
+    assert scan("in", "--jsonl", "r.jsonl", "--every", "30")[0] == 0
+    assert len(records("r.jsonl")) == 1
+    code, out, _ = scan("in", "--jsonl", "r.jsonl")
+    assert (code, len(records("r.jsonl"))) == (0, 6)
+    assert "nothing to do" not in out
+
+
+def test_a_folder_that_another_scan_could_not_list_stays_recorded(scan):
+    images.write("a/1.png", scene())
+    images.write("b/1.png", scene())
+    Path("a/locked").mkdir()
+    assert scan("a", "--jsonl", "r.jsonl")[0] == 0
+    line = json.loads(Path("r.jsonl").read_text())
+    error = {"type": "SourceError", "message": "a/locked: the folder can't be listed; check its rights"}
+    with Path("r.jsonl").open("a") as file:
+        file.write(json.dumps(line | {"source": "a/locked", "faces": [], "error": error}) + "\n")
+    assert scan("b", "--jsonl", "r.jsonl")[0] == 0
+    assert [record["source"] for record in records("r.jsonl")] == ["a/1.png", "a/locked", "b/1.png"]
+    images.write("a/locked/2.png", scene())
+    assert scan("a", "--jsonl", "r.jsonl")[0] == 0
+    assert [record["source"] for record in records("r.jsonl")] == ["a/1.png", "b/1.png", "a/locked/2.png"]

@@ -164,23 +164,26 @@ def test_text_that_is_no_utf8_is_refused_before_opencv_takes_it(kind):
         ([0, 600, 1200, 20, 60, 100], [0, 0.6, 1.2, 1.24, 1.28, 1.32]),
         ([0, 40, 9e6, 120, 160], [0, 0.04, 9000, 9000.04, 9000.08]),
         ([0, 80, 40, 120], [0, 0.08, 0.08, 0.12]),
+        ([0, 600, 1200, 0, 40, 80, 1200, 0, 40], [0, 0.6, 1.2, 1.24, 1.28, 1.32, 2.44, 2.48, 2.52]),
+        ([0, 0, 0, 0], [0, 0.04, 0.08, 0.12]),
     ],
-    ids=["joined recordings", "one absurd time", "a little out of order"],
+    ids=["joined recordings", "one absurd time", "a little out of order", "joined at 0", "none known"],
 )
-def test_times_that_jump_back_go_on(positions, times, tmp_path, monkeypatch):
+@pytest.mark.parametrize("every", [1, 3])
+def test_times_that_jump_back_go_on(positions, times, every, tmp_path, monkeypatch):
     (tmp_path / "clip.mp4").write_bytes(b"opened by the capture below")
     capture, now = Pipeline(*[BGRA[:, :, :3]] * len(positions)), iter(positions)
 
     def grab():
-        fixed[cv2.CAP_PROP_POS_MSEC] = next(now, None)
-        return bool(capture.arrays)
+        fixed[cv2.CAP_PROP_POS_MSEC] = position = next(now, None)
+        return position is not None
 
     fixed = {cv2.CAP_PROP_FPS: 25, cv2.CAP_PROP_FRAME_WIDTH: WIDTH, cv2.CAP_PROP_FRAME_HEIGHT: HEIGHT}
     monkeypatch.setattr(capture, "grab", grab)
     monkeypatch.setattr(capture, "get", lambda n: fixed.get(n, 0))
     monkeypatch.setattr(video, "open_capture", lambda *_: capture)
-    frames, _ = read(tmp_path / "clip.mp4")
-    assert [frame.time_s for frame in frames] == pytest.approx(times)
+    with FrameReader(tmp_path / "clip.mp4", every=every) as reader:
+        assert [frame.time_s for frame in reader] == pytest.approx(times[::every])
 
 
 def test_a_stream_from_which_nothing_comes_is_asked_once(monkeypatch):
