@@ -16,6 +16,7 @@ from fauxface.crops import INPUT_SIZE
 from fauxface.errors import BundleError, DataError
 from fauxface.locator import MAX_SIDE, MIN_SCALE, Locator
 from fauxface.manifest import OperatingPoint, check_name
+from fauxface.signals import uncut
 from fauxface.strict_json import MAX_MANIFEST_BYTES
 from fauxface.verdicts import LABELS
 from fauxface_export import (
@@ -237,7 +238,8 @@ def export(options: Options, say: Callable[[str], None] = lambda _: None) -> Bun
             say(f"scanning {len(generated)} generated pictures with the bundle")
             document["provenance"]["failures"] = failures.collect(bundle, generated, folder / FAILURES)
             _described(folder, document, metrics, terms, say)
-    return Bundle.load(options.out)
+    with uncut():  # it is written by now
+        return Bundle.load(options.out)
 
 
 def _name(options: Options) -> str:
@@ -379,6 +381,12 @@ def _checked_margin(
     whole = loaded.info.get("faces") == "whole"
     if whole:
         say("note: the model was trained on whole pictures, so the bundle is for scans with --faces whole")
+    trained = loaded.info.get("locator_sha256")
+    if trained and trained != _sha256(locator):
+        raise DataError(
+            f"{loaded.path} was trained on faces that another locator than the bundle's had cut; give that "
+            "one with --locator"
+        )
     if prepared is not None and other_locator(prepared, _sha256(locator)):
         raise DataError(
             f"{options.data} was cut with another locator than the bundle's; give that with --locator"

@@ -9,6 +9,7 @@ from pathlib import Path
 from fauxface.errors import BundleError, OutputError
 from fauxface.files import is_about, synced
 from fauxface.manifest import MANIFEST_NAME, Manifest
+from fauxface.signals import uncut
 from fauxface.strict_json import MAX_MANIFEST_BYTES
 
 CLASSIFIER, TORCHSCRIPT, PROGRAM = "classifier.onnx", "classifier.torchscript.pt", "classifier.pt2"
@@ -56,7 +57,8 @@ def staged(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
         yield temporary
         for file in temporary.rglob("*"):
             synced(file)  # a replaced bundle goes
-        _swap(temporary, out, overwrite=overwrite)
+        with uncut():
+            _swap(temporary, out, overwrite=overwrite)
     except OSError as error:
         if not is_about(error, temporary, out):
             raise
@@ -104,7 +106,7 @@ def _swap(new: Path, out: Path, *, overwrite: bool) -> None:
     out.rename(old)
     try:
         new.rename(out)
-    except BaseException:
+    except OSError:
         old.rename(out)
         raise
     shutil.rmtree(old, ignore_errors=True)

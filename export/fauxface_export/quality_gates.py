@@ -1,6 +1,7 @@
 """The bundle's `gates`: blur as training chose it, pose as far as the validation split shows faces."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from fauxface.locator import FaceLocator
 from fauxface.progress import track
 from fauxface_train.checkpoint import Checkpoint
 from fauxface_train.dataset import PreparedData, load_stored
+from fauxface_train.patterns import matches
+from fauxface_train.training_set import excluded
 
 FEWEST_FACES = 200
 SHARE = 0.995
@@ -38,13 +41,19 @@ def field(loaded: Checkpoint, prepared: PreparedData | None, locator: FaceLocato
         gates = Gates(**(loaded.info.get("gates") or {}))
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{loaded.path} has no valid gates ({error}); train it again") from None
-    fields = gates.to_dict() | (pose(prepared, locator) if prepared else {})
+    fields = gates.to_dict() | (pose(prepared, locator, excluded(loaded.info)) if prepared else {})
     return {"gates": fields} if fields else {}
 
 
-def pose(prepared: PreparedData, locator: FaceLocator) -> dict[str, float]:
-    """Return `max_yaw` and `max_roll` in degrees for the val split, or nothing where it is too small."""
-    samples = prepared.samples(split="val")
+def pose(prepared: PreparedData, locator: FaceLocator, exclude: Sequence[str] = ()) -> dict[str, float]:
+    """Return `max_yaw` and `max_roll` in degrees for the val split, or nothing where it is too small.
+
+    Args:
+        prepared: The data.
+        locator: The bundle's locator.
+        exclude: Patterns of sources that training left out.
+    """
+    samples = [s for s in prepared.samples(split="val") if not matches(s.source, exclude)]
     yaws, rolls = [], []
     for sample in track(samples, len(samples), "pose of the val split", "faces"):
         found = locator.locate(load_stored(sample))

@@ -119,7 +119,8 @@ def read_metrics(path: Path, digest: str, calibration: Calibration, thresholds: 
         "bona_fide_below": thresholds.bona_fide_below,
         "generated_from": thresholds.generated_from,
     }
-    named = model.get("checkpoint_sha256", digest)
+    # A bundle, and what is part of one, names no checkpoint.
+    named = model.get("checkpoint_sha256", None if model.get("kind") == "checkpoint" else digest)
     if named != digest or any(point.get(key) != value for key, value in wanted.items()):
         raise DataError(
             f"{path} measured another model or operating point; run `fauxface evaluate` on this checkpoint"

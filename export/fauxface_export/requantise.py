@@ -8,6 +8,7 @@ from onnx.checker import ValidationError
 
 from fauxface.bundle import Bundle, write_manifest
 from fauxface.errors import BundleError, DataError, GateError
+from fauxface.signals import uncut
 from fauxface_export import card, golden, variants
 from fauxface_export.folder import VARIANTS, check_target, staged
 from fauxface_train.dataset import PreparedData, other_locator
@@ -84,7 +85,8 @@ def requantise(
         (folder / manifest.card).write_text(text, encoding="utf-8")
         write_manifest(folder, document)
         Bundle.load(folder)
-    return Bundle.load(out)
+    with uncut():  # it is written by now
+        return Bundle.load(out)
 
 
 def _made(

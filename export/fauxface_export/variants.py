@@ -35,6 +35,7 @@ from fauxface_train.dataset import PreparedData, Sample, check_framing, load_cro
 from fauxface_train.intervals import REPLICATES
 from fauxface_train.provenance import fitted_to, learned_before, standing, trained_on, written
 from fauxface_train.scored import attach
+from fauxface_train.training_set import chosen, excluded
 
 PRECISIONS = ("int8", "fp16")
 
@@ -130,8 +131,9 @@ def reference(
         info: A checkpoint's description, or a bundle's provenance.
     """
     score = scorer(fp32)
-    val, test = (prepared.samples(split=split) for split in ("val", "test"))
-    crops = np.stack([load_crop(sample) for sample in balanced(prepared.samples(split="train"))])
+    train, val = (chosen(prepared, split, excluded(info)) for split in ("train", "val"))
+    test = prepared.samples(split="test")
+    crops = np.stack([load_crop(sample) for sample in balanced(train)])
     return Reference(
         point,
         crops,

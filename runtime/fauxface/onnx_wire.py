@@ -26,6 +26,8 @@ _TENSOR_EXTERNAL_DATA, _TENSOR_DATA_LOCATION = 13, 14
 _MODEL_GRAPH = 7
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_DEPTH = 100
+_MAX_FIELDS = 2_000_000
+"""Of a whole file, which bounds the time: the shipped ones have some thousand."""
 
 
 def check_self_contained(data: bytes, name: str) -> None:
@@ -41,10 +43,8 @@ def check_self_contained(data: bytes, name: str) -> None:
     """
     if data[4:8] == b"ORTM":
         raise BundleError(f"{name} is in ONNX Runtime's own format; export it as ONNX")
-    view = memoryview(data)
-    if not any(field == _MODEL_GRAPH and wire == _BYTES for field, wire, _ in _fields(view, name)):
-        raise BundleError(f"{name} isn't an ONNX model: it has no graph; export it again")
-    open_messages = [("Model", _fields(view, name))]
+    open_messages = [("Model", _fields(memoryview(data), name))]
+    seen, has_graph = 0, False
     while open_messages:
         kind, fields = open_messages[-1]
         found = next(fields, None)
@@ -52,6 +52,10 @@ def check_self_contained(data: bytes, name: str) -> None:
             open_messages.pop()
             continue
         field, wire, value = found
+        seen += 1
+        if seen > _MAX_FIELDS:
+            raise BundleError(f"{name} has more than {_MAX_FIELDS} fields; export it again")
+        has_graph = has_graph or (kind == "Model" and field == _MODEL_GRAPH and wire == _BYTES)
         if kind == "Tensor" and _points_outside(field, value):
             raise BundleError(f"{name} keeps tensors in external data; export it as one self-contained file")
         if kind == "Node" and field == _NODE_OP_TYPE and value == b"EPContext":
@@ -61,6 +65,8 @@ def check_self_contained(data: bytes, name: str) -> None:
             if len(open_messages) > _MAX_DEPTH:
                 raise BundleError(f"{name} nests more than {_MAX_DEPTH} messages; export it again")
             open_messages.append((child, _fields(value, name)))
+    if not has_graph:
+        raise BundleError(f"{name} isn't an ONNX model: it has no graph; export it again")
 
 
 def _points_outside(field: int, value: memoryview | int) -> bool:

@@ -28,6 +28,23 @@ def ended_as_by_ctrl_c() -> Iterator[None]:
             signal.signal(number, before[number])
 
 
+@contextmanager
+def uncut() -> Iterator[None]:
+    """Let signals that end a program come too late for a short step that can't be cut in half."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in ENDING}
+    ours = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
+    for number in ours:
+        signal.signal(number, lambda *_: None)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, before[number])
+
+
 def leave_to_the_main_process() -> None:
     """Ignore Ctrl-C, SIGTERM and SIGHUP, which may reach a whole group; call it in a worker process."""
     for number in ENDING:

@@ -114,7 +114,7 @@ def metrics_document(**changes):
     return {
         "format": "fauxface.evaluation/1",
         "created": "2026-01-31T12:00:00Z",
-        "model": {"kind": "checkpoint", "identity": "best.safetensors", "provider": "cpu"},
+        "model": {"kind": "bundle", "identity": "ab", "provider": "cpu"},
         "data": {"name": "prepared", "split": "test", "margin": MARGIN},
         "operating_point": {"shipped": True, **OPERATING_POINT},
         "overall": {

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 import zipfile
@@ -311,3 +312,14 @@ def test_what_is_listed_by_source_is_left_out_of_a_manifest_that_grows_too_long(
     bundle = export(options(**chosen), said.append)
     assert "held" not in bundle.manifest.provenance
     assert "provenance.held has too many sources for the manifest, so it is left out of it" in said
+
+
+@pytest.mark.usefixtures("quick")
+def test_a_locator_that_did_not_cut_the_training_s_faces_is_refused(options, inputs, tmp_path):
+    digest = hashlib.sha256(inputs.locator.read_bytes()).hexdigest()
+    own = inputs.checkpoint_with(tmp_path / "own", locator_sha256=digest)
+    assert export(options(checkpoint=own, formats=("onnx",), out=tmp_path / "a"))
+    other = inputs.checkpoint_with(tmp_path / "other", locator_sha256="ab" * 32)
+    with pytest.raises(DataError, match="faces that another locator than the bundle's had cut"):
+        export(options(checkpoint=other, formats=("onnx",), out=tmp_path / "b"))
+    assert not (tmp_path / "b").exists()

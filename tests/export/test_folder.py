@@ -1,5 +1,6 @@
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 pytest.importorskip("torch")
 
 from fauxface.errors import GateError, OutputError
+from fauxface.signals import ended_as_by_ctrl_c
 from fauxface_export.folder import staged
 
 
@@ -142,3 +144,40 @@ def test_errors_of_other_places_are_not_called_those_of_the_bundle(tmp_path, err
         raise error
     assert (caught.value is error) != is_ours
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_signal_amid_the_swap_comes_too_late(tmp_path, monkeypatch, step):
+    """The old bundle isn't lost, and none is said to be missing that was written."""
+    out, renames, rename = tmp_path / "bundle", [], Path.rename
+    out.mkdir()
+    (out / "bundle.json").write_text("old")
+
+    def cut(self, target):
+        renames.append(target)
+        if len(renames) == step:
+            signal.raise_signal(signal.SIGTERM)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", cut)
+    with ended_as_by_ctrl_c(), staged(out, overwrite=True) as folder:
+        (folder / "bundle.json").write_text("new")
+    assert (out / "bundle.json").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_an_old_bundle_is_put_back_where_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    out, rename = tmp_path / "bundle", Path.rename
+    out.mkdir()
+    (out / "bundle.json").write_text("old")
+
+    def fails(self, target):
+        if not self.name.endswith(".old") and target == out:
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fails)
+    with pytest.raises(OutputError, match="Input/output"), staged(out, overwrite=True) as folder:
+        (folder / "bundle.json").write_text("new")
+    assert (out / "bundle.json").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]

@@ -34,7 +34,7 @@ def prepared(monkeypatch):
     monkeypatch.setattr(quality_gates, "load_stored", lambda _: np.zeros((8, 8, 3), np.uint8))
 
     def make(count):
-        samples = [SimpleNamespace(split="val")] * count
+        samples = [SimpleNamespace(split="val", source="camera")] * count
         return PreparedData.__new__(PreparedData), samples
 
     def build(count):
@@ -53,6 +53,11 @@ def test_pose_reaches_beyond_what_validation_shows(prepared):
     got = quality_gates.field(loaded(gates={"min_sharpness": 12.5}), prepared(400), Turning())
     # 0.5 % of the faces lie beyond 39 and 19 degrees, rounded up from just below.
     assert got == {"gates": {"min_sharpness": 12.5, "max_yaw": 54.0, "max_roll": 34.0}}
+
+
+def test_sources_that_training_left_out_choose_no_gate(prepared):
+    config = {"exclude": ["cam*"]}
+    assert quality_gates.field(loaded(config=config), prepared(400), Turning()) == {}
 
 
 def test_few_faces_or_no_data_give_no_gate_on_pose(prepared):

@@ -188,3 +188,24 @@ def test_metrics_nested_beyond_all_bounds_are_one_line(tmp_path):
     path = text(tmp_path / "m.json", "[" * 200_000)
     with pytest.raises(DataError, match="isn't JSON"):
         reading.read_metrics(path, "", Calibration(), Thresholds(0.3, 0.7))
+
+
+@pytest.mark.parametrize(
+    ("model", "taken"),
+    [
+        ({"kind": "checkpoint", "checkpoint_sha256": "ab"}, True),
+        ({"kind": "checkpoint", "checkpoint_sha256": "cd"}, False),
+        ({"kind": "checkpoint"}, False),
+        ({"kind": "bundle"}, True),
+    ],
+)
+def test_metrics_name_the_checkpoint_that_they_measured(model, taken, tmp_path):
+    calibration, thresholds = Calibration(), Thresholds(0.3, 0.7)
+    point = {"temperature": calibration.temperature, "bias": calibration.bias}
+    point |= {"bona_fide_below": 0.3, "generated_from": 0.7}
+    path = text(tmp_path / "m.json", json.dumps({"overall": {}, "model": model, "operating_point": point}))
+    if taken:
+        assert reading.read_metrics(path, "ab", calibration, thresholds)["model"] == model
+        return
+    with pytest.raises(DataError, match="measured another model"):
+        reading.read_metrics(path, "ab", calibration, thresholds)

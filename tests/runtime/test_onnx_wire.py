@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fauxface import onnx_wire
 from fauxface.errors import BundleError
 from fauxface.onnx_wire import check_self_contained
 
@@ -89,3 +90,11 @@ def test_the_walk_passes_unknown_fields(field):
     check_self_contained(field + CLASSIFIER + field, "model")
     with pytest.raises(BundleError, match="external data"):
         check_self_contained(field + OUTSIDE + field, "model")
+
+
+def test_the_number_of_fields_is_bounded(monkeypatch):
+    monkeypatch.setattr(onnx_wire, "_MAX_FIELDS", 100)
+    graph = bytes([7 << 3 | 2, 0])
+    check_self_contained(b"\x08\x01" * 99 + graph, "model")
+    with pytest.raises(BundleError, match="has more than 100 fields"):
+        check_self_contained(b"\x08\x01" * 100 + graph, "model")

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from fauxface.signals import ENDING, ended_as_by_ctrl_c, leave_to_the_main_process
+from fauxface.signals import ENDING, ended_as_by_ctrl_c, leave_to_the_main_process, uncut
 
 NUMBERS = list(ENDING)
 
@@ -41,3 +41,13 @@ def test_a_worker_hears_none(number):
     leave_to_the_main_process()
     signal.raise_signal(number)
     assert signal.getsignal(number) is signal.SIG_IGN
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_step_that_cannot_be_cut_ends(number):
+    before, ended = signal.getsignal(number), False
+    with ended_as_by_ctrl_c(), uncut():
+        signal.raise_signal(number)
+        ended = True
+    assert ended
+    assert signal.getsignal(number) is before

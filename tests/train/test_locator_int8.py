@@ -16,6 +16,12 @@ from fauxface_train.locator import int8
 from fauxface_train.locator.verdict import Bar
 
 
+@pytest.fixture(autouse=True)
+def few_faces_do(monkeypatch):
+    """The drawn ones are few."""
+    monkeypatch.setattr(int8, "FEWEST_FACES", 0)
+
+
 @pytest.fixture(scope="module")
 def shipped():
     return Bundle.load().locator_bytes()
@@ -83,6 +89,36 @@ def test_a_locator_that_finds_others_is_refused(found, message, random_teacher, 
     with pytest.raises(GateError, match=f"isn't the same in int8: .*{message}"):
         int8.quantise(random_teacher.read_bytes(), [drawn_faces / "faces"], print)
     assert int8.quantise(random_teacher.read_bytes(), [drawn_faces / "faces"], print)
+
+
+@pytest.mark.parametrize(("faces", "refused"), [(49, True), (50, False)])
+def test_a_check_on_few_faces_is_none(faces, refused, random_teacher, drawn_faces, monkeypatch):
+    pool = {"pictures": 9, "reference_faces": faces, "found_faces": faces, "recall": 1.0, "precision": 1.0}
+    pool |= {"mean_iou": 0.99, "landmark_error": 0.0}
+    report = {"sides": {"1280": {"all": pool, "time": {"ratio": 1.0}, "negatives": {}}}}
+    monkeypatch.setattr(int8, "compare", lambda *_: report)
+    monkeypatch.setattr(int8, "FEWEST_FACES", 50)
+    if not refused:
+        assert int8.quantise(random_teacher.read_bytes(), [drawn_faces / "faces"], print)
+        return
+    with pytest.raises(GateError, match="finds 49 faces, fewer than 50; give more pictures"):
+        int8.quantise(random_teacher.read_bytes(), [drawn_faces / "faces"], print)
+
+
+@pytest.mark.parametrize("count", [2, 5, 12, 80])
+def test_no_picture_is_for_both_the_ranges_and_the_check(count, tmp_path):
+    for number in range(count):
+        (tmp_path / f"img_{number}.jpg").write_bytes(b"x")
+    most, few = int8._halves(tmp_path)
+    assert most
+    assert few
+    assert sorted([*most, *few]) == sorted(tmp_path.iterdir())
+
+
+def test_a_single_picture_is_too_few(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    with pytest.raises(DataError, match="too few pictures to hold any out"):
+        int8._halves(tmp_path)
 
 
 def _fixed(shipped):

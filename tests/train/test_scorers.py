@@ -266,3 +266,19 @@ def test_a_bundle_is_scored_in_the_precision_asked_for(precision, temperature, v
 def test_a_precision_that_can_not_be_had(path, precision, error, match):
     with pytest.raises(error, match=match):
         scorers.open_scorer(path, provider="cpu", precision=precision)
+
+
+def test_a_file_beside_a_bundle_is_none_of_it(tmp_path):
+    """Its figures would count as those of the bundle's own classifier."""
+    folder = tmp_path / "bundle"
+    shutil.copytree(TINY, folder)
+    shutil.copyfile(TINY / "classifier.onnx", folder / "new.onnx")
+    assert scorers.open_scorer(folder / "classifier.onnx", "cpu").point.shipped
+    assert not scorers.open_scorer(folder / "new.onnx", "cpu").point.shipped
+    assert scorers.open_scorer(folder / "new.onnx", "cpu").trained_on == ()
+
+
+def test_a_checkpoint_tells_what_cut_its_faces(net, tmp_path, monkeypatch):
+    info = checkpoint.describe(1.0, locator_sha256="ab" * 32)
+    path = stand_in(net, info, tmp_path, monkeypatch)
+    assert scorers.open_scorer(path, "cpu").locator_sha256 == "ab" * 32

@@ -396,3 +396,29 @@ def test_added_data_join_the_training_alone(prepared, write_prepared, recipe, tm
     assert facts["train"]["fake"] == {"gan": 6, "recon_a": 1}
     assert facts["val"]["fake"] == {"gan": 6}
     assert [set(row) for row in facts["added"]] == [{"prepare_sha256", "manifest_sha256"}]
+
+
+def test_a_run_that_another_process_goes_on_with_names_both(prepared, recipe, tmp_path, monkeypatch):
+    """What was trained by other code, or in another type, isn't recorded as the last process's."""
+    out, said = tmp_path / "run", []
+    for commit, changes in (("a" * 40, {"stop_after": 1}), ("a" * 40, {"stop_after": 2}), ("b" * 40, {})):
+        monkeypatch.setattr(trainer.provenance, "commit", lambda commit=commit: commit)
+        _go(prepared, out, recipe, resume=(out / "resume.pt").exists(), say=said.append, **changes)
+    found = checkpoint.load(out).info["provenance"]
+    first, second = found["processes"]
+    assert (first["from_samples"], first["commit"]) == (0, "a" * 40)
+    assert (second["from_samples"], second["commit"], found["commit"]) == (
+        2 * recipe.batch,
+        "b" * 40,
+        "b" * 40,
+    )
+    assert [line for line in said if "what trained up to here" in line] == [
+        "note: what trained up to here had another commit; both are recorded"
+    ]
+
+
+def test_a_run_of_one_process_tells_of_no_others(prepared, recipe, tmp_path):
+    out = tmp_path / "run"
+    _go(prepared, out, recipe, stop_after=1)
+    _go(prepared, out, recipe, resume=True)
+    assert "processes" not in checkpoint.load(out).info["provenance"]

@@ -108,3 +108,16 @@ def test_pictures_cut_with_another_locator_are_refused(key, mine, theirs, refuse
             training_set.joining(data, [extra], ())
     else:
         assert len(training_set.joining(data, [extra], ())) == 1
+
+
+@pytest.mark.parametrize(
+    ("info", "patterns"),
+    [
+        ({}, ()),
+        ({"config": {"exclude": None}}, ()),
+        ({"config": {"exclude": ["a*"]}}, ["a*"]),
+        ({"config": 3}, ()),
+    ],
+)
+def test_what_a_training_left_out_is_known(info, patterns):
+    assert training_set.excluded(info) == patterns

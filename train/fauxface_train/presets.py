@@ -112,7 +112,7 @@ class Recipe:
         weight_decay: Decoupled for AdamW; norms and biases are spared.
         schedule: "step": times 0.1 after each epoch; "one_cycle": warms up, then falls as a cosine.
         warmup: Share of the run in which one_cycle warms up.
-        label_smoothing: Share of the target given to the other label.
+        label_smoothing: Share of the target that is spread over both labels.
         ema: Decay per step of the averaged weights that are validated and saved; 0: none.
         balanced: Whether each batch is half real, half fake, with tempered source weights; else shuffled.
         power: Exponent that tempers source sizes: 1 draws pictures alike, 0 draws sources alike.

@@ -52,6 +52,8 @@ class Position:
         losses: Losses of the steps since the last train row.
         rows: The log.
         command: The command line that started the run.
+        processes: Commit, versions, machine, device and precision of the processes that trained, each with
+            the pictures seen before it; one like the process before isn't listed.
     """
 
     step: int = 0
@@ -63,6 +65,7 @@ class Position:
     losses: list[float] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     command: str = ""
+    processes: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

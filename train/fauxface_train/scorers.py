@@ -1,6 +1,7 @@
 """One way to score crops with a checkpoint, TorchScript, torch.export, ONNX file or bundle."""
 
 import hashlib
+import io
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -14,13 +15,13 @@ from torch.export.passes import move_to_device_pass
 
 from fauxface.bundle import Bundle
 from fauxface.crops import INPUT_SIZE
-from fauxface.errors import CheckpointError, FauxfaceError, ProviderError
+from fauxface.errors import BundleError, CheckpointError, FauxfaceError, ProviderError
 from fauxface.gates import Gates
 from fauxface.manifest import MANIFEST_NAME
 from fauxface.precision import check_precision, open_classifier
 from fauxface.session import Classifier
 from fauxface.verdicts import Calibration, Thresholds
-from fauxface_train import checkpoint
+from fauxface_train import checkpoint, pt2
 from fauxface_train.model import in_full_precision
 from fauxface_train.provenance import fitted_to, learned_before, trained_on, trained_whole, written
 
@@ -68,7 +69,8 @@ class Scorer:
         checkpoint_sha256: SHA-256 of the checkpoint's file; "" where the model isn't a checkpoint.
         fitted_to: What it was calibrated on, on site: SHA-256 of the manifest.csv of prepared data, and the
             pictures' `provenance.marks`.
-        locator_sha256: Of the bundle's locator; "" where the model is none of a bundle.
+        locator_sha256: Of the bundle's locator, or of that which cut what a checkpoint was trained on; ""
+            where that isn't known.
         trained_on: Which data it was trained on; see `provenance.trained_on`.
         learned_before: Which other data its initial weights or teachers had learned from; see
             `provenance.learned_before`.
@@ -128,7 +130,7 @@ def open_scorer(path: str | os.PathLike[str], provider: str = "auto", precision:
 
     A bundle is read, verified and run by the runtime's own code. A checkpoint runs as the module that export
     traces. A single ONNX, TorchScript or torch.export file takes its operating point from the bundle.json
-    beside it, if there is one.
+    beside it, if that lists the file.
 
     Args:
         path: A training run's folder, a .safetensors checkpoint, a bundle's folder, or an .onnx, .pt or .pt2
@@ -173,8 +175,9 @@ def _open_bundle(path: Path, provider: str, precision: str) -> Scorer:
 
 
 def _open_onnx(path: Path, provider: str) -> Scorer:
-    session = Classifier(_read(path), provider=provider)
-    point, seen = _beside(path)
+    data = _read(path)
+    point, seen = _beside(path, data)
+    session = Classifier(data, provider=provider)
     return Scorer("onnx", path, point, session.provider, written(path), session.logits, **seen)
 
 
@@ -194,33 +197,34 @@ def _open_checkpoint(path: Path, provider: str) -> Scorer:
         checkpoint_sha256=digest,
         trained_on=trained_on(loaded.info),
         learned_before=learned_before(loaded.info),
+        locator_sha256=str(loaded.info.get("locator_sha256") or ""),
     )
 
 
 def _open_torchscript(path: Path, provider: str) -> Scorer:
-    device = _device(provider)
+    device, data = _device(provider), _read(path)
+    point, seen = _beside(path, data)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is deprecated")
-            module = torch.jit.load(str(path), map_location=device).eval()
+            module = torch.jit.load(io.BytesIO(data), map_location=device).eval()
     except (RuntimeError, ValueError, OSError) as error:
         raise CheckpointError(
             f"{path} isn't TorchScript ({_first_line(error)}); give a file that `fauxface export` wrote"
         ) from error
-    point, seen = _beside(path)
     return Scorer("torchscript", path, point, device, written(path), _runner(module, device), **seen)
 
 
 def _open_exported(path: Path, provider: str) -> Scorer:
-    device = _device(provider)
+    device, data = _device(provider), _read(path)
+    point, seen = _beside(path, data)
+    program = pt2.load(data, str(path))
     try:
-        program = torch.export.load(str(path))
         module = move_to_device_pass(program, device).module()
     except Exception as error:
         raise CheckpointError(
-            f"{path} isn't a torch.export file ({_first_line(error)}); give one that `fauxface export` wrote"
+            f"{path} can't run on {device} ({_first_line(error)}); give one that `fauxface export` wrote"
         ) from error
-    point, seen = _beside(path)
     return Scorer("torch.export", path, point, device, written(path), _runner(module, device), **seen)
 
 
@@ -258,11 +262,21 @@ class _Seen(TypedDict, total=False):
     locator_sha256: str
 
 
-def _beside(path: Path) -> tuple[OperatingPoint, _Seen]:
-    """Return the operating point and the data that the bundle.json beside a file names, if there is one."""
+def _beside(path: Path, data: bytes) -> tuple[OperatingPoint, _Seen]:
+    """Return the operating point and the data of the bundle that a file is part of, if it is of any.
+
+    A file that lies beside a bundle.json, and isn't listed there, is none of the bundle's.
+
+    Raises:
+        BundleError: It is listed, but was changed.
+    """
     if not (path.parent / MANIFEST_NAME).is_file():
         return OperatingPoint(), {}
     bundle = Bundle.load(path.parent)
+    if path.name not in bundle.manifest.files:
+        return OperatingPoint(), {}
+    if bundle.read(path.name) != data:
+        raise BundleError(f"{path} was changed while it was read; try again")
     named = [key for key, name in bundle.manifest.classifier.items() if name == path.name]
     return _of_bundle(bundle, named[0] if named else "fp32")
 

@@ -66,7 +66,9 @@ def train(
     patience: Annotated[
         int | None, typer.Option(min=0, help="Stop after so many validations without a better one; 0: never.")
     ] = None,
-    label_smoothing: Annotated[float | None, typer.Option(help="Share of the other label's target.")] = None,
+    label_smoothing: Annotated[
+        float | None, typer.Option(help="Share of the target that is spread over both labels.")
+    ] = None,
     bpcer: Annotated[
         float | None,
         typer.Option(

@@ -148,6 +148,7 @@ def train(
             crop={
                 "margin": data.margin,
                 "min_face_px": data.min_face_px,
+                **({"locator_sha256": known} if (known := data.info.get("locator_sha256")) else {}),
                 **({"faces": "whole"} if data.whole else {}),
             },
             facts=facts,
@@ -218,6 +219,7 @@ class Run:
         at, plan = self.position, self._plan
         at.command = at.command or provenance.command()
         around, engine = self._around, self._engine
+        self._note_process()
         workers = loading.default_workers(engine.device) if around.workers is None else around.workers
         around.say(
             f"training on {engine.device.type} in {str(engine.dtype).removeprefix('torch.')}"
@@ -238,6 +240,28 @@ class Run:
                 metrics = self._finish()
                 self._save_position(logs)
         return self._outcome(True, metrics)
+
+    def _note_process(self) -> None:
+        """Record what trains from here on; say so where it isn't what trained before."""
+        at, here = self.position, self._process()
+        last = {key: value for key, value in (at.processes or [here])[-1].items() if key != "from_samples"}
+        if last != here:
+            differs = ", ".join(key for key in here if last.get(key) != here[key])
+            self._around.say(f"note: what trained up to here had another {differs}; both are recorded")
+        if not at.processes or last != here:
+            at.processes.append({"from_samples": at.samples, **here})
+
+    def _process(self) -> dict[str, Any]:
+        """Return what a process's part of a result depends on, by rounding at least."""
+        engine = self._engine
+        return {
+            "commit": self._commit,
+            "versions": provenance.versions(),
+            "machine": provenance.machine(),
+            "device": str(engine.device),
+            "precision": str(engine.dtype).removeprefix("torch."),
+            "compiled": engine.compiled,
+        }
 
     def _steps(
         self, views: loading.Views, workers: int, logs: Logs, begun: float, interrupted: threading.Event
@@ -372,12 +396,8 @@ class Run:
             data=self._facts,
             provenance={
                 "command": at.command,
-                "commit": self._commit,
-                "versions": provenance.versions(),
-                "machine": provenance.machine(),
-                "device": str(self._engine.device),
-                "precision": str(self._engine.dtype).removeprefix("torch."),
-                "compiled": self._engine.compiled,
+                **self._process(),
+                **({"processes": at.processes} if len(at.processes) > 1 else {}),
                 "initial_weights": self._initial.to_dict(),
                 **({"teachers": self._teachers.to_list()} if self._teachers.scorers else {}),
                 "samples": at.samples,

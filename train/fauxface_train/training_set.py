@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from fauxface.errors import DataError
 from fauxface_train.dataset import PreparedData, Sample
@@ -32,6 +33,16 @@ def chosen(data: PreparedData, split: str, exclude: Sequence[str]) -> list[Sampl
                 f"--exclude leaves no {name} pictures in the {split} split; exclude fewer sources"
             )
     return samples
+
+
+def excluded(info: Mapping[str, Any]) -> Sequence[str]:
+    """Return the patterns of sources that a training left out.
+
+    Args:
+        info: A checkpoint's description, or a bundle's provenance.
+    """
+    config = info.get("config")
+    return (config.get("exclude") or ()) if isinstance(config, Mapping) else ()
 
 
 def joining(data: PreparedData, folders: Sequence[str | Path], exclude: Sequence[str]) -> list[Sample]:

@@ -29,10 +29,14 @@ RANGE_PICTURES, CHECK_PICTURES, SIDE = 256, 1000, 640
 LIMITS = Bar(min_recall=0.98, min_precision=0.98, min_iou=0.95, max_landmark_error=0.02)
 """What it may lose of the float locator's faces: none of the two may find many that the other doesn't."""
 
+FEWEST_FACES = 50
+"""Fewer on the pictures that are held out tell next to nothing of what int8 loses."""
+
 SOURCE = "quantised_from"
 """Key of the file's metadata: SHA-256 of the float locator's file."""
 
 _IN_FLOAT, _OPSET = 2, 13
+_ONE_OF = 5  # is for the check, where the hashes of few names hold none out
 _QUANTISED = ["Add", "Concat", "Conv", "MatMul", "Relu", "Reshape", "Transpose", "Unsqueeze"]
 
 
@@ -53,9 +57,10 @@ def quantise(source: bytes, folders: Sequence[Path], say: Callable[[str], None])
         CheckpointError: The file isn't ONNX, is in int8 already, or takes one size of pictures only.
         DataError: A folder has no pictures, or none can be decoded.
         BundleError: The file isn't in YuNet's format.
-        GateError: The result and the source find too few of each other's faces, or place them differently.
+        GateError: The result and the source find too few of each other's faces, or place them differently, or
+            too few faces are held out to tell.
     """
-    halves = [split_held_out(find_pictures(folder)) for folder in folders]
+    halves = [_halves(folder) for folder in folders]
     seen = [path for most, _ in halves for path in _spread(most, max(1, RANGE_PICTURES // len(halves)))]
     held = [path for _, few in halves for path in _spread(few, max(1, CHECK_PICTURES // len(halves)))]
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
@@ -91,7 +96,25 @@ def quantise(source: bytes, folders: Sequence[Path], say: Callable[[str], None])
     judged = {"skipped": [], "sides": {str(MAX_SIDE): {**found, "groups": {"all": pool}}}}
     if misses := LIMITS.misses(judged):
         raise GateError(f"the locator isn't the same in int8: {'; '.join(misses)}; nothing was written")
+    if pool["reference_faces"] < FEWEST_FACES:
+        raise GateError(
+            f"of {pool['pictures']} pictures that are held out for the check, the float locator finds "
+            f"{pool['reference_faces']} faces, fewer than {FEWEST_FACES}; give more pictures; "
+            "nothing was written"
+        )
     return result
+
+
+def _halves(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Return a folder's pictures for the ranges and those for the check, of which none is both."""
+    paths = find_pictures(folder)
+    most, few = split_held_out(paths)
+    if most != few:
+        return most, few
+    if len(paths) < 2:
+        raise DataError(f"{folder} has too few pictures to hold any out for the check; give more")
+    few = paths[::_ONE_OF]
+    return [path for path in paths if path not in few], few
 
 
 def _read(source: bytes) -> onnx.ModelProto:

@@ -1,6 +1,6 @@
 """What a comparison must show, and the comparison as tables."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,16 +43,10 @@ class Bar:
         )
         if values["all"]["reference_faces"] == 0 and any(limit is not None for _, limit, _ in limits):
             yield f"{side} px: the reference finds no face that is large enough; give pictures with faces"
-        unread = f"at {side} px: none of its files could be read"
-        for name, group in values["groups"].items():
-            if group["pictures"] == 0 and any(limit is not None for _, limit, _ in limits):
-                yield f"{name} {unread}"
-            for key, limit, sign in limits:
-                if limit is None or (group["reference_faces"] == group["found_faces"] == 0):
-                    continue
-                value = group[key]
-                if value is None or sign * value < sign * limit:
-                    yield f"{name} at {side} px: {key} {_text(value)}, asked {limit:g}"
+        asked = [(key, limit, sign) for key, limit, sign in limits if limit is not None]
+        for name, group in values["groups"].items() if asked else ():
+            for miss in _group_misses(group, asked):
+                yield f"{name} at {side} px: {miss}"
         if self.max_time_ratio is not None and not values["time"]["ratio"] <= self.max_time_ratio:
             yield f"{side} px: time ratio {values['time']['ratio']:.3f}, asked {self.max_time_ratio:g}"
         if self.max_extra_false is None:
@@ -61,10 +55,24 @@ class Bar:
             yield f"{side} px: no negatives given to count false faces on"
         for name, seen in values["negatives"].items():
             if seen["pictures"] == 0:
-                yield f"{name} {unread}"
+                yield f"{name} at {side} px: {_UNREAD}"
             allowed = seen["reference_faces"] + self.max_extra_false
             if seen["found_faces"] > allowed:
                 yield f"{name} at {side} px: {seen['found_faces']} false faces, {allowed} allowed"
+
+
+_UNREAD = "none of its files could be read"
+
+
+def _group_misses(group: dict[str, Any], asked: Sequence[tuple[str, float, int]]) -> Iterator[str]:
+    """Yield which limits (key, limit, and -1 where it is the highest value) the figures of a path miss."""
+    if group["reference_faces"] == group["found_faces"] == 0:
+        yield "neither finds a face in it, so nothing can be measured" if group["pictures"] else _UNREAD
+        return
+    for key, limit, sign in asked:
+        value = group[key]
+        if value is None or sign * value < sign * limit:
+            yield f"{key} {_text(value)}, asked {limit:g}"
 
 
 def render(report: dict[str, Any], misses: list[str] | None = None) -> str:
