@@ -61,6 +61,7 @@ def render(
         bullets(_NOT_FOR),
         "## Operating point",
         _operating_point(manifest, mapping(metrics or {}, "gates", "limits")),
+        *_held(mapping(manifest, "provenance", "held")),
         *_precisions(manifest),
         "## Evaluation",
         *(measured.evaluation(metrics) if metrics else [_not_evaluated(manifest)]),
@@ -156,6 +157,25 @@ def _operating_point(manifest: Mapping[str, Any], tried: Mapping[str, Any]) -> s
     return table(("", ""), rows)
 
 
+def _held(found: Mapping[str, Any]) -> list[str]:
+    """Return how many of the bona fide faces that chose the operating point it gets wrong, by source."""
+    sources = found.get("real_sources")
+    if not isinstance(sources, list) or not sources:
+        return []
+    rows = [
+        (row["source"], row["condition"] or "as given", row["samples"], f"{row['errors']:g}", row["allowed"])
+        for row in sources
+    ]
+    header = ("source", "condition", "faces", "called generated", "contradicted above")
+    return [
+        "### Bona fide faces that chose it",
+        "Of val, on average over the views of a face. More than in the last column would contradict a BPCER "
+        f"of at most {found['bpcer_target']:g} (one-sided binomial test, {found['confidence']:g}); "
+        "a small source may have a higher one all the same.",
+        table(header, rows),
+    ]
+
+
 def _gates(manifest: Mapping[str, Any], tried: Mapping[str, Any]) -> list[str]:
     """Return what else makes a face unsure, in words, and whether the evaluation tried just that."""
     words = {
@@ -181,7 +201,7 @@ def _failures(found: Mapping[str, Any]) -> list[str]:
         f"{found['bona_fide']} were called bona fide, {found['unsure']} unsure and "
         f"{found['generated']} generated; in {found['no_face']} no face was found."
     )
-    parts = ["### Known failures in pictures", counts]
+    parts = ["### Known failures in pictures", counts, *_by_generator(mapping(found, "generators"))]
     if not found.get("file"):
         return [*parts, "None of the faces that were found is a failure, so none is shown."]
     wrong = found["bona_fide"] + found["unsure"]
@@ -191,6 +211,16 @@ def _failures(found: Mapping[str, Any]) -> list[str]:
         else f"All {wrong} failures:"
     )
     return [*parts, shown, f"![Generated faces that weren't called generated]({found['file']})"]
+
+
+def _by_generator(found: Mapping[str, Mapping[str, int]]) -> list[str]:
+    """Return the verdicts on each generator's pictures."""
+    verdicts = ("bona_fide", "unsure", "generated", "no_face")
+    rows = [
+        (name, sum(counts.values()), *(counts.get(v, 0) for v in verdicts)) for name, counts in found.items()
+    ]
+    header = ("folder", "pictures", "called bona fide", "unsure", "called generated", "no face found")
+    return [table(header, rows)] if rows else []
 
 
 def _variants(manifest: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fauxface.verdicts import BONA_FIDE, GENERATED
 from fauxface_export.markdown import bullets, figure, mapping, table, text
+from fauxface_train.intervals import few_sources
 
 WORST = 5
 
@@ -95,19 +97,19 @@ def seen(data: Mapping[str, Any]) -> str:
 
 def evaluation(metrics: Mapping[str, Any]) -> list[str]:
     """Return the figures overall, by source, by demographic cell, by pair of sources and by condition."""
-    data, overall = mapping(metrics, "data"), mapping(metrics, "overall")
+    data, overall, sources = mapping(metrics, "data"), mapping(metrics, "overall"), metrics.get("sources")
     parts = [
         f"Split `{text(data.get('split', 'not recorded'))}` of `{text(data.get('name', 'not recorded'))}`: "
         f"{overall.get('samples', '?')} pictures, {overall.get('bona_fide', '?')} bona fide and "
         f"{overall.get('generated', '?')} generated, measured {metrics.get('created', '(no date)')}. "
         f"95 % intervals in brackets. {seen(data)}".rstrip(),
+        *_few_sources(sources),
         table(
             ("figure", "value"), [(name, figure(overall[key])) for key, name in _OVERALL if key in overall]
         ),
         *_withheld(mapping(metrics, "risk_coverage")),
         *_gated(mapping(metrics, "gates")),
     ]
-    sources = metrics.get("sources")
     if isinstance(sources, list) and sources:
         header = ("source", "label", "pictures", "error", "called unsure", "AUROC against the other label")
         parts += [
@@ -117,10 +119,14 @@ def evaluation(metrics: Mapping[str, Any]) -> list[str]:
         ]
     cells = metrics.get("demographics")
     if isinstance(cells, list) and cells:
-        rows = [(", ".join(c["by"]), ", ".join(c["cell"]), figure(c["bpcer"])) for c in cells]
+        header = ("by", "cell", "faces", "called generated", "BPCER")
+        rows = [
+            (", ".join(c["by"]), ", ".join(c["cell"]), *_counted(c["bpcer"]), figure(c["bpcer"]))
+            for c in cells
+        ]
         parts += [
             "### BPCER by demographic cell (bona fide faces whose attributes are known)",
-            table(("by", "cell", "BPCER"), rows),
+            table(header, rows),
         ]
     pairs = mapping(metrics, "pairs")
     if pairs.get("auroc"):
@@ -194,6 +200,20 @@ def _artefacts(
         return ["No attack artefact was tested."]
     header = ("artefact (generator)", "kind", "pictures", "false negatives", "highest under any condition")
     return ["False negatives count unsure ones, which raise no alarm.", table(header, rows)]
+
+
+def _few_sources(sources: object) -> list[str]:
+    """Say that intervals are too narrow, where a label has few sources."""
+    if not isinstance(sources, list):
+        return []
+    counts = [sum(row.get("label") == label for row in sources) for label in (BONA_FIDE, GENERATED)]
+    said = few_sources(*counts)
+    return [said] if said else []
+
+
+def _counted(rate: Mapping[str, Any]) -> tuple[object, object]:
+    """Return of how many a rate is, and how many they are."""
+    return rate.get("total", ""), rate.get("count", "")
 
 
 def _withheld(found: Mapping[str, Any]) -> list[str]:

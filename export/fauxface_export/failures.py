@@ -21,7 +21,8 @@ from fauxface.verdicts import BONA_FIDE, GENERATED, UNSURE
 from fauxface_train.provenance import trained_whole
 
 SHOWN = 24
-_COLUMNS, _GAP, _CAPTION = 6, 8, 18
+_COLUMNS, _GAP, _LINE = 6, 8, 14
+_CAPTION = 4 + 2 * _LINE
 
 
 def pictures(folder: Path, forbidden: Collection[str] = ()) -> list[Path]:
@@ -48,7 +49,8 @@ def pictures(folder: Path, forbidden: Collection[str] = ()) -> list[Path]:
 def collect(bundle: Bundle, paths: Sequence[Path], target: Path) -> dict[str, Any]:
     """Scan generated pictures as a bundle is to be used, and draw those that it doesn't call generated.
 
-    The largest face of each picture counts. An unsure verdict is an error, as it is for APCER.
+    The largest face of each picture counts. An unsure verdict is an error, as it is for APCER. The folder
+    that holds a picture is to be named after its generator.
 
     Args:
         bundle: The finished bundle.
@@ -56,13 +58,13 @@ def collect(bundle: Bundle, paths: Sequence[Path], target: Path) -> dict[str, An
         target: The PNG to write; it isn't written where every face was called generated.
 
     Returns:
-        Counts of `pictures`, of those with `no_face`, and of each verdict; how many are `shown`, and the
-        `file`'s name, None where there is none.
+        Counts of `pictures`, of those with `no_face`, and of each verdict; the same by the name of the
+        folder, as `generators`; how many are `shown`, and the `file`'s name, None where there is none.
 
     Raises:
         DataError: A picture can't be read.
     """
-    counts: Counter[str] = Counter()
+    generators: dict[str, Counter[str]] = {}
     wrong: list[tuple[Face, Path]] = []
     faces = "whole" if trained_whole(bundle.manifest.provenance) else "locate"
     scanner = Scanner(bundle, provider="cpu", faces=faces)
@@ -70,6 +72,7 @@ def collect(bundle: Bundle, paths: Sequence[Path], target: Path) -> dict[str, An
         if result.error is not None and result.error.type != "NoFaceError":
             raise DataError(f"can't scan {path}: {result.error.message}; replace or remove it")
         face = max(result.faces, key=lambda face: face.face_px, default=None)
+        counts = generators.setdefault(path.resolve().parent.name, Counter())
         counts["no_face" if face is None else face.label] += 1
         if face is not None and face.label != GENERATED:
             wrong.append((face, path))
@@ -77,16 +80,20 @@ def collect(bundle: Bundle, paths: Sequence[Path], target: Path) -> dict[str, An
     shown = wrong[:SHOWN]
     if shown:
         images.write(target, _grid(shown, bundle.manifest.crop.margin))
+    outcomes = ("no_face", BONA_FIDE, UNSURE, GENERATED)
     return {
         "pictures": len(paths),
-        **{key: counts[key] for key in ("no_face", BONA_FIDE, UNSURE, GENERATED)},
+        **{key: sum(counts[key] for counts in generators.values()) for key in outcomes},
+        "generators": {
+            name: {key: counts[key] for key in outcomes} for name, counts in sorted(generators.items())
+        },
         "shown": len(shown),
         "file": target.name if shown else None,
     }
 
 
 def _grid(shown: Sequence[tuple[Face, Path]], margin: float) -> np.ndarray:
-    """Draw the crops that the classifier saw, each with its verdict in words and colour, worst first."""
+    """Draw the crops that the classifier saw, worst first, each with its verdict and its folder."""
     columns = min(_COLUMNS, len(shown))
     step = INPUT_SIZE + _GAP
     size = (columns * step + _GAP, -(-len(shown) // columns) * (step + _CAPTION) + _GAP)
@@ -101,4 +108,16 @@ def _grid(shown: Sequence[tuple[Face, Path]], margin: float) -> np.ndarray:
         pen.rectangle((left, bottom, left + INPUT_SIZE - 1, bottom + 2), fill=COLORS[face.label])
         text = f"{WORDS[face.label]} ({percent(face.p_generated)} gen.)"
         pen.text((left, bottom + 4), text, fill="black", font=font)
+        pen.text(
+            (left, bottom + 4 + _LINE), _fitted(path.resolve().parent.name, font), fill="black", font=font
+        )
     return np.asarray(canvas)
+
+
+def _fitted(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """Return a name, cut to a crop's width."""
+    if font.getlength(name) <= INPUT_SIZE:
+        return name
+    while name and font.getlength(f"{name}...") > INPUT_SIZE:
+        name = name[:-1]
+    return f"{name}..."

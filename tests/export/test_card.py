@@ -303,6 +303,43 @@ def test_failures_are_shown_with_their_counts(counts, said, shown):
     assert "Known failures in pictures" not in card.render(MANIFEST, None)
 
 
+def test_failures_are_counted_by_generator():
+    counts = {"no_face": 1, "bona_fide": 2, "unsure": 0, "generated": 4}
+    found = {"pictures": 7, **counts, "shown": 2, "file": "failures.png", "generators": {"own|gan": counts}}
+    text = card.render(MANIFEST | {"provenance": {"failures": found}}, None)
+    assert "| folder | pictures | called bona fide | unsure | called generated | no face found |" in text
+    assert "| own\\|gan | 7 | 2 | 0 | 4 | 1 |" in text
+
+
+def test_it_tells_the_faces_that_chose_the_operating_point():
+    row = {"source": "camera", "condition": "clean", "samples": 50, "views": 4, "allowed": 2, "errors": 1.75}
+    held = {"bpcer_target": 0.01, "confidence": 0.95, "real_sources": [row, row | {"condition": None}]}
+    text = card.render(MANIFEST | {"provenance": {"held": held}}, None)
+    assert "a BPCER of at most 0.01 (one-sided binomial test, 0.95)" in text
+    assert "| camera | clean | 50 | 1.75 | 2 |" in text
+    assert "| camera | as given | 50 | 1.75 | 2 |" in text
+    assert "faces that chose it" not in card.render(MANIFEST, None)
+
+
+@pytest.mark.parametrize(("count", "few"), [(9, True), (10, False)])
+def test_it_says_that_intervals_of_few_sources_are_too_narrow(count, few):
+    sources = [
+        {"source": f"{label}{number}", "label": label}
+        for label in ("bona_fide", "generated")
+        for number in range(count)
+    ]
+    text = card.render(MANIFEST, metrics(sources=sources))
+    assert (f"There are {count} bona fide sources and {count} generated ones." in text) == few
+
+
+def test_demographic_cells_tell_how_many_faces_they_have():
+    rate = {"value": 0.5, "low": 0.25, "high": 0.75, "count": 7, "total": 14}
+    text = card.render(
+        MANIFEST, metrics(demographics=[{"by": ["gender"], "cell": ["female"], "bpcer": rate}])
+    )
+    assert "| gender | female | 14 | 7 | 0.5000 [0.2500, 0.7500] |" in text
+
+
 def test_missing_parts_of_metrics_are_left_out():
     text = card.render(MANIFEST, {"overall": {}})
     assert "### By source" not in text

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import ImageFont
 
 pytest.importorskip("onnxruntime")
 
@@ -67,6 +68,10 @@ def test_counts_are_the_scanner_s(bundle, folder, tmp_path):
     for label in ("bona_fide", "unsure", "generated"):
         assert found[label] == labels.count(label)
     assert (found["pictures"], found["no_face"]) == (5, 0)
+    assert found["generators"] == {
+        "samples": {"no_face": 0}
+        | {name: labels.count(name) for name in ("bona_fide", "unsure", "generated")}
+    }
     assert found["shown"] == found["bona_fide"] + found["unsure"]
     assert found["file"] == "failures.png"
 
@@ -82,6 +87,26 @@ def test_the_grid_shows_the_worst_first(bundle, folder, tmp_path):
     crop = to_input(extract(images.read(path), face_square(face.box, bundle.manifest.crop.margin)))
     np.testing.assert_array_equal(grid[8 : 8 + 128, 8 : 8 + 128], crop)
     assert grid[8 + 128 + 4 :, 8 : 8 + 128].min() < 60, "the first crop has no caption"
+
+
+def test_counts_are_told_by_folder(bundle, folder, tmp_path):
+    other = folder / "a generator with a name that is longer than a crop is wide"
+    other.mkdir()
+    picture(other / "f.png", 0)
+    found = failures.collect(bundle, failures.pictures(folder), tmp_path / "failures.png")
+    assert list(found["generators"]) == [other.name, "samples"]
+    assert found["generators"][other.name]["bona_fide"] == 1
+    for verdict in ("no_face", "bona_fide", "unsure", "generated"):
+        assert found[verdict] == sum(counts[verdict] for counts in found["generators"].values())
+
+
+@pytest.mark.parametrize(("name", "cut"), [("own_generator", False), ("W" * 40, True), ("", False)])
+def test_a_name_is_cut_to_a_crop_s_width(name, cut):
+    font = ImageFont.load_default(12)
+    shown = failures._fitted(name, font)
+    assert font.getlength(shown) <= 128
+    assert (shown != name) == cut
+    assert not cut or name.startswith(shown.removesuffix("..."))
 
 
 def test_no_more_than_the_grid_holds(bundle, tmp_path, monkeypatch):

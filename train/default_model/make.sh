@@ -96,8 +96,9 @@ fauxface evaluate "$classifier" "$runs/prepared" --out "$runs/evaluation" --cond
 generator=$runs/generator
 fauxface generator train "$runs/prepared" --out "$generator"
 fauxface generator sample "$generator/generator.pt" --out "$runs/samples" --seeds "$(seq -s, 0 47)" --truncation 0.6
-mobilestylegan "$runs/failures" 48 100000
-cp "$here"/../../runtime/fauxface/demo_media/own_generator_*.png "$runs/failures"
+mobilestylegan "$runs/failures/mobilestylegan" 48 100000
+mkdir -p "$runs/failures/own_generator"
+cp "$here"/../../runtime/fauxface/demo_media/own_generator_*.png "$runs/failures/own_generator"
 
 fauxface export "$classifier" --out "$runs/bundle" --name fauxface-default --locator "$locator/locator.onnx" \
   --locator-int8 "$locator/locator.int8.onnx" --data "$runs/prepared" --metrics "$runs/evaluation/metrics.json" --require "$here/require.toml" \

@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 CONFIDENCE = 0.95
 REPLICATES = 1000
 ECE_BINS = 15
+ENOUGH_SOURCES = 10
 FPR_TARGETS = (0.01, 0.001)
 
 _CHUNK_ELEMENTS = 4_000_000
@@ -26,6 +27,22 @@ def clopper_pearson(count: int, total: int) -> tuple[float, float]:
     """
     interval = binomtest(count, total).proportion_ci(confidence_level=CONFIDENCE, method="exact")
     return float(interval.low), float(interval.high)
+
+
+def few_sources(reals: int, fakes: int) -> str:
+    """Say that bootstrapped intervals are too narrow where a label has few sources; empty where none has.
+
+    Args:
+        reals: How many bona fide sources there are.
+        fakes: How many generated ones. A label without any isn't measured, so it doesn't count as few.
+    """
+    if min((count for count in (reals, fakes) if count), default=ENOUGH_SOURCES) >= ENOUGH_SOURCES:
+        return ""
+    return (
+        f"There are {reals} bona fide sources and {fakes} generated ones. The bootstrap draws sources first: "
+        f"with fewer than about {ENOUGH_SOURCES} of a label its intervals are too narrow, and with a single "
+        "one they cover only which of its pictures were taken."
+    )
 
 
 @dataclass(frozen=True, slots=True)

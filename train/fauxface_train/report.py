@@ -5,7 +5,7 @@ from typing import Any
 
 from fauxface.verdicts import BONA_FIDE, GENERATED, UNSURE
 from fauxface_train.conditions import CLEAN
-from fauxface_train.intervals import FPR_TARGETS
+from fauxface_train.intervals import FPR_TARGETS, few_sources
 from fauxface_train.pages import Block, Heading, Items, Picture, Table, Text
 
 _ADDED = "; their train split joined the training"
@@ -46,7 +46,6 @@ PLOTS = {
     "predictions.png": "A random choice of predictions",
     "mistakes.png": "Worst mistakes",
 }
-_ENOUGH_SOURCES = 10
 _PICTURES_OF_DATA = ("predictions.png", "mistakes.png")
 
 
@@ -153,15 +152,8 @@ def blocks(document: dict[str, Any], plots: Sequence[str] = ()) -> list[Block]:
 def _few_sources(document: dict[str, Any]) -> list[Block]:
     """Say that intervals are too narrow where a label has few sources."""
     counts = [sum(row["label"] == label for row in document["sources"]) for label in (BONA_FIDE, GENERATED)]
-    if min(count for count in counts if count) >= _ENOUGH_SOURCES:
-        return []
-    return [
-        Text(
-            f"There are {counts[0]} bona fide sources and {counts[1]} generated ones. The bootstrap draws "
-            f"sources first: with fewer than about {_ENOUGH_SOURCES} of a label its intervals are too "
-            "narrow, and with a single one they cover only which of its pictures were taken."
-        )
-    ]
+    said = few_sources(*counts)
+    return [Text(said)] if said else []
 
 
 def _reasons(overall: dict[str, Any]) -> list[Block]:
