@@ -1,10 +1,13 @@
-"""Write the default bundle's model card, and the figures in its manifest, anew from the recorded evaluations.
+"""Write the default bundle's model card, its licence, and the figures in its manifest, anew from the record.
 
 How large a copy is searched for faces is set to what `fauxface export` writes.
 
-Usage: python train/default_model/card.py
+Usage: python train/default_model/card.py [--failures FOLDER]
+  FOLDER  generated pictures as make.sh gives them to `fauxface export --failures`, to be scanned anew
 """
 
+import argparse
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 from fauxface.bundle import Bundle, write_manifest
 from fauxface.files import atomic_write
 from fauxface.locator import MAX_SIDE, MIN_SCALE
-from fauxface_export import card, require
+from fauxface_export import card, failures, require
 from fauxface_export.export import kept_figures
 from fauxface_export.reading import read_metrics, read_terms
 
@@ -50,8 +53,28 @@ def made(bundle: Bundle) -> tuple[dict[str, Any], str]:
     return document, card.render(document, found, read_terms(HERE / "terms.csv"))
 
 
+def renewed(bundle: Bundle, folder: Path | None) -> None:
+    """Write the weights' licence, and what is found of pictures that may be shown, into the bundle's folder.
+
+    Args:
+        bundle: The bundle as it is.
+        folder: The pictures; None: what was found of them stays.
+    """
+    document = bundle.document()
+    shutil.copyfile(HERE / "LICENSE-WEIGHTS.md", BUNDLE / document["weights_license"])
+    if folder is not None:
+        target = BUNDLE / document["provenance"]["failures"]["file"]
+        found = failures.collect(bundle, failures.pictures(folder), target)
+        document["provenance"]["failures"] = {"model": bundle.sha256, **found}
+    del document["version"]
+    write_manifest(BUNDLE, document)
+
+
 def main() -> None:
     """Write both."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--failures", type=Path)
+    renewed(Bundle.load(BUNDLE), parser.parse_args().failures)
     bundle = Bundle.load(BUNDLE)
     document, text = made(bundle)
     with atomic_write(BUNDLE / bundle.manifest.card) as temporary:
