@@ -48,7 +48,7 @@ REQUIRED_OF_A_CLIP = (
 """How the claims that it must have of each clip go on after the clip's name."""
 CLIPS = ("street", "portrait")
 """The clips that it must have: many small faces, one large one."""
-NOT_REACHED = (REQUIRED[-1],)
+NOT_REACHED = (REQUIRED[-1], "video, fauxface int8 against yunet + article, portrait")
 """Claims that README.md says aren't reached."""
 LEAST_ROUNDS = 5
 """Fewer have intervals that are much too narrow: a bootstrap of three rounds covers 74 % in place of 95 %."""
@@ -284,7 +284,7 @@ def main() -> None:
         raise GateError(f"{len(broken)} claims don't hold: {'; '.join(sorted(broken))}")
     if arguments.check and (reached := set(NOT_REACHED) - missed):
         raise GateError(
-            f"{'; '.join(reached)}: holds now; take it out of NOT_REACHED, and say so on the page"
+            f"{'; '.join(sorted(reached))}: holds now; take it out of NOT_REACHED, and say so on the page"
         )
 
 

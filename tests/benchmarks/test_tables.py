@@ -263,7 +263,8 @@ def test_every_clip_of_the_main_page_must_be_there():
     assert all("portrait" in text for text in found)
 
 
-REACHED = tuple(claim for claim in REQUIRED if claim not in tables.NOT_REACHED)
+NOT_REACHED = tables.NOT_REACHED[:1]
+REACHED = tuple(claim for claim in REQUIRED if claim not in NOT_REACHED)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +273,7 @@ REACHED = tuple(claim for claim in REQUIRED if claim not in tables.NOT_REACHED)
         (REACHED, False, REQUIRED, None),
         ((), False, REQUIRED, "7 claims don't hold"),
         (REACHED[1:], False, REQUIRED, f"1 claims don't hold: {REACHED[0]}"),
-        (REQUIRED, False, REQUIRED, f"{tables.NOT_REACHED[0]}: holds now"),
+        (REQUIRED, False, REQUIRED, f"{NOT_REACHED[0]}: holds now"),
         (REACHED, True, REQUIRED, "isn't what the results say"),
         (REACHED, False, REQUIRED[1:], f"lack claims: {REQUIRED[0]}; measure"),
     ],
@@ -288,6 +289,7 @@ def test_check_fails_where_it_should(monkeypatch, folder, holds, stale, claims, 
     monkeypatch.setattr(tables, "README", readme)
     monkeypatch.setattr(tables, "PAGES", {readme: "."})
     monkeypatch.setattr(tables, "CLIPS", ())
+    monkeypatch.setattr(tables, "NOT_REACHED", NOT_REACHED)
     monkeypatch.setattr(harness, "RESULTS", folder)
     if not stale:
         monkeypatch.setattr("sys.argv", ["tables.py"])
