@@ -160,7 +160,7 @@ def _operating_point(manifest: Mapping[str, Any], tried: Mapping[str, Any]) -> s
 def _held(found: Mapping[str, Any]) -> list[str]:
     """Return how many of the bona fide faces that chose the operating point it gets wrong, by source."""
     sources = found.get("real_sources")
-    if not isinstance(sources, list) or not sources:
+    if not isinstance(sources, list) or not sources or "bpcer_target" not in found:
         return []
     rows = [
         (row["source"], row["condition"] or "as given", row["samples"], f"{row['errors']:g}", row["allowed"])

@@ -219,7 +219,8 @@ class Run:
         at, plan = self.position, self._plan
         at.command = at.command or provenance.command()
         around, engine = self._around, self._engine
-        self._note_process()
+        if at.step < plan.steps:
+            self._note_process()
         workers = loading.default_workers(engine.device) if around.workers is None else around.workers
         around.say(
             f"training on {engine.device.type} in {str(engine.dtype).removeprefix('torch.')}"
