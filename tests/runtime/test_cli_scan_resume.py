@@ -10,6 +10,21 @@ from fauxface.scanner import Scanner
 from scan_files import ARCHIVE, EMPTY, GRAY, archive, clip, records, scene, summary, tree
 
 
+def interrupt(monkeypatch, after):
+    """Let Ctrl-C come after so many pictures."""
+    judged, verdicts = 0, Scanner._verdicts
+
+    def interrupted(self, *arguments):
+        nonlocal judged
+        for scanned in verdicts(self, *arguments):
+            if judged == after:
+                raise KeyboardInterrupt
+            judged += 1
+            yield scanned
+
+    monkeypatch.setattr(Scanner, "_verdicts", interrupted)
+
+
 def test_finished_scan_has_nothing_to_do(scan):
     archive(Path("in"))
     Path("in/broken.jpg").unlink()
@@ -34,19 +49,8 @@ def test_new_files_are_added(scan):
 @pytest.mark.parametrize("stop_after", [0, 1, 3, 5, 6, 8, 10, 11])
 def test_interrupted_folder_is_resumed(scan, monkeypatch, stop_after):
     archive(Path("in"))
-    judged = 0
-    verdicts = Scanner._verdicts
-
-    def interrupted(self, *arguments):
-        nonlocal judged
-        for scanned in verdicts(self, *arguments):
-            if judged == stop_after:
-                raise KeyboardInterrupt
-            judged += 1
-            yield scanned
-
     with monkeypatch.context() as patch:
-        patch.setattr(Scanner, "_verdicts", interrupted)
+        interrupt(patch, stop_after)
         code, _, err = scan("in", "--out", "out")
     if stop_after < len(ARCHIVE):
         assert code == 130
@@ -132,21 +136,6 @@ def test_a_folder_that_still_cannot_be_reached_does_not_block_a_scan(scan, monke
     code, out, err = scan("in", "--jsonl", "r.jsonl")
     assert (code, err) == (0, "")
     assert "nothing to do" in out
-
-
-def interrupt(monkeypatch, after):
-    """Let Ctrl-C come after so many pictures."""
-    judged, verdicts = 0, Scanner._verdicts
-
-    def interrupted(self, *arguments):
-        nonlocal judged
-        for scanned in verdicts(self, *arguments):
-            if judged == after:
-                raise KeyboardInterrupt
-            judged += 1
-            yield scanned
-
-    monkeypatch.setattr(Scanner, "_verdicts", interrupted)
 
 
 @pytest.mark.parametrize("options", [["--annotate", "seen"], ["--overwrite"]])
