@@ -28,10 +28,10 @@ class Follower:
     found in it is a detection like any other, with its own box, landmarks and score. A full search follows at
     once, in the same frame, where a face isn't found again near its last place and of about its last size,
     where two faces became one, where the frames' size changes, and where the regions together would cost as
-    much as a full search. Where following fails again and again, as in a crowd, ever more frames are searched
-    fully before the next attempt. A face that appears between two full searches is seen at the second one;
-    that is all the policy loses, besides faces that stand still while the locator no longer finds them in a
-    full frame.
+    much as a full search (with a network of one input size, any face does). Where following fails again and
+    again, as in a crowd, ever more frames are searched fully before the next attempt. A face that appears
+    between two full searches is seen at the second one; that is all the policy loses, besides faces that
+    stand still while the locator no longer finds them in a full frame.
 
     One follower serves one video. Not thread-safe.
 
@@ -82,9 +82,10 @@ class Follower:
         return found
 
     def _is_dear(self, size: tuple[int, int]) -> bool:
-        """Tell whether the regions hold as many pixels as the copy that a full search sees."""
-        scale = self._locator.scale(*size) if isinstance(self._locator, Locator) else 1.0
-        return len(self._last) * REGION**2 >= scale**2 * size[0] * size[1]
+        """Tell whether the regions take as many pixels through the network as a full search."""
+        if not isinstance(self._locator, Locator):
+            return len(self._last) * REGION**2 >= size[0] * size[1]
+        return len(self._last) * self._locator.pixels(REGION, REGION) >= self._locator.pixels(*size)
 
     def _follow(self, frame: Frame) -> list[Location] | None:
         """Return where the last faces are now; None where one of them was lost."""

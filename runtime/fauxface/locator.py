@@ -133,6 +133,12 @@ class Locator:
             scale = min(scale, self._fixed[0] / height, self._fixed[1] / width)
         return scale
 
+    def pixels(self, width: int, height: int) -> float:
+        """Return how many pixels the network goes through to search a picture of this size."""
+        if self._fixed is not None:
+            return self._fixed[0] * self._fixed[1]
+        return self.scale(width, height) ** 2 * width * height
+
     def reopened(self, *, threads: int) -> "Locator":
         """Return a locator of the same file and settings with a session on so many threads.
 

@@ -148,6 +148,18 @@ def test_many_faces_are_searched_fully_since_their_regions_would_cost_more():
     assert follower.full == 3
 
 
+def test_a_network_of_one_input_size_searches_fully_while_there_are_faces():
+    locator = Locator(TINY)
+    locator._fixed = (480, 640)
+    follower = Follower(locator, 100)
+    for i in range(3):
+        assert follower.locate(frame(i, (200, 150, 90, 110)))
+    assert (follower.full, follower.followed) == (3, 0)
+    for i in range(3, 6):
+        assert not follower.locate(frame(i))
+    assert (follower.full, follower.followed) == (4, 2)
+
+
 @pytest.mark.parametrize("order", ["RGB", "BGR"])
 def test_our_locator_follows_too(order):
     follower = Follower(Locator(TINY), 100)

@@ -95,6 +95,7 @@ def test_a_fixed_input_limits_the_copy():
     locator, _ = make([], max_side=1280, fixed=(320, 320))
     locator.min_scale = 0.6
     assert locator.scale(1920, 1080) == pytest.approx(320 / 1920)
+    assert locator.pixels(1920, 1080) == locator.pixels(160, 160) == 320 * 320
 
 
 def test_each_axis_has_its_own_scale():

@@ -80,6 +80,14 @@ def test_hiding_covers_a_part_and_leaves_the_original(drawn_faces):
     assert np.mean([share > 0.01 for share in shares]) > 0.9
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (300, 1), (1, 160)])
+def test_a_picture_that_is_a_pixel_wide_can_be_hidden(shape, drawn_faces):
+    backdrops = composer(drawn_faces).backdrops
+    face = np.zeros((*shape, 3), np.uint8)
+    for seed in range(30):
+        assert hide(face, backdrops, np.random.default_rng(seed)).shape == face.shape
+
+
 @pytest.mark.parametrize("make", [texture, fur])
 @pytest.mark.parametrize("size", [32, 96])
 def test_made_up_backdrops_differ(make, size):

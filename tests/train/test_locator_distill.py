@@ -51,6 +51,15 @@ def test_the_split_is_disjoint_and_follows_the_names(tmp_path):
     assert split_held_out(paths[:1]) == (paths[:1], paths[:1])
 
 
+@pytest.mark.parametrize("count", [2, 5, 9, 20])
+def test_of_few_pictures_none_is_on_both_sides_either(count, tmp_path):
+    paths = [tmp_path / f"img_{number}.png" for number in range(count)]
+    rest, held = split_held_out(paths)
+    assert rest
+    assert held
+    assert sorted([*rest, *held]) == sorted(paths)
+
+
 def test_the_rate_rises_then_falls():
     rates = [one_cycle(position / 100) for position in range(101)]
     peak = rates.index(max(rates))
@@ -285,7 +294,7 @@ def test_the_command_makes_a_locator_from_an_earlier_one(
     assert info["init"]["samples"] == 8
     assert info["commit"] == "abc+changes"
     assert info["config"]["rate"] == 0.001
-    assert info["pictures"]["backgrounds"] == 8
+    assert (info["pictures"]["backgrounds"], info["pictures"]["backgrounds_held_out"]) == (6, 2)
     assert info["teacher_sha256"] == DenseDetector(random_teacher).sha256
     assert info["parity"]["max_difference"] <= 1e-3
     assert Locator((out / "locator.onnx").read_bytes()).locate(np.zeros((64, 64, 3), np.uint8)) is not None

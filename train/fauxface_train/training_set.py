@@ -1,5 +1,6 @@
 """Which pictures are trained on: a split without what is excluded, and what joins it from further data."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from fauxface_train.patterns import matches
 MOST_RECONSTRUCTIONS = 1 / 3
 """Share of the generated pictures beyond which reconstructions would be most of what "generated" means."""
 
+_RECONSTRUCTED = re.compile(r".+:([0-9a-f]{16})")
 _LOCATOR = ("locator_sha256", "locator")
 """What prepare.json tells of the locator; absent where none was used."""
 
@@ -135,5 +137,6 @@ def of_reconstructions(samples: Sequence[Sample], shares: Mapping[str, float]) -
 
 
 def made_of(sample: Sample) -> str:
-    """Return the start of the SHA-256 that a reconstruction names; of another picture what matches none."""
-    return sample.original.rpartition(":")[2]
+    """Return the start of the SHA-256 that a reconstruction names; empty of another picture."""
+    found = _RECONSTRUCTED.fullmatch(sample.original)
+    return found[1] if found else ""

@@ -129,6 +129,37 @@ def test_folds_are_disjoint_and_keep_sources_in_their_shares_or_whole():
         assert set(labels[train]) == set(labels[test]) == {0, 1}
 
 
+def test_what_was_made_of_a_photograph_isnt_judged_by_what_learned_from_it():
+    """Learned from, content under the other label would push the figure below chance."""
+    rng = np.random.default_rng(5)
+    labels = np.repeat([0, 1], 240)
+    sources = np.array([f"{'ab'[y]}{i % 3 if y == 0 else i // 80}" for i, y in enumerate(labels)])
+    photographs = rng.normal(size=(240, 3))
+    values = np.concatenate([photographs, photographs])
+    known = np.ones(480, bool)
+
+    def figure(groups):
+        judge = Judge(labels, sources, replicates=20, groups=groups)
+        return judge.judge(values, known, ("x", "y", "z"))["across_sources"]["value"]
+
+    assert figure(None) < 0.4 < figure(np.tile(np.arange(240), 2)) < 0.6
+
+
+def test_folds_of_sources_that_lose_a_label_are_left_out():
+    labels, sources = table(60)
+    made_of = {"a0": "a0", "a1": "a1", "b0": "a1", "b1": "a0"}
+    number = np.arange(120) // 4
+    groups = np.array([f"{made_of[s]}:{n}" for s, n in zip(sources, number, strict=True)])
+    judge = Judge(labels, sources, replicates=20, groups=groups)
+    across = judge.judge(np.random.default_rng(6).normal(size=(120, 1)), np.ones(120, bool), ("x",))[
+        "across_sources"
+    ]
+    assert across == {
+        "value": None,
+        "reason": "needs pictures that aren't made of each other's photographs",
+    }
+
+
 @pytest.mark.parametrize(
     "names", [["aa", "bb", "bc", "ab"], ["ab", "ac", "bc", "cb"], ["aa", "bb", "cc", "dd"]]
 )

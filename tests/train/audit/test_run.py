@@ -226,6 +226,19 @@ def test_added_data_are_judged_with_those_that_they_join(write_prepared):
         run.audit(data, split="val", added=[extra])
 
 
+def test_what_was_made_of_one_photograph_is_one_group_without_it_too(write_prepared):
+    rebuilt = {"original": f"recon_x:{'1' * 16}"}
+    rows = [
+        ("train", "real", "camera", 1, {"sha256": "2" * 64}),
+        *(("train", "fake", "recon_x", n, rebuilt) for n in (2, 3)),
+        ("train", "fake", "recon_x", 4, {"original": f"recon_x:{'2' * 16}"}),
+    ]
+    samples = PreparedData.load(write_prepared(rows)).samples("train")
+    keys = {(s.source, s.original): key for s, key in zip(samples, run._photographs(samples), strict=True)}
+    assert keys["recon_x", rebuilt["original"]] == "1" * 16
+    assert sorted(run._photographs(samples)) == ["1" * 16] * 2 + ["2" * 16] * 2
+
+
 def test_what_training_excludes_is_not_judged(write_prepared):
     def rows(split, label, source):
         return [(split, label, source, redness, {}) for redness in range(20)]

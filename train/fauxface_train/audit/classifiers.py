@@ -1,6 +1,6 @@
 """How well one nuisance tells the labels apart: small classifiers, on pictures that they didn't see."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,7 +73,7 @@ class Judge:
             **bounded(value, self._drawn(scores, known)),
             "samples": len(labels),
             "constant": constant,
-            "across_sources": self._across(values, labels, sources, constant),
+            "across_sources": self._across(values, known, constant),
             "features": _single(values, labels, names),
             "sources": per_source,
             "carried_by": _carrier(value, per_source),
@@ -102,13 +102,16 @@ class Judge:
             self._weights[key] = np.concatenate(list(drawn)).astype(np.float32)
         return auroc(scores, labels, self._weights[key])
 
-    def _across(
-        self, values: np.ndarray, labels: np.ndarray, sources: np.ndarray, constant: bool
-    ) -> dict[str, Any]:
+    def _across(self, values: np.ndarray, known: np.ndarray, constant: bool) -> dict[str, Any]:
         """Judge sources that the classifier never saw: the mean AUROC of folds made of whole sources."""
+        labels, sources = self.labels[known], self.sources[known]
         folds = list(by_source(labels, sources))
         if not folds:
             return {"value": None, "reason": "needs two sources of each label"}
+        if self.groups is not None:
+            folds = list(_apart(folds, self.groups[known], labels))
+        if not folds:
+            return {"value": None, "reason": "needs pictures that aren't made of each other's photographs"}
         found = []
         for train, test in folds:
             scores = np.zeros(len(test))
@@ -186,6 +189,16 @@ def by_source(
         _deal(fold, _by_size(mine, np.setdiff1d(found, both)), list(dealt))
     for number in range(folds):
         yield np.flatnonzero(fold != number), np.flatnonzero(fold == number)
+
+
+def _apart(
+    folds: Iterable[tuple[np.ndarray, np.ndarray]], groups: np.ndarray, labels: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Leave out of each fold's training what shares a group with its test; and folds that lose a label so."""
+    for train, test in folds:
+        rest = train[~np.isin(groups[train], groups[test])]
+        if len(np.unique(labels[rest])) == 2:
+            yield rest, test
 
 
 def _deal(fold: np.ndarray, groups: Sequence[np.ndarray], held: list[int]) -> None:

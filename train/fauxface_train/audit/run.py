@@ -138,8 +138,7 @@ def audit(
 
 def _photographs(samples: Sequence[Sample]) -> np.ndarray:
     """Return a key for each picture: that of the photograph, also for what was reconstructed from it."""
-    known = {sample.sha256[:16] for sample in samples}
-    return np.array([m if (m := made_of(sample)) in known else sample.sha256[:16] for sample in samples])
+    return np.array([made_of(sample) or sample.sha256[:16] for sample in samples])
 
 
 def gate(groups: list[dict[str, Any]], limit: float) -> dict[str, Any]:

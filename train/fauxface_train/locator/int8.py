@@ -36,7 +36,6 @@ SOURCE = "quantised_from"
 """Key of the file's metadata: SHA-256 of the float locator's file."""
 
 _IN_FLOAT, _OPSET = 2, 13
-_ONE_OF = 5  # is for the check, where the hashes of few names hold none out
 _QUANTISED = ["Add", "Concat", "Conv", "MatMul", "Relu", "Reshape", "Transpose", "Unsqueeze"]
 
 
@@ -108,13 +107,9 @@ def quantise(source: bytes, folders: Sequence[Path], say: Callable[[str], None])
 def _halves(folder: Path) -> tuple[list[Path], list[Path]]:
     """Return a folder's pictures for the ranges and those for the check, of which none is both."""
     paths = find_pictures(folder)
-    most, few = split_held_out(paths)
-    if most != few:
-        return most, few
     if len(paths) < 2:
         raise DataError(f"{folder} has too few pictures to hold any out for the check; give more")
-    few = paths[::_ONE_OF]
-    return [path for path in paths if path not in few], few
+    return split_held_out(paths)
 
 
 def _read(source: bytes) -> onnx.ModelProto:

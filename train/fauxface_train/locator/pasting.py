@@ -77,7 +77,7 @@ def hide(face: np.ndarray, backdrops: Backdrops, rng: np.random.Generator) -> np
     height, width = face.shape[:2]
     kind = rng.choice(4)
     if kind == 0:  # a patch anywhere
-        h, w = (max(2, int(side * rng.uniform(0.12, 0.5))) for side in (height, width))
+        h, w = (min(side, max(2, int(side * rng.uniform(0.12, 0.5)))) for side in (height, width))
         y, x = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
     elif kind == 1:  # the lower half: a mask, a microphone, a shoulder in front
         y, h = int(height * rng.uniform(0.5, 0.7)), height

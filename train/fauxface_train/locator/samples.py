@@ -15,6 +15,7 @@ from fauxface_train.locator.decode import pack
 from fauxface_train.locator.teacher import DenseDetector
 
 _HELD_OUT = 0.03
+_ONE_OF = 5
 
 Sample = tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]
 """uint8 [S, S, 3] BGR; float16 [cells, 16] packed maps; float16 [C, S/s, S/s] feature maps, or none."""
@@ -64,12 +65,16 @@ class Composites(Dataset[Sample]):
 def split_held_out(paths: list[Path]) -> tuple[list[Path], list[Path]]:
     """Split pictures by a hash of their names into those to train on and those to measure on.
 
-    A set too small to spare any is used for both.
+    Where the hashes hold none or all out, as they may of few names, every fifth is held out. A single picture
+    is used for both.
     """
     chosen = [hashlib.sha256(os.fsencode(p.name)).digest()[0] < 256 * _HELD_OUT for p in paths]
     held = [p for p, out in zip(paths, chosen, strict=True) if out]
     rest = [p for p, out in zip(paths, chosen, strict=True) if not out]
-    return (rest, held) if rest and held else (paths, paths)
+    if not rest or not held:
+        few = set(list(dict.fromkeys(paths))[::_ONE_OF])
+        held, rest = [p for p in paths if p in few], [p for p in paths if p not in few]
+    return (rest, held) if rest else (paths, paths)
 
 
 def quiet_worker(_: int) -> None:
