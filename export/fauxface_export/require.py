@@ -110,6 +110,7 @@ def read(path: Path, metrics: Mapping[str, Any], *, only_measured: bool = False)
     if split != "test":
         raise DataError(f"{path}: the metrics are of the split {split!r}; bounds hold on test, measure that")
     _check_unseen(path, mapping(metrics, "data"))
+    metrics = _measured(metrics)
     for section, content in table.items():
         if not isinstance(content, dict) or not content:
             raise _wrong(path, section, "a table of bounds such as auroc = { min = 0.98 }")
@@ -130,6 +131,13 @@ def read(path: Path, metrics: Mapping[str, Any], *, only_measured: bool = False)
     if not bounds and not only_measured:
         raise DataError(f"{path} bounds nothing; a gate that can't fail is none, see docs/export.md")
     return bounds
+
+
+def _measured(metrics: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the metrics, without robustness where no degraded picture was measured."""
+    if list(mapping(metrics, "robustness", "conditions")) != ["clean"]:
+        return metrics
+    return {key: value for key, value in metrics.items() if key != "robustness"}
 
 
 def _check_unseen(path: Path, data: Mapping[str, Any]) -> None:

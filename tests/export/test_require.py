@@ -198,6 +198,18 @@ def test_damaged_metrics_are_one_line(check, table, broken):
     assert "\n" not in str(caught.value)
 
 
+def test_bounds_on_robustness_need_a_condition(tmp_path):
+    path = tmp_path / "require.toml"
+    path.write_text("[robustness.worst]\napcer = { max = 0.9 }")
+    worst = {"apcer": {"condition": "clean", "source": "gan", **figure(0.3)}}
+    degraded = {"conditions": {"clean": {}, "jpeg60": {}}, "worst": worst}
+    assert [bound.holds for bound in require.read(path, METRICS | {"robustness": degraded})] == [True]
+    clean = METRICS | {"robustness": {"conditions": {"clean": {}}, "worst": worst}}
+    with pytest.raises(DataError, match="the metrics have no section robustness; remove it or measure again"):
+        require.read(path, clean)
+    assert require.read(path, clean, only_measured=True) == []
+
+
 def test_requirements_must_exist(tmp_path):
     with pytest.raises(DataError, match="can't read the requirements"):
         require.check(tmp_path / "absent.toml", METRICS)

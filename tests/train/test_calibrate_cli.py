@@ -19,6 +19,7 @@ pytest.importorskip("onnxruntime")
 from fauxface.bundle import Bundle, write_manifest
 from fauxface.errors import BundleError, DataError, MissingExtraError, OutputError
 from fauxface_train import calibrate_cli
+from fauxface_train.dataset import PreparedData
 
 TINY = Path(__file__).parents[1] / "data" / "tiny_bundle"
 
@@ -135,12 +136,18 @@ def test_a_second_calibration_keeps_the_first_in_the_record(run, prepared, furth
     assert bundle.card().count("## Calibrated on site") == 1
 
 
-def test_the_same_pictures_don_t_count_twice(run, prepared, write_prepared, tmp_path):
-    assert run(TINY, prepared, "--out", tmp_path / "a").exit_code == 0
+def one_more(prepared, write_prepared):
+    """Write prepared data that hold those pictures and another one."""
     more = write_prepared([*ROWS, ("train", "real", "lobby", 70, {})], name="more")
     lines = (prepared / "manifest.csv").read_text().splitlines()
     last = (more / "manifest.csv").read_text().splitlines()[-1]
     (more / "manifest.csv").write_text("\n".join([*lines, last, ""]))
+    return more
+
+
+def test_the_same_pictures_don_t_count_twice(run, prepared, write_prepared, tmp_path):
+    assert run(TINY, prepared, "--out", tmp_path / "a").exit_code == 0
+    more = one_more(prepared, write_prepared)
     for data, of in ((prepared, 55), (more, 56)):
         result = run(tmp_path / "a", data, "--out", tmp_path / "b", "--name", "second")
         assert isinstance(result.exception, DataError)
@@ -148,6 +155,19 @@ def test_the_same_pictures_don_t_count_twice(run, prepared, write_prepared, tmp_
             result.exception
         )
     assert not (tmp_path / "b").exists()
+
+
+def test_of_many_pictures_those_with_the_lowest_digests_are_known_again(
+    run, prepared, write_prepared, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("fauxface_train.site_bundle._MOST_MARKS", 20)
+    assert run(TINY, prepared, "--out", tmp_path / "a").exit_code == 0
+    (record,) = Bundle.load(tmp_path / "a").manifest.provenance["calibrations"]
+    kept = record["data"]["pictures"]
+    assert kept == sorted(s.sha256[:16] for s in PreparedData.load(prepared).samples())[:20]
+    more = one_more(prepared, write_prepared)
+    result = run(tmp_path / "a", more, "--out", tmp_path / "b", "--name", "second")
+    assert "was calibrated on at least 20 of these 56 pictures" in str(result.exception)
 
 
 def test_bad_options_are_refused_before_the_work(run, prepared, tmp_path):

@@ -39,6 +39,8 @@ def test_a_source_that_two_patterns_name_counts_once():
         ("sharp=ffhq*", "can't read the pairs"),
         ("=ffhq*:sg*", "can't read the pairs"),
         ("sharp=ffhq*:", "can't read the pairs"),
+        ("sh\udcffarp=ffhq*:sg*", "can't be printed; write it in UTF-8"),
+        ("two\nlines=ffhq*:sg*", "can't be printed"),
         ("sharp=ffhq*:stylegan*", r"no fake source is called 'stylegan\*'; there are sdxl, sg1, sg2"),
         ("sharp=sg1:sg2", "no real source is called 'sg1'; there are ffhq_a, ffhq_b, utkface"),
     ],

@@ -102,6 +102,12 @@ def test_a_condition_that_changes_nothing_loses_exactly_nothing():
     assert entry["flipped"]["count"] == 0
 
 
+def test_where_nothing_is_lost_but_a_rest_of_rounding_there_is_no_interval():
+    draws = np.array([0.0, 1.1e-16, -1.1e-16])
+    assert metrics.bounded(0.0, draws) == {"value": 0.0}
+    assert "low" in metrics.bounded(0.0, draws * 1e6)
+
+
 def test_the_clean_row_is_that_of_the_overall_figures(found):
     overall = metrics.overall(CLEAN, POINT, replicates=100, seed=0)
     for key in ("auroc", "apcer", "bpcer", "unsure"):

@@ -30,7 +30,7 @@ class Subset:
         """Read "NAME=REAL,...:FAKE,...".
 
         Raises:
-            DataError: A part is missing.
+            DataError: A part is missing, or the name can't be printed.
         """
         name, _, patterns = text.partition("=")
         reals, _, fakes = patterns.partition(":")
@@ -38,6 +38,10 @@ class Subset:
         if not name.strip() or not all(sides):
             raise DataError(
                 f"can't read the pairs {text!r}; write NAME=REAL,...:FAKE,... such as 'sharp=ffhq*:sg*'"
+            )
+        if not name.strip().isprintable():
+            raise DataError(
+                f"the name of the pairs {text!r} can't be printed; write it in UTF-8, on one line"
             )
         return cls(name.strip(), *sides)
 

@@ -61,7 +61,8 @@ def bounded(value: float, draws: np.ndarray) -> Value:
     Without one where all of them are the same, as where the labels are told apart without an error: resamples
     of such a set say nothing of what others would show.
     """
-    if np.ptp(draws) <= 1e-9 * np.abs(draws).max():  # sums of the same terms in another order differ
+    # Sums of the same terms in another order differ, and leave a rest where they are subtracted.
+    if np.ptp(draws) <= max(1e-9 * np.abs(draws).max(), 1e-12):
         return {"value": value}
     low, high = percentile_interval(draws)
     return {"value": value, "low": low, "high": high}

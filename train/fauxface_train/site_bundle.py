@@ -43,7 +43,8 @@ FIGURES = {"bpcer": "BPCER", "apcer": "APCER", "missed": "generated called bona 
 _OF_POINTS = ("flips", "mean_probability_difference")
 """Figures of a variant against fp32 that hold for the operating points that both had."""
 _MOST_MARKS = 5000
-"""Pictures that a calibration names one by one; a manifest may have a mebibyte."""
+"""Pictures that a calibration names one by one, of more those whose digests come first; a manifest may have a
+mebibyte."""
 _CARD_MARK = "<!-- calibrated on site -->"
 _SUPERSEDED = '**These no longer hold: see "Calibrated on site" at the end.**'
 _OF_THE_PARENT = (
@@ -127,8 +128,7 @@ def calibrate(
     record["data"] |= {"trained_on": known, "gated": stopped}
     record["data"] |= {"learned_before": True} if learned_before(manifest.provenance) else {}
     record["data"] |= {"whole": True} if data.whole else {}
-    if len(samples) <= _MOST_MARKS:
-        record["data"]["pictures"] = marks(samples)
+    record["data"]["pictures"] = marks(samples)[:_MOST_MARKS]
     if signed_off_by:
         record["signed_off_by"] = signed_off_by
     fitted_on = f"{len(samples)} pictures on site, from the point of {bundle.sha256[:12]}"
@@ -162,12 +162,14 @@ def _refuse_twice(bundle: Bundle, samples: Sequence[Sample]) -> None:
     before = calibrated_on(bundle.manifest.provenance)
     known = {str(mark) for used in before for mark in earlier(used, "pictures")}
     twice = len(known.intersection(marks(samples)))
+    cut = any(len(earlier(used, "pictures")) >= _MOST_MARKS for used in before)
+    least = "at least " if cut else ""
     if any(used.get("pictures_sha256") == pictures_digest(samples) for used in before):
-        twice = len(samples)
+        twice, least = len(samples), ""
     if twice:
         raise DataError(
-            f"{bundle.path} was calibrated on {twice} of these {len(samples)} pictures, which would count "
-            "twice; give the bundle that it was made from, or other pictures"
+            f"{bundle.path} was calibrated on {least}{twice} of these {len(samples)} pictures, which would "
+            "count twice; give the bundle that it was made from, or other pictures"
         )
 
 
