@@ -129,7 +129,8 @@ def quantise(
         found: What `ranges` found.
         target: Where to write; one self-contained file.
         only: Quantise nothing but the convolutions of these names (keys of `onnx_graph.layers`).
-        in_float: Convolutions that stay in float.
+        in_float: Convolutions that stay in float, with the additions and activations after them: the first,
+            and such as an addition follows, since ONNX Runtime makes integers of the others by itself.
     """
     names = layers(prepared)
     model = onnx.load(prepared)
@@ -142,7 +143,7 @@ def quantise(
         activation_qType=QuantType.QUInt8,
         tensors_range=found,
         nodes_to_quantize=[names[name] for name in only] if only is not None else [],
-        nodes_to_exclude=[names[name] for name in in_float],
+        nodes_to_exclude=_with_followers(model, {names[name] for name in in_float}),
         op_types_to_quantize=_QUANTISED,
         extra_options={
             "TensorQuantOverrides": {
@@ -156,6 +157,21 @@ def quantise(
     quantizer.model.topological_sort()
     onnx.checker.check_model(made, full_check=True)
     target.write_bytes(made.SerializeToString(deterministic=True))
+
+
+def _with_followers(model: onnx.ModelProto, names: Collection[str]) -> list[str]:
+    """Return the names of nodes, and of the additions and activations that take their outputs.
+
+    ONNX Runtime quantises the weights of a convolution between DequantizeLinear and QuantizeLinear by itself
+    (its WeightBiasQuantization), so that one is in float only where its output isn't quantised at once.
+    """
+    found, outputs = set(names), set[str]()
+    for node in model.graph.node:  # in the order in which they run
+        follows = node.op_type in {"Add", "Relu"} and not outputs.isdisjoint(node.input)
+        if follows or node.name in found:
+            found.add(node.name)
+            outputs |= {*node.output}
+    return sorted(found)
 
 
 def correct(prepared: Path, path: Path, crops: np.ndarray) -> None:

@@ -35,7 +35,8 @@ def read_operating_point(loaded: Checkpoint) -> tuple[Calibration, Thresholds]:
         ) from None
     if not calibration.fitted_on:
         raise CheckpointError(
-            f"{loaded.path} isn't calibrated: its run isn't finished; run `fauxface train --resume`"
+            f"{loaded.path} isn't calibrated: its run isn't finished; go on with "
+            f"'fauxface train DATA --out {loaded.path.parent} --resume'"
         )
     return calibration, thresholds
 

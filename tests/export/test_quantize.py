@@ -10,6 +10,7 @@ pytest.importorskip("onnxruntime")
 import onnx
 import onnxruntime
 
+from fauxface.bundle import DEFAULT_BUNDLE
 from fauxface.errors import GateError
 from fauxface.session import Classifier
 from fauxface_export import equalise, onnx_graph, quantize
@@ -144,6 +145,22 @@ def test_a_layer_can_stay_in_float(layer, found, prepared, small_onnx, crops, tm
     assert sum(count for name, count in operators.items() if name in {"Conv", "FusedConv"}) == 1
     expected = logits(small_onnx, crops)
     assert np.abs(logits(tmp_path / "int8.onnx", crops) - expected).max() < 0.1 * np.ptp(expected)
+
+
+@pytest.mark.parametrize(
+    "in_float", [("layer4.1.conv2",), ("conv1", "layer4.1.conv2")], ids=["the last", "the first and the last"]
+)
+def test_layers_of_the_shipped_network_stay_in_float(in_float, noisy_crops, tmp_path):
+    """ONNX Runtime quantises a convolution between two quantised tensors by itself."""
+    crops = noisy_crops(4, 120, 120)
+    quantize.prepare(DEFAULT_BUNDLE / "classifier.onnx", tmp_path / "prepared.onnx")
+    ranges = quantize.ranges(tmp_path / "prepared.onnx", crops, "minmax")
+    for left in ((), in_float):
+        path = tmp_path / f"{len(left)}.onnx"
+        quantize.quantise(tmp_path / "prepared.onnx", ranges, path, in_float=left)
+        operators = quantize.operators(path.read_bytes())
+        quantize.require_integers(operators, 20 - len(left))
+        assert operators["Conv"] + operators["FusedConv"] == len(left)
 
 
 def test_a_layer_can_be_quantised_alone(found, prepared, tmp_path):

@@ -54,6 +54,17 @@ def test_trains_and_says_where(prepared, tmp_path):
     assert "another seed" in str(again.exception)
 
 
+def test_an_interrupt_before_the_first_step_is_told(prepared, tmp_path, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Engine, "__init__", interrupted)
+    result = _run(prepared, "--out", tmp_path / "run", "--weights", "none", "--samples", 8, *FAST)
+    assert result.exit_code == 130
+    assert "interrupted before the first step; the same command starts again" in result.output
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [

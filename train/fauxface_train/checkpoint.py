@@ -123,7 +123,9 @@ def resolve(path: str | os.PathLike[str]) -> Path:
             return best
         if (given / "last.safetensors").is_file():
             raise CheckpointError(
-                f"{given} has no best checkpoint yet; resume the training or give its last.safetensors"
+                f"{given} has no best checkpoint yet; go on with "
+                f"'fauxface train DATA --out {given} --resume' (until then, 'fauxface evaluate' takes "
+                "its last.safetensors)"
             )
         raise CheckpointError(f"no checkpoint in {given}; give the folder that `fauxface train --out` wrote")
     if given.suffix == ".json" and given.with_suffix(".safetensors").is_file():

@@ -47,7 +47,9 @@ def train(
     taught: Annotated[
         float | None, typer.Option(help="Weight of the teachers' answers; 0.5 if not given.")
     ] = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="Length of the run in pictures.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Length of the run in pictures, in whole batches.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Length of the run in passes over train.")] = None,
     validate_every: Annotated[int | None, typer.Option(min=1, help="Pictures between validations.")] = None,
     batch: Annotated[int | None, typer.Option(min=2, help="Pictures per step.")] = None,
@@ -177,17 +179,21 @@ def train(
         say=lambda line: typer.echo(line, err=True),
     )
     added, teachers = add or [], teacher or []
-    with ended_as_by_ctrl_c():
-        outcome = trainer.train(
-            data,
-            out,
-            recipe,
-            weights=weights,
-            added=added,
-            teachers=teachers,
-            resume=resume,
-            surroundings=around,
-        )
+    try:
+        with ended_as_by_ctrl_c():
+            outcome = trainer.train(
+                data,
+                out,
+                recipe,
+                weights=weights,
+                added=added,
+                teachers=teachers,
+                resume=resume,
+                surroundings=around,
+            )
+    except KeyboardInterrupt:
+        typer.echo("interrupted before the first step; the same command starts again", err=True)
+        raise typer.Exit(130) from None
     if not outcome.finished:
         joined = [text for folder in added for text in ("--add", str(folder))]
         joined += [text for model in teachers for text in ("--teacher", model)]
