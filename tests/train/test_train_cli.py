@@ -54,15 +54,30 @@ def test_trains_and_says_where(prepared, tmp_path):
     assert "another seed" in str(again.exception)
 
 
-def test_an_interrupt_before_the_first_step_is_told(prepared, tmp_path, monkeypatch):
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
+def _interrupted(*_, **__):
+    raise KeyboardInterrupt
 
-    monkeypatch.setattr(Engine, "__init__", interrupted)
+
+def test_an_interrupt_before_the_first_step_is_told(prepared, tmp_path, monkeypatch):
+    monkeypatch.setattr(Engine, "__init__", _interrupted)
     result = _run(prepared, "--out", tmp_path / "run", "--weights", "none", "--samples", 8, *FAST)
     assert result.exit_code == 130
-    assert "interrupted before the first step; the same command starts again" in result.output
+    assert "interrupted; the same command starts again" in result.output
     assert not (tmp_path / "run").exists()
+
+
+def test_a_second_interrupt_names_the_command_that_goes_on(prepared, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    asked = [prepared, "--out", out, "--weights", "none", "--samples", 8, "--batch", 4, "--validate-every", 4]
+    step = Engine.step
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            Engine, "step", lambda self, *given: step(self, *given) if given[-1] == 0 else _interrupted()
+        )
+        result = _run(*asked, "--checkpoint-minutes", 0, *FAST)
+    assert result.exit_code == 130
+    assert f"interrupted; continue from the last checkpoint with: fauxface train {prepared}" in result.output
+    assert _run(prepared, "--out", out, "--resume", *FAST).exit_code == 0
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,9 @@ def train(
         say=lambda line: typer.echo(line, err=True),
     )
     added, teachers = add or [], teacher or []
+    joined = [text for folder in added for text in ("--add", str(folder))]
+    joined += [text for model in teachers for text in ("--teacher", model)]
+    goes_on = shlex.join(["fauxface", "train", str(data), "--out", str(out), *joined, "--resume"])
     try:
         with ended_as_by_ctrl_c():
             outcome = trainer.train(
@@ -192,14 +195,15 @@ def train(
                 surroundings=around,
             )
     except KeyboardInterrupt:
-        typer.echo("interrupted before the first step; the same command starts again", err=True)
+        kept = (out / run_state.RESUME_FILE).exists()
+        how = (
+            f"continue from the last checkpoint with: {goes_on}" if kept else "the same command starts again"
+        )
+        typer.echo(f"interrupted; {how}", err=True)
         raise typer.Exit(130) from None
     if not outcome.finished:
-        joined = [text for folder in added for text in ("--add", str(folder))]
-        joined += [text for model in teachers for text in ("--teacher", model)]
-        command = shlex.join(["fauxface", "train", str(data), "--out", str(out), *joined, "--resume"])
         typer.echo(
-            f"stopped at {outcome.samples} of {outcome.planned} pictures; continue with: {command}", err=True
+            f"stopped at {outcome.samples} of {outcome.planned} pictures; continue with: {goes_on}", err=True
         )
         raise typer.Exit(130)
     typer.echo(
